@@ -1,0 +1,17 @@
+//! halfopen: what happens when a node loses power and says nothing.
+//!
+//! One flow, one direction: [`scenario`] (YAML with positions) → [`plan`] (cases of plain numbers) → [`lab`] (the only
+//! part that touches the kernel) → [`record`] (everything observed) → [`verdict`] → [`report`].
+
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod lab;
+pub mod plan;
+pub mod probe;
+pub mod record;
+pub mod report;
+pub mod scenario;
+pub mod server;
+pub mod timeout_model;
+pub mod verdict;

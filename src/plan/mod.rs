@@ -1,0 +1,556 @@
+//! The plan: a scenario resolved into cases of plain numbers.
+//!
+//! No I/O and no look at the machine. [`LabPlan`] is all the lab is told; what is expected stays in [`Case`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One concrete run from a scenario: every matrix value chosen, every number resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The case's name within it: `default`, or its matrix values as `key=value,…`.
+    pub name: String,
+    /// What the lab does.
+    pub lab: LabPlan,
+    /// What must hold afterwards.
+    pub expectations: Vec<Expectation>,
+    /// What the timeout model says beforehand, by client.
+    pub predictions: Vec<Prediction>,
+    /// Traps seen in the scenario: one sentence each, with where it stood.
+    pub warnings: Vec<Warning>,
+}
+
+/// Everything a lab needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabPlan {
+    /// Seed of everything random that can be seeded (jitter, start offsets).
+    pub seed: u64,
+    /// How long the case lasts, from its start.
+    pub duration: Duration,
+    /// How long unfinished requests are given after that before they count as unfinished.
+    pub drain: Duration,
+    /// Machines that can lose power.
+    pub nodes: Vec<Node>,
+    /// Pods, each in a network namespace behind its node.
+    pub pods: Vec<Pod>,
+    /// Servers, each in a pod or on a node.
+    pub servers: Vec<Server>,
+    /// Virtual addresses.
+    pub services: Vec<Service>,
+    /// Clients.
+    pub clients: Vec<Client>,
+    /// Faults, in the file's order.
+    pub faults: Vec<Fault>,
+}
+
+/// A machine that can lose power.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Name.
+    pub name: String,
+    /// Number from 1; decides its addresses.
+    pub index: u8,
+    /// Address on the fabric (/24).
+    pub address: Ipv4Addr,
+    /// Address on the fabric (/64).
+    pub address6: Ipv6Addr,
+    /// Network of its pods (/24). Its first address is the pods' gateway.
+    pub pod_network: Ipv4Addr,
+    /// Network of its pods (/64). Its first address is the pods' gateway.
+    pub pod_network6: Ipv6Addr,
+    /// Sysctls written in the node's own namespace (its pods do not see them).
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// A sysctl to write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Dotted key, e.g. `net.ipv4.tcp_retries2`.
+    pub key: String,
+    /// Value as written.
+    pub value: String,
+    /// Where it stood.
+    pub location: Location,
+}
+
+/// A pod: a network namespace behind its node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Name (that of its one server or client).
+    pub name: String,
+    /// Its node.
+    pub node: String,
+    /// Address in the node's pod network.
+    pub address: Ipv4Addr,
+    /// Address in the node's pod network.
+    pub address6: Ipv6Addr,
+    /// Sysctls written in the pod's namespace.
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// Where a server or a client runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// On the node itself (host network).
+    Node(String),
+    /// In a pod.
+    Pod(String),
+}
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Name.
+    pub name: String,
+    /// Where it runs.
+    pub place: Place,
+    /// Its node.
+    pub node: String,
+    /// Addresses it listens on, IPv4 and IPv6.
+    pub listen: Vec<SocketAddr>,
+    /// TLS, or clear text.
+    pub tls: bool,
+    /// Names its certificate carries besides its own: the services it stands behind.
+    pub tls_names: Vec<String>,
+    /// Protocols it speaks (ALPN with TLS, the connection's first bytes without).
+    pub protocols: Vec<Protocol>,
+    /// What it does.
+    pub app: App,
+    /// Time between a request's arrival and its response.
+    pub response_delay: Duration,
+    /// Store its `lock` app works on: one for all servers of a service, surviving any node.
+    pub store: String,
+}
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum App {
+    /// Says which server answered.
+    Echo,
+    /// Keeps a lease with holder and expiry, with optimistic concurrency.
+    Lock,
+}
+
+/// An HTTP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2.
+    H2,
+}
+
+/// A virtual address whose connections the client's node spreads over endpoints by DNAT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Name; clients use it as a host name.
+    pub name: String,
+    /// Virtual address and port.
+    pub address: SocketAddr,
+    /// Servers behind it, by name, with the address the DNAT goes to (same family as `address`).
+    pub endpoints: Vec<Endpoint>,
+    /// Until every client has a connection, all of them go to this endpoint.
+    pub pin_first: Option<String>,
+    /// Time from the loss of a node until its endpoints leave the rules; `None` = they stay.
+    pub removal: Option<Duration>,
+}
+
+/// A backend of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Server's name.
+    pub server: String,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// A client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    /// Name.
+    pub name: String,
+    /// Where it runs.
+    pub place: Place,
+    /// Its node.
+    pub node: String,
+    /// What it asks.
+    pub target: Target,
+    /// Name of the profile it began from.
+    pub profile: String,
+    /// Its transport, every knob resolved.
+    pub transport: Transport,
+    /// What it does.
+    pub workload: Workload,
+    /// When it starts, from the case's start.
+    pub start: Duration,
+    /// Where it stood.
+    pub location: Location,
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Host name as in the URL: a service, a server or a node.
+    pub host: String,
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Path with its leading slash.
+    pub path: String,
+    /// TLS, or clear text.
+    pub tls: bool,
+    /// Names of the servers that can answer there.
+    pub servers: Vec<String>,
+    /// The service, if the host is one.
+    pub service: Option<String>,
+}
+
+/// A client's transport. `None` = off, or no limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transport {
+    /// HTTP version.
+    pub protocol: Protocol,
+    /// Time for connect(), SYN to SYN-ACK.
+    pub dial_timeout: Option<Duration>,
+    /// Time for the TLS handshake.
+    pub tls_timeout: Option<Duration>,
+    /// Time for a request as a whole, dial included. h1: closes the connection. h2: resets the stream only.
+    pub request_timeout: Option<Duration>,
+    /// Time without a byte while waiting for a response. Closes the connection (h1) or resets the stream (h2).
+    pub read_timeout: Option<Duration>,
+    /// Time a connection may lie idle in the pool before the client closes it.
+    pub idle_timeout: Option<Duration>,
+    /// TCP keepalive.
+    pub keepalive: Option<Keepalive>,
+    /// TCP_USER_TIMEOUT.
+    pub user_timeout: Option<Duration>,
+    /// HTTP/2 PING health check.
+    pub ping: Option<Ping>,
+    /// After a request's timeout on h2 send a PING, and close the connection if its answer takes longer than this.
+    pub ping_after_timeout: Option<Duration>,
+    /// What the transport sends again by itself.
+    pub retry: Retry,
+}
+
+/// TCP keepalive of a socket. Counts only while nothing is unacknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// TCP_KEEPIDLE.
+    pub idle: Duration,
+    /// TCP_KEEPINTVL.
+    pub interval: Duration,
+    /// TCP_KEEPCNT.
+    pub count: u32,
+}
+
+/// HTTP/2 PING health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// A PING goes out when nothing was read for this long.
+    pub idle: Duration,
+    /// The connection is closed when nothing was read for this long after the PING.
+    pub timeout: Duration,
+    /// Also when no request is open.
+    pub while_idle: bool,
+}
+
+/// What a transport sends again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Retry {
+    /// Tries after the first; 0 = none.
+    pub attempts: u32,
+    /// Pause before each.
+    pub backoff: Duration,
+    /// On which errors.
+    pub on: Vec<RetryOn>,
+}
+
+/// An error that a transport may answer with another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOn {
+    /// A connection that had carried a request before was lost before the response's first byte.
+    ReusedConnectionLost,
+    /// Any connection was lost before the response's first byte.
+    ConnectionLost,
+    /// A connection could not be opened.
+    DialFailed,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// GET, then a pause, for ever.
+    Poll {
+        /// Pause between a request's end and the next one.
+        every: Duration,
+    },
+    /// Try to become and stay the holder of a lock.
+    LeaderElection {
+        /// Pause between a try's end and the next one.
+        every: Duration,
+        /// How long a lease lasts after its last renewal.
+        lease: Duration,
+    },
+}
+
+/// What breaks, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When.
+    pub trigger: Trigger,
+    /// What.
+    pub kind: FaultKind,
+    /// Where it stood.
+    pub location: Location,
+}
+
+/// When a fault fires.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// At a time from the case's start.
+    At(Duration),
+    /// When a client is in a phase.
+    Phase {
+        /// Client's name.
+        client: String,
+        /// Which phase.
+        phase: Phase,
+        /// Not before this time from the case's start.
+        after: Duration,
+    },
+}
+
+/// What a client is doing on the connection its requests use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing is outstanding.
+    Idle,
+    /// A request is sent, and its bytes are not acknowledged.
+    RequestUnacknowledged,
+    /// The request's bytes are acknowledged, the response has not come.
+    WaitingForResponse,
+    /// A connection is being opened.
+    Connecting,
+}
+
+/// What breaks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// A node loses power.
+    PowerLoss {
+        /// Which.
+        node: String,
+        /// What becomes of its link-layer address.
+        neighbour: Neighbour,
+    },
+}
+
+impl FaultKind {
+    /// The kind's name in YAML and reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PowerLoss { .. } => "power_loss",
+        }
+    }
+
+    /// What it strikes.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::PowerLoss { node, .. } => node,
+        }
+    }
+}
+
+/// Whether a dead node's link-layer address still resolves.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Neighbour {
+    /// ARP and neighbour discovery go on being answered, as in cloud networks.
+    #[default]
+    Resolves,
+    /// The neighbour entry dies too, as on one Ethernet segment.
+    Dead,
+}
+
+/// What must hold after a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Client.
+    pub client: String,
+    /// What of it.
+    pub check: Check,
+    /// As written, e.g. `standby.recovered: between 924s and 1050s`.
+    pub text: String,
+    /// Where it stood.
+    pub location: Location,
+}
+
+/// What an expectation looks at. Times are counted from the fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// First response from a live endpoint after which the client stays well.
+    Recovered(TimeWindow),
+    /// The client gave up the dead connection.
+    Detected(TimeWindow),
+    /// Number of requests without a response, after the fault.
+    RequestsFailed(CountWindow),
+    /// Number of dials after the fault.
+    Dials(CountWindow),
+    /// What ended the wait on the dead connection: one of these.
+    Cause(Vec<Cause>),
+}
+
+/// A window of time from the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeWindow {
+    /// Both bounds belong to it.
+    Between(Duration, Duration),
+    /// At most.
+    Within(Duration),
+    /// At least (and not never).
+    AtLeast(Duration),
+    /// Not within the case.
+    Never,
+}
+
+/// A window of a count; both bounds belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountWindow {
+    /// Smallest.
+    pub min: u32,
+    /// Largest; `None` = no bound.
+    pub max: Option<u32>,
+}
+
+/// The mechanism that ended the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The kernel retransmitted `tcp_retries2` times' worth in vain.
+    RetransmissionTimeout,
+    /// TCP keepalive probes went unanswered.
+    Keepalive,
+    /// TCP_USER_TIMEOUT.
+    UserTimeout,
+    /// No answer to an HTTP/2 PING.
+    PingTimeout,
+    /// The client's own limit on a request.
+    RequestTimeout,
+    /// The client's own limit on silence while it waits for a response.
+    ReadTimeout,
+    /// The client's pool closed it while it lay idle.
+    IdleTimeout,
+    /// The client's own limit on opening a connection, or the kernel's on SYNs.
+    DialTimeout,
+    /// RST received.
+    Reset,
+    /// RST in answer to a SYN.
+    Refused,
+    /// ICMP or the neighbour table said there is no way.
+    Unreachable,
+    /// The peer closed in good order.
+    ClosedByPeer,
+    /// Nothing ended it within the case.
+    Never,
+    /// The evidence does not say.
+    Unknown,
+}
+
+/// What the timeout model says of a client before the case runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Client.
+    pub client: String,
+    /// From the fault until the client gives up the dead connection; `None` = never, or no dead connection.
+    pub detection: Option<Window>,
+    /// From the fault until recovery; `None` = never, or not affected.
+    pub recovery: Option<Window>,
+    /// The timer that rules.
+    pub cause: Cause,
+}
+
+/// A predicted window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Lower bound.
+    pub min: Duration,
+    /// Upper bound.
+    pub max: Duration,
+}
+
+/// A trap the plan noticed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// One sentence.
+    pub text: String,
+    /// Where.
+    pub location: Location,
+}
+
+/// Where something stood in a YAML file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Location {
+    /// File, as named on the command line.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Characters it spans on that line.
+    pub length: usize,
+    /// The line itself.
+    pub text: String,
+}
+
+impl LabPlan {
+    /// The node a place stands on.
+    #[must_use]
+    pub fn node_of<'a>(&'a self, place: &'a Place) -> Option<&'a str> {
+        match place {
+            Place::Node(name) => Some(name),
+            Place::Pod(pod) => self
+                .pods
+                .iter()
+                .find(|p| p.name == *pod)
+                .map(|p| p.node.as_str()),
+        }
+    }
+
+    /// The server that listens on `address`.
+    #[must_use]
+    pub fn server_at(&self, address: SocketAddr) -> Option<&Server> {
+        self.servers.iter().find(|s| s.listen.contains(&address))
+    }
+
+    /// The node that has `address`, itself or by one of its pods.
+    #[must_use]
+    pub fn node_with(&self, address: IpAddr) -> Option<&str> {
+        let node = self
+            .nodes
+            .iter()
+            .find(|n| IpAddr::V4(n.address) == address || IpAddr::V6(n.address6) == address);
+        let pod = self
+            .pods
+            .iter()
+            .find(|p| IpAddr::V4(p.address) == address || IpAddr::V6(p.address6) == address);
+        node.map(|n| n.name.as_str())
+            .or_else(|| pod.map(|p| p.node.as_str()))
+    }
+}

@@ -1,0 +1,462 @@
+//! The record: everything observed in a case, one JSON object a line.
+//!
+//! The lab writes it, and verdicts, causes and reports are pure functions of it. The first event is always
+//! [`Observation::CaseStarted`], which carries the whole [`Case`], so a record can be judged again without its YAML.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Case, Phase, Protocol};
+
+/// Version of the record's shape; it rises when a field changes its meaning.
+pub const RECORD_VERSION: u32 = 1;
+
+/// One observation and when it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds since the case's start, by CLOCK_MONOTONIC of the kernel the case ran on.
+    pub t_ns: u64,
+    /// What was observed.
+    #[serde(flatten)]
+    pub what: Observation,
+}
+
+impl Event {
+    /// The time since the case's start.
+    #[must_use]
+    pub fn at(&self) -> Duration {
+        Duration::from_nanos(self.t_ns)
+    }
+}
+
+/// What can be observed in a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Observation {
+    /// First event of every record.
+    CaseStarted {
+        /// [`RECORD_VERSION`] when this record was written.
+        record_version: u32,
+        /// `real` or `virtual`.
+        clock: ClockName,
+        /// `uname -r` of the kernel whose TCP stack was measured.
+        kernel: String,
+        /// That kernel's timer frequency, where it could be found out.
+        hz: Option<u32>,
+        /// The case, resolved.
+        case: Box<Case>,
+    },
+    /// Network, rules, sysctls and servers are ready; the case's clock starts at the next event.
+    LabReady {
+        /// Wall time the set-up took, in microseconds.
+        setup_us: u64,
+    },
+    /// A sysctl of a namespace, as the kernel returned it after writing.
+    Sysctl {
+        /// Name of the node or pod.
+        place: String,
+        /// Dotted key.
+        key: String,
+        /// Value read back.
+        value: String,
+    },
+    /// Something the reader should know; never decides a verdict.
+    Warning {
+        /// One sentence.
+        text: String,
+    },
+    /// A server is bound and listening.
+    ServerListening {
+        /// Server's name.
+        server: String,
+        /// Bound address.
+        address: SocketAddr,
+    },
+    /// A server accepted a connection and, with TLS, finished the handshake.
+    ServerAccepted {
+        /// Server's name.
+        server: String,
+        /// The peer as the server sees it (the client's own address unless it was masqueraded).
+        peer: SocketAddr,
+        /// Protocol spoken.
+        protocol: Protocol,
+    },
+    /// A server received a whole request.
+    ServerRequest {
+        /// Server's name.
+        server: String,
+        /// Peer of the connection it came on.
+        peer: SocketAddr,
+        /// Number the client gave it (header `x-halfopen-request`), absent for programs not ours.
+        request: Option<RequestId>,
+        /// Method and path.
+        line: String,
+    },
+    /// A server handed a response to the kernel.
+    ServerResponse {
+        /// Server's name.
+        server: String,
+        /// Peer of the connection.
+        peer: SocketAddr,
+        /// The request answered.
+        request: Option<RequestId>,
+        /// HTTP status.
+        status: u16,
+    },
+    /// A server's connection ended.
+    ServerClosed {
+        /// Server's name.
+        server: String,
+        /// Peer of the connection.
+        peer: SocketAddr,
+        /// Error text, if it did not end cleanly.
+        error: Option<String>,
+    },
+    /// A client starts to open a connection (its SYN goes out now).
+    DialStarted {
+        /// Client's name.
+        client: String,
+        /// Number of the connection, unique in the client, from 1.
+        connection: u32,
+        /// Where to, before DNAT.
+        target: SocketAddr,
+        /// The client's own address, once the kernel has chosen it.
+        local: Option<SocketAddr>,
+    },
+    /// A dial ended without a connection.
+    DialFailed {
+        /// Client's name.
+        client: String,
+        /// Number of the connection.
+        connection: u32,
+        /// Why.
+        error: ConnectionEnd,
+    },
+    /// A connection is established and, with TLS, shaken hands.
+    ConnectionOpened {
+        /// Client's name.
+        client: String,
+        /// Number of the connection.
+        connection: u32,
+        /// The client's own address.
+        local: SocketAddr,
+        /// Where to, before DNAT.
+        target: SocketAddr,
+        /// Protocol spoken.
+        protocol: Protocol,
+    },
+    /// The client no longer has this connection.
+    ConnectionClosed {
+        /// Client's name.
+        client: String,
+        /// Number of the connection.
+        connection: u32,
+        /// What ended it.
+        end: ConnectionEnd,
+    },
+    /// A client hands a request to a connection.
+    RequestSent {
+        /// The request.
+        request: RequestId,
+        /// Connection it goes out on.
+        connection: u32,
+        /// 1 for the first try, more when the transport retries by itself.
+        attempt: u32,
+    },
+    /// A client has a whole response.
+    Response {
+        /// The request.
+        request: RequestId,
+        /// Connection it came on.
+        connection: u32,
+        /// Server that answered, by its own word (header `x-halfopen-server`).
+        server: Option<String>,
+        /// HTTP status.
+        status: u16,
+    },
+    /// A client's request ended without a response.
+    RequestFailed {
+        /// The request.
+        request: RequestId,
+        /// Connection it waited on; `None` while no connection existed.
+        connection: Option<u32>,
+        /// Why.
+        error: RequestError,
+        /// The error as the program would log it.
+        text: String,
+    },
+    /// The case ended while a request was still waiting.
+    RequestUnfinished {
+        /// The request.
+        request: RequestId,
+        /// Connection it waits on.
+        connection: Option<u32>,
+    },
+    /// An HTTP/2 PING went out.
+    PingSent {
+        /// Client's name.
+        client: String,
+        /// Connection.
+        connection: u32,
+    },
+    /// Its answer came.
+    PingAcked {
+        /// Client's name.
+        client: String,
+        /// Connection.
+        connection: u32,
+    },
+    /// A client became or ceased to be the holder of a lock.
+    LeaderChanged {
+        /// The lock's store.
+        store: String,
+        /// Holder now.
+        holder: Option<String>,
+    },
+    /// A client on a node that lost its power is no more.
+    ClientGone {
+        /// Client's name.
+        client: String,
+    },
+    /// A fault is in force from now on.
+    FaultInjected {
+        /// Index into the case's faults.
+        fault: usize,
+        /// Phase each client was in, by name.
+        phases: Vec<(String, Phase)>,
+    },
+    /// An endpoint left a service's rules.
+    EndpointRemoved {
+        /// Service.
+        service: String,
+        /// Server.
+        endpoint: String,
+    },
+    /// A TCP segment that says something: SYN, FIN, RST, or one sent again (and the first sending of that one).
+    Segment(Segment),
+    /// An ICMP message a client's node received or sent, with the addresses of the flow it speaks of.
+    Icmp {
+        /// Node on whose uplink it was seen.
+        node: String,
+        /// ICMP type and code.
+        kind: (u8, u8),
+        /// Source and destination address of the message.
+        from: std::net::IpAddr,
+        /// Destination.
+        to: std::net::IpAddr,
+    },
+    /// The harness could not do its work: the case is neither passed nor failed.
+    RigError {
+        /// What went wrong.
+        text: String,
+        /// Where in the YAML the thing that could not be done was asked for.
+        location: Option<crate::plan::Location>,
+    },
+    /// The case can't be run on this machine.
+    Skipped {
+        /// What is missing, by name.
+        missing: String,
+        /// Where in the YAML it was asked for.
+        location: Option<crate::plan::Location>,
+    },
+    /// Last event of a record that is whole.
+    CaseEnded {},
+}
+
+/// A request of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestId {
+    /// Client's name.
+    pub client: String,
+    /// Number within the client, from 1.
+    pub number: u32,
+}
+
+/// Which clock a case ran on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockName {
+    /// The host kernel's.
+    Real,
+    /// A User Mode Linux guest's, which jumps over idle time.
+    Virtual,
+}
+
+impl std::fmt::Display for ClockName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        })
+    }
+}
+
+/// What ended a connection, or a dial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionEnd {
+    /// Who or what ended it.
+    pub by: EndedBy,
+    /// errno from the socket, where there was one (`ETIMEDOUT` = 110).
+    pub errno: Option<i32>,
+    /// The socket's last TCP_INFO.
+    pub tcp_info: Option<TcpInfo>,
+    /// The error as the program would log it.
+    pub text: String,
+}
+
+/// Who or what ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// The kernel reported an error on the socket; `errno` says which.
+    Kernel,
+    /// The peer closed (FIN, GOAWAY, or a protocol error).
+    Peer,
+    /// The client: a request's timeout closes its HTTP/1.1 connection.
+    RequestTimeout,
+    /// The client: no data while waiting for a response.
+    ReadTimeout,
+    /// The client: no answer to an HTTP/2 PING.
+    PingTimeout,
+    /// The client: the connection was idle in its pool for too long.
+    IdleTimeout,
+    /// The client: the dial took too long.
+    DialTimeout,
+    /// The client: the TLS handshake took too long.
+    TlsTimeout,
+    /// The client: the request that asked for the dial was over before it.
+    Cancelled,
+    /// The case was over.
+    CaseEnd,
+    /// TLS or HTTP said something unexpected.
+    Protocol,
+}
+
+/// Why a request has no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestError {
+    /// No connection could be opened.
+    Dial,
+    /// The request's own time was over.
+    Timeout,
+    /// Its connection was lost.
+    ConnectionLost,
+    /// The response was an HTTP error.
+    Status,
+}
+
+/// What `getsockopt(TCP_INFO)` says of a socket, as far as the record needs it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpInfo {
+    /// Kernel's state number (1 = ESTABLISHED, 2 = SYN_SENT, 7 = CLOSE).
+    pub state: u8,
+    /// Retransmissions of the oldest unacknowledged segment by the retransmission timer (`icsk_retransmits`).
+    pub retransmits: u8,
+    /// Unanswered keepalive or zero-window probes (`icsk_probes_out`).
+    pub probes: u8,
+    /// Exponential back-off of the timer.
+    pub backoff: u8,
+    /// Retransmission timeout, in microseconds.
+    pub rto_us: u32,
+    /// Smoothed round-trip time, in microseconds.
+    pub rtt_us: u32,
+    /// Segments sent and not acknowledged.
+    pub unacked: u32,
+    /// Segments retransmitted in the connection's life.
+    pub total_retrans: u32,
+    /// Milliseconds since data was last sent.
+    pub last_data_sent_ms: u32,
+    /// Milliseconds since data was last received.
+    pub last_data_recv_ms: u32,
+    /// Milliseconds since an acknowledgement was last received.
+    pub last_ack_recv_ms: u32,
+}
+
+/// A TCP segment seen on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Node on whose uplink (its fabric side, after DNAT) it was seen.
+    pub node: String,
+    /// Source.
+    pub from: SocketAddr,
+    /// Destination.
+    pub to: SocketAddr,
+    /// Flags as letters, e.g. `S`, `SA`, `PA`, `R`.
+    pub flags: String,
+    /// Sequence number of its first byte.
+    pub seq: u32,
+    /// Payload bytes.
+    pub len: u32,
+    /// 0 for the first sending, n for the n-th sending again.
+    pub retransmission: u32,
+    /// The kernel's own stamp, in nanoseconds since the case's start (`t_ns` is when the lab read it).
+    pub stamp_ns: u64,
+}
+
+/// Where the lab's parts leave what they observe.
+///
+/// Cheap to clone; one lab is one thread.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: Rc<RecorderInner>,
+}
+
+struct RecorderInner {
+    start: RefCell<Option<Duration>>,
+    sink: RefCell<Box<dyn FnMut(Event)>>,
+}
+
+impl Recorder {
+    /// A recorder that gives every event to `sink`. Time stands at 0 until [`Recorder::start_clock`].
+    pub fn new(sink: impl FnMut(Event) + 'static) -> Self {
+        Self {
+            inner: Rc::new(RecorderInner {
+                start: RefCell::new(None),
+                sink: RefCell::new(Box::new(sink)),
+            }),
+        }
+    }
+
+    /// Starts the case's clock: now is 0.
+    pub fn start_clock(&self) {
+        *self.inner.start.borrow_mut() = Some(monotonic());
+    }
+
+    /// Time since the case's start; 0 before it.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.inner
+            .start
+            .borrow()
+            .map_or(Duration::ZERO, |start| monotonic().saturating_sub(start))
+    }
+
+    /// The case's start by CLOCK_MONOTONIC, once it has started.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Duration> {
+        *self.inner.start.borrow()
+    }
+
+    /// Records `what` as observed now.
+    pub fn emit(&self, what: Observation) {
+        self.emit_at(self.now(), what);
+    }
+
+    /// Records `what` as observed at `at`, a time since the case's start.
+    pub fn emit_at(&self, at: Duration, what: Observation) {
+        let t_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        (self.inner.sink.borrow_mut())(Event { t_ns, what });
+    }
+}
+
+/// CLOCK_MONOTONIC.
+#[must_use]
+pub fn monotonic() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(Duration::ZERO, Duration::from)
+}
