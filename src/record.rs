@@ -409,6 +409,7 @@ pub struct Recorder {
 struct RecorderInner {
     start: RefCell<Option<Duration>>,
     sink: RefCell<Box<dyn FnMut(Event)>>,
+    listeners: RefCell<Vec<Rc<dyn Fn(&Event)>>>,
 }
 
 impl Recorder {
@@ -420,6 +421,11 @@ impl Recorder {
                 sink: RefCell::new(Box::new(sink)),
             }),
         }
+    }
+
+    /// Calls `listener` with every event from now on, before it reaches the sink.
+    pub fn listen(&self, listener: impl Fn(&Event) + 'static) {
+        self.inner.listeners.borrow_mut().push(Rc::new(listener));
     }
 
     /// Starts the case's clock: now is 0.
@@ -450,7 +456,13 @@ impl Recorder {
     /// Records `what` as observed at `at`, a time since the case's start.
     pub fn emit_at(&self, at: Duration, what: Observation) {
         let t_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        (self.inner.sink.borrow_mut())(Event { t_ns, what });
+        let event = Event { t_ns, what };
+        // A listener may make another event: the list must not stay borrowed.
+        let listeners = self.inner.listeners.borrow().clone();
+        for listener in listeners {
+            listener(&event);
+        }
+        (self.inner.sink.borrow_mut())(event);
     }
 }
 

@@ -1,1 +1,78 @@
-//! See docs/architecture.md.
+//! The command line: from arguments to an exit code. One small file a command.
+
+pub mod args;
+mod check;
+mod doctor;
+mod exit;
+mod init;
+mod inputs;
+mod list;
+mod progress;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+pub use exit::Exit;
+
+/// Parses the arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = match arguments.command {
+        Command::Lab => return lab(),
+        Command::Probe => return doctor::probe(),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check { paths } => check::check(&paths),
+        Command::List { paths, filter, json } => list::list(&paths, filter.as_deref(), json),
+        Command::Report { paths, reports } => report::report(&paths, &reports),
+        Command::Doctor => doctor::doctor(),
+        Command::Schema => schema(),
+        Command::Init { path } => init::init(&path),
+        Command::Completions { shell } => completions(shell),
+    };
+    exit.into()
+}
+
+/// Becomes a lab process. No thread has been started yet, as new user namespaces demand.
+fn lab() -> ExitCode {
+    match crate::clock::real::in_own_namespaces(crate::lab::process::main) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{}", with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn schema() -> Exit {
+    match serde_json::to_string_pretty(&crate::scenario::schema()) {
+        Ok(text) => {
+            println!("{text}");
+            Exit::Held
+        }
+        Err(error) => Exit::broken(&format!("failed to write the schema: {error}")),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    clap_complete::generate(shell, &mut Arguments::command(), "halfopen", &mut std::io::stdout());
+    Exit::Held
+}
+
+/// An error with all that caused it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

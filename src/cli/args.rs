@@ -1,0 +1,105 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
+#[derive(Debug, Parser)]
+#[command(name = "halfopen", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios and judge what they expect.
+    Run(RunArguments),
+    /// Look for mistakes in scenarios without running them.
+    Check {
+        /// Scenario files, or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// List the cases of scenarios, resolved, with what the timeout model predicts.
+    List {
+        /// Scenario files, or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Only cases whose "scenario/case" contains this text.
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// The whole plans, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Judge records again, and report.
+    Report {
+        /// Record files (*.ndjson), or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Also write a report: FORMAT=FILE. May be repeated.
+        #[arg(long = "report", value_name = "FORMAT=FILE")]
+        reports: Vec<String>,
+    },
+    /// Say what this machine can and can't do, and how to mend it.
+    Doctor,
+    /// Print the JSON Schema of scenario files.
+    Schema,
+    /// Write a commented scenario that runs.
+    Init {
+        /// File to write; must not exist.
+        #[arg(default_value = "scenario.yaml")]
+        path: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The lab process.
+    #[command(name = crate::clock::real::SUBCOMMAND, hide = true)]
+    Lab,
+    /// The doctor's look from inside a lab's namespaces.
+    #[command(name = "__probe", hide = true)]
+    Probe,
+}
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Scenario files, or folders of them.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Which clock the cases run on.
+    #[arg(long, value_enum, default_value_t = ClockChoice::Real)]
+    pub clock: ClockChoice,
+    /// Cases side by side.
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Only cases whose "scenario/case" contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Also write a report: FORMAT=FILE. May be repeated.
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+    /// Keep the records of all cases in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Seed of what can be seeded.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Count a skipped case as one that could not be run (exit code 3).
+    #[arg(long)]
+    pub require_all: bool,
+}
+
+/// A clock, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockChoice {
+    /// The host kernel's: 15 minutes take 15 minutes.
+    Real,
+}

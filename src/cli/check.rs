@@ -1,0 +1,21 @@
+//! `halfopen check`.
+
+use std::path::PathBuf;
+
+use super::{Exit, run};
+
+pub(super) fn check(paths: &[PathBuf]) -> Exit {
+    let cases = match run::cases(paths, None, 0) {
+        Ok(cases) => cases,
+        Err(exit) => return exit,
+    };
+    let mut said = std::collections::HashSet::new();
+    for warning in cases.iter().flat_map(|case| &case.warnings) {
+        let at = &warning.location;
+        if said.insert((warning.text.clone(), at.clone())) {
+            eprintln!("warning: {} ({}:{}:{})", warning.text, at.file, at.line, at.column);
+        }
+    }
+    println!("{} case{}, nothing wrong", cases.len(), if cases.len() == 1 { "" } else { "s" });
+    Exit::Held
+}

@@ -1,0 +1,131 @@
+//! `halfopen run`.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::args::RunArguments;
+use super::progress::Terminal;
+use super::{Exit, inputs, with_causes};
+use crate::plan::{self, Case};
+use crate::report::{self, Output};
+use crate::runner::{self, Options};
+use crate::scenario;
+use crate::verdict::{CaseResult, RunSummary};
+
+/// Cases side by side for each core, on the real clock: a case waits nearly all its time.
+const JOBS_PER_CORE: usize = 50;
+
+pub(super) fn run(arguments: &RunArguments) -> Exit {
+    let outputs = match Output::parse_all(&arguments.reports) {
+        Ok(outputs) => outputs,
+        Err(error) => return Exit::usage(&error.to_string()),
+    };
+    let cases = match cases(&arguments.paths, arguments.filter.as_deref(), arguments.seed) {
+        Ok(cases) => cases,
+        Err(exit) => return exit,
+    };
+    if cases.is_empty() {
+        let filter = arguments.filter.as_deref().unwrap_or_default();
+        return Exit::broken(&format!("no case's name contains `{filter}`; `halfopen list` names them"));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        jobs: arguments.jobs.unwrap_or(JOBS_PER_CORE * cores),
+        record_dir: arguments.record.clone(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::broken(&format!("failed to start: {error}")),
+    };
+    match runtime.block_on(run_until_interrupted(cases, &options)) {
+        Ok((results, interrupted)) => finish(&results, interrupted, &outputs, arguments.require_all),
+        Err(error) => Exit::broken(&with_causes(&error)),
+    }
+}
+
+/// Parses and resolves every scenario below `paths`; says all that is wrong with them.
+pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Result<Vec<Case>, Exit> {
+    let files = inputs::files(paths, &["yaml", "yml"]).map_err(|e| Exit::usage(&e))?;
+    let mut cases: Vec<Case> = Vec::new();
+    let mut wrong = false;
+    for file in files {
+        let resolved = scenario::load(&file).and_then(|loaded| plan::cases(&loaded, seed));
+        match resolved {
+            Ok(resolved) => cases.extend(resolved),
+            Err(diagnostics) => {
+                wrong = true;
+                let _ = write!(std::io::stderr(), "{}", scenario::render(&diagnostics));
+            }
+        }
+    }
+    if wrong {
+        return Err(Exit::Usage);
+    }
+    let full = |case: &Case| format!("{}/{}", case.scenario, case.name);
+    cases.retain(|case| filter.is_none_or(|text| full(case).contains(text)));
+    Ok(cases)
+}
+
+async fn run_until_interrupted(
+    cases: Vec<Case>,
+    options: &Options,
+) -> Result<(Vec<CaseResult>, bool), runner::RunError> {
+    let (interrupt, interrupted) = watch::channel(false);
+    let progress = Rc::new(Terminal::new(cases.len()));
+    let run = runner::run(cases, options, progress.clone(), interrupted);
+    tokio::pin!(run);
+    let results = loop {
+        tokio::select! {
+            results = &mut run => break results,
+            () = stop_signal() => {
+                let _ = interrupt.send(true);
+            }
+        }
+    };
+    progress.clear();
+    let interrupted = *interrupt.borrow();
+    results.map(|results| (results, interrupted))
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn stop_signal() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Writes the table and the reports, and says how it ended.
+fn finish(results: &[CaseResult], interrupted: bool, outputs: &[Output], require_all: bool) -> Exit {
+    let mut exit = match RunSummary::of(results).exit_code(require_all) {
+        0 => Exit::Held,
+        1 => Exit::Failed,
+        _ => Exit::Broken,
+    };
+    if interrupted {
+        eprintln!("interrupted: what was observed until then follows");
+        exit = Exit::Interrupted;
+    }
+    write_reports(results, outputs).unwrap_or(exit)
+}
+
+/// Writes the table to standard output and each report to its file; the exit only where that failed.
+pub(super) fn write_reports(results: &[CaseResult], outputs: &[Output]) -> Option<Exit> {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if let Err(error) = report::table(results, colour, &mut std::io::stdout().lock()) {
+        return Some(Exit::broken(&format!("failed to write the table: {error}")));
+    }
+    let mut exit = None;
+    for output in outputs {
+        if let Err(error) = output.write(results) {
+            exit = Some(Exit::broken(&with_causes(&error)));
+        }
+    }
+    exit
+}

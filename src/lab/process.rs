@@ -1,0 +1,91 @@
+//! The lab process: reads a job, runs its labs side by side on one thread, and says what it observes.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use tokio::task::LocalSet;
+
+use crate::clock::{FromLab, LabJob};
+use crate::record::{Observation, Recorder};
+
+/// Events gathered before they are written, in bytes, where a job asks for that.
+const GATHERED: usize = 64 << 10;
+
+/// Runs the job on standard input, and writes to standard output. Call as the first process of a lab's namespaces.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut text = String::new();
+    let job = io::stdin().read_to_string(&mut text).map_err(|e| e.to_string());
+    let job = job.and_then(|_| serde_json::from_str::<LabJob>(&text).map_err(|e| e.to_string()));
+    match job {
+        Ok(job) => run(job, Box::new(io::stdout())),
+        Err(error) => {
+            eprintln!("failed to read the lab's job: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs every lab of `job` to its end, and writes what they observe to `out`.
+#[must_use]
+pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
+    let out = Rc::new(RefCell::new(Outlet { out, pending: Vec::new(), gather: job.gather_events }));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("failed to start the lab's runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    out.borrow_mut().say(&FromLab::Kernel { release: release(), hz: crate::clock::machine::hz() });
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
+            let out = Rc::clone(&out);
+            let recorder = Recorder::new(move |event| {
+                let last = matches!(event.what, Observation::CaseEnded {});
+                let mut out = out.borrow_mut();
+                out.say(&FromLab::Event { lab, event });
+                if last {
+                    out.flush();
+                }
+            });
+            tokio::task::spawn_local(super::run(plan, recorder))
+        });
+        futures_util::future::join_all(labs.collect::<Vec<_>>()).await;
+    });
+    out.borrow_mut().flush();
+    ExitCode::SUCCESS
+}
+
+/// `uname -r`.
+fn release() -> String {
+    nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The way out of the lab process.
+struct Outlet {
+    out: Box<dyn Write>,
+    pending: Vec<u8>,
+    gather: bool,
+}
+
+impl Outlet {
+    fn say(&mut self, message: &FromLab) {
+        self.pending.extend_from_slice(&message.to_line());
+        if !self.gather || self.pending.len() >= GATHERED {
+            self.flush();
+        }
+    }
+
+    /// Nobody to tell means nobody to work for: the lab ends, and the kernel clears it away.
+    fn flush(&mut self) {
+        let written = self.out.write_all(&self.pending).and_then(|()| self.out.flush());
+        if written.is_err() {
+            std::process::exit(1);
+        }
+        self.pending.clear();
+    }
+}

@@ -1,0 +1,191 @@
+//! Whatever ends a run, nothing of it stays: no process, namespace, rule, link, mount or file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Moments at which a process of the harness is killed.
+const KILLS: u64 = 100;
+
+#[test]
+fn a_sigkill_of_any_process_at_any_moment_leaves_nothing() {
+    let before = Host::look();
+    let mut killed = BTreeSet::new();
+    for round in 0..KILLS {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let mut run = start(temporary.path());
+        std::thread::sleep(Duration::from_millis(dice(round) % 700));
+        let family = descendants(run.id());
+        let victim = family[usize::try_from(dice(round + 1000)).expect("a number") % family.len()];
+        killed.insert(family.iter().position(|p| *p == victim));
+        let _ = kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL);
+        if victim != run.id() {
+            // The parent is not hurt: it says what happened, in its own time.
+            wait(&mut run, Duration::from_secs(30));
+        }
+        let _ = run.wait();
+        let gone = until(Duration::from_secs(10), || family.iter().all(|p| !is_alive(*p)));
+        assert!(gone, "round {round}: still alive of {family:?} after {victim} was killed");
+        let files: Vec<_> = fs::read_dir(temporary.path()).expect("the folder").collect();
+        assert!(files.is_empty(), "round {round}: {files:?} is left in TMPDIR");
+    }
+    assert!(killed.len() >= 3, "the parent, a keeper and a lab were all hit: {killed:?}");
+    assert_eq!(before, Host::look());
+}
+
+#[test]
+fn an_interrupt_keeps_the_record_and_ends_with_130() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let records = temporary.path().join("records");
+    let mut run = Command::new(halfopen())
+        .args(["run", "--clock", "real", "--record"])
+        .arg(&records)
+        .arg(scenario())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("halfopen starts");
+    let record = || fs::read_dir(&records).ok()?.next()?.ok().map(|e| e.path());
+    let said = |text: &str| record().and_then(|p| fs::read_to_string(p).ok()).is_some_and(|r| r.contains(text));
+    assert!(until(Duration::from_secs(20), || said("fault_injected")), "the fault comes");
+    let family = descendants(run.id());
+    kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).expect("a signal");
+    let status = run.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    assert!(said("\"interrupted\""), "the record says why it ends");
+    assert!(!said("case_ended"));
+    assert!(until(Duration::from_secs(5), || family.iter().all(|p| !is_alive(*p))));
+}
+
+#[test]
+fn a_run_changes_nothing_on_the_host() {
+    let before = Host::look();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut run = start(temporary.path());
+    assert_eq!(run.wait().expect("it ends").code(), Some(0));
+    assert_eq!(before, Host::look());
+}
+
+/// What of the host a lab could have changed.
+#[derive(Debug, PartialEq)]
+struct Host {
+    links: BTreeSet<String>,
+    mounts: BTreeSet<String>,
+    sysctls: Vec<(PathBuf, String)>,
+    rules: String,
+    named_namespaces: BTreeSet<String>,
+}
+
+impl Host {
+    fn look() -> Self {
+        let mut sysctls = Vec::new();
+        read_below(Path::new("/proc/sys/net"), &mut sysctls);
+        let rules = Command::new("sh")
+            .args(["-c", "PATH=$PATH:/usr/sbin; iptables-save 2>/dev/null | grep -v '^#' | sed 's/\\[.*\\]//'"])
+            .output()
+            .expect("sh");
+        Self {
+            links: names("/sys/class/net"),
+            mounts: fs::read_to_string("/proc/self/mountinfo").expect("mounts").lines().map(str::to_owned).collect(),
+            sysctls,
+            rules: String::from_utf8_lossy(&rules.stdout).into_owned(),
+            named_namespaces: names("/run/netns"),
+        }
+    }
+}
+
+fn read_below(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut entries: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            read_below(&path, found);
+        } else if let Ok(value) = fs::read_to_string(&path) {
+            // Counters that move by themselves are not settings.
+            let moves = ["nf_conntrack_count", "route/", "random", "tcp_mem", "fib_multipath_hash"];
+            if !moves.iter().any(|m| path.to_string_lossy().contains(m)) {
+                found.push((path, value));
+            }
+        }
+    }
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn halfopen() -> &'static str {
+    env!("CARGO_BIN_EXE_halfopen")
+}
+
+/// A case of two seconds.
+fn scenario() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/scenarios/two-seconds.yaml")
+}
+
+fn start(temporary: &Path) -> Child {
+    Command::new(halfopen())
+        .args(["run", "--clock", "real"])
+        .arg(scenario())
+        .env("TMPDIR", temporary)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("halfopen starts")
+}
+
+fn wait(child: &mut Child, at_most: Duration) {
+    let ended = until(at_most, || child.try_wait().expect("a child").is_some());
+    if !ended {
+        let _ = child.kill();
+        panic!("it did not end within {at_most:?}");
+    }
+}
+
+fn until(at_most: Duration, done: impl FnMut() -> bool) -> bool {
+    let mut done = done;
+    let begun = Instant::now();
+    while begun.elapsed() < at_most {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    done()
+}
+
+/// The process and all below it, parents first.
+fn descendants(root: u32) -> Vec<u32> {
+    let mut all = vec![root];
+    let mut next = 0;
+    while next < all.len() {
+        let task = format!("/proc/{}/task", all[next]);
+        for thread in fs::read_dir(task).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    all
+}
+
+fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // State follows the name in parentheses; a zombie is nobody.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// A number that looks random and is the same on every run (SplitMix64).
+fn dice(seed: u64) -> u64 {
+    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
