@@ -1,0 +1,134 @@
+//! The User Mode Linux kernels of the virtual clock: where they are, and which is taken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// A kernel that `ci/kernel` built, or that somebody named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// The program.
+    pub path: PathBuf,
+    /// What stands in the file beside it; none for a kernel that `ci/kernel` did not build.
+    pub about: Option<About>,
+}
+
+/// What `ci/kernel` wrote of a kernel it built.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct About {
+    /// Its version, e.g. `7.3.4`.
+    pub version: String,
+    /// Its timer frequency.
+    pub hz: u32,
+    /// The package or file it was built from.
+    pub source: String,
+    /// Whether its random numbers can be seeded from the command line.
+    #[serde(default)]
+    pub seed: bool,
+}
+
+/// Why there is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// A kernel was named that is not there or can't be run.
+    #[error("there is no kernel that can be run at {}", .0.display())]
+    NotThere(PathBuf),
+    /// None was named and none was built.
+    #[error("no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes")]
+    NotBuilt,
+}
+
+impl Kernel {
+    /// The kernel at `path`, with what is known of it.
+    ///
+    /// # Errors
+    /// [`KernelError::NotThere`].
+    pub fn at(path: &Path) -> Result<Self, KernelError> {
+        let not_there = || KernelError::NotThere(path.to_path_buf());
+        let path = path.canonicalize().map_err(|_| not_there())?;
+        nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).map_err(|_| not_there())?;
+        // Not with_extension(): the version's own dots would be taken for one.
+        let beside = PathBuf::from(format!("{}.json", path.display()));
+        let about = fs::read_to_string(beside).ok().and_then(|text| serde_json::from_str(&text).ok());
+        Ok(Self { path, about })
+    }
+
+    /// A name for people: its version where that is known.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.about {
+            Some(about) => format!("{} (HZ={})", about.version, about.hz),
+            None => self.path.display().to_string(),
+        }
+    }
+
+    /// Whether it is known to run its programs by seccomp, which is twice as fast as ptrace (since 6.16).
+    #[must_use]
+    pub fn has_seccomp_mode(&self) -> bool {
+        self.about.as_ref().is_some_and(|about| version(&about.version) >= [6, 16, 0])
+    }
+}
+
+/// The kernels to run on: those named, else the one in `HALFOPEN_KERNEL`, else the newest that was built.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn choose(named: &[PathBuf]) -> Result<Vec<Kernel>, KernelError> {
+    if !named.is_empty() {
+        return named.iter().map(|path| Kernel::at(path)).collect();
+    }
+    if let Some(path) = std::env::var_os("HALFOPEN_KERNEL") {
+        return Ok(vec![Kernel::at(Path::new(&path))?]);
+    }
+    built().into_iter().next_back().map(|kernel| vec![kernel]).ok_or(KernelError::NotBuilt)
+}
+
+/// All kernels that `ci/kernel` has built, the newest version last.
+#[must_use]
+pub fn built() -> Vec<Kernel> {
+    let Some(folder) = cache() else { return Vec::new() };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut kernels: Vec<Kernel> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .filter_map(|path| Kernel::at(&path.with_extension("")).ok())
+        .filter(|kernel| kernel.about.is_some())
+        .collect();
+    kernels.sort_by_key(|kernel| {
+        let modified = fs::metadata(&kernel.path).and_then(|m| m.modified()).ok();
+        (kernel.about.as_ref().map(|about| version(&about.version)), modified)
+    });
+    kernels
+}
+
+/// Where `ci/kernel` keeps them.
+fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Some(cache.or_else(home)?.join("halfopen/kernels"))
+}
+
+/// The numbers of a version, `7.3.4` → `[7, 3, 4]`.
+fn version(text: &str) -> [u32; 3] {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(version("7.3.4") > version("6.12.117"));
+        assert!(version("6.9") < version("6.16.0"));
+        assert_eq!(version("6.1.192-rc2"), [6, 1, 192]);
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_there_is_named() {
+        let error = Kernel::at(Path::new("/nowhere/linux")).expect_err("there is none");
+        assert_eq!(error.to_string(), "there is no kernel that can be run at /nowhere/linux");
+    }
+}
