@@ -24,11 +24,23 @@ impl Namespace {
     /// # Errors
     /// If the kernel refuses `unshare(CLONE_NEWNET)`: no CAP_SYS_ADMIN in this user namespace, or no memory.
     pub fn new(name: &str) -> io::Result<Self> {
+        Self::new_with(name, || ()).map(|(namespace, ())| namespace)
+    }
+
+    /// As [`Namespace::new`], and runs `work` in the new namespace before coming back.
+    ///
+    /// # Errors
+    /// As [`Namespace::new`].
+    ///
+    /// # Panics
+    /// If the thread can't return to where it came from; going on would build in the wrong place.
+    pub fn new_with<T>(name: &str, work: impl FnOnce() -> T) -> io::Result<(Self, T)> {
         let home = Self::current("home")?;
         unshare(CloneFlags::CLONE_NEWNET)?;
         let made = Self::current(name);
-        setns(&home.file, CloneFlags::CLONE_NEWNET)?;
-        made
+        let result = work();
+        home.come_back();
+        Ok((made?, result))
     }
 
     /// The namespace this thread is in.
@@ -62,12 +74,27 @@ impl Namespace {
     /// # Panics
     /// If the thread can't return to where it came from; going on would build in the wrong place.
     pub fn enter<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.visit(work)?
+    }
+
+    /// As [`Namespace::enter`], for work that has errors of its own, or none.
+    ///
+    /// # Errors
+    /// If the namespace can't be entered.
+    ///
+    /// # Panics
+    /// As [`Namespace::enter`].
+    pub fn visit<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
         let home = Self::current("home")?;
         setns(&self.file, CloneFlags::CLONE_NEWNET)?;
         let result = work();
-        setns(&home.file, CloneFlags::CLONE_NEWNET)
+        home.come_back();
+        Ok(result)
+    }
+
+    fn come_back(&self) {
+        setns(&self.file, CloneFlags::CLONE_NEWNET)
             .expect("a thread can return to its own namespace");
-        result
     }
 
     /// A non-blocking TCP socket in the namespace, of the family of `address`.

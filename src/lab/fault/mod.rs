@@ -1,0 +1,1 @@
+//! Faults: what breaks, where on the path, in which direction.

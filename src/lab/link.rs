@@ -1,0 +1,214 @@
+//! Links, addresses and routes as netlink messages. Pure: nothing here talks to the kernel.
+
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::Request;
+
+/// Index of `lo` in every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
+/// Index of a node's or a pod's `eth0`, and of the fabric's bridge: the lab chooses indices itself, so it never has to
+/// ask for one.
+pub(crate) const ETH0: u32 = 2;
+
+/// A request to NETLINK_ROUTE.
+pub(crate) type RouteRequest = Request<RouteNetlinkMessage>;
+
+/// One end of a veth pair.
+pub(crate) struct VethEnd<'a> {
+    /// Interface name.
+    pub(crate) name: &'a str,
+    /// Interface index.
+    pub(crate) index: u32,
+    /// Link-layer address: chosen, so that a lab is the same on every run.
+    pub(crate) mac: [u8; 6],
+}
+
+impl VethEnd<'_> {
+    fn message(&self) -> LinkMessage {
+        let mut message = up(self.index);
+        message.attributes = vec![
+            LinkAttribute::IfName(self.name.to_owned()),
+            LinkAttribute::Address(self.mac.to_vec()),
+        ];
+        message
+    }
+}
+
+/// A veth pair in one message: `near` here (a port of bridge `master`, if given), `far` in the namespace held by
+/// `far_namespace`. The near end is up; the far end can't be, until the pair is complete: see [`set_up`].
+pub(crate) fn veth(
+    near: &VethEnd<'_>,
+    master: Option<u32>,
+    far: &VethEnd<'_>,
+    far_namespace: RawFd,
+) -> RouteRequest {
+    let mut peer = far.message();
+    peer.header.flags = LinkFlags::empty();
+    peer.header.change_mask = LinkFlags::empty();
+    peer.attributes.push(LinkAttribute::NetNsFd(far_namespace));
+    let mut message = near.message();
+    if let Some(master) = master {
+        message.attributes.push(LinkAttribute::Controller(master));
+    }
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    create(
+        RouteNetlinkMessage::NewLink(message),
+        format!("creating the veth pair {} - {}", near.name, far.name),
+    )
+}
+
+/// A bridge that forwards from its first packet: no spanning tree, no delay, no multicast snooping.
+pub(crate) fn bridge(name: &str, index: u32, mac: [u8; 6]) -> RouteRequest {
+    let mut message = up(index);
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(mac.to_vec()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![
+                InfoBridge::ForwardDelay(0),
+                InfoBridge::StpState(BridgeStpState::Disabled),
+                InfoBridge::MulticastSnooping(false),
+            ])),
+        ]),
+    ];
+    create(
+        RouteNetlinkMessage::NewLink(message),
+        format!("creating the bridge {name}"),
+    )
+}
+
+/// Brings a link up.
+pub(crate) fn set_up(index: u32) -> RouteRequest {
+    Request::new(
+        RouteNetlinkMessage::SetLink(up(index)),
+        0,
+        format!("bringing link {index} up"),
+    )
+}
+
+/// An address on a link, usable at once (no duplicate address detection).
+pub(crate) fn address(index: u32, address: IpAddr, prefix: u8) -> RouteRequest {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.header.scope = AddressScope::Universe;
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+    ];
+    create(
+        RouteNetlinkMessage::NewAddress(message),
+        format!("adding the address {address}/{prefix}"),
+    )
+}
+
+/// Where a route's packets go next.
+#[derive(Clone, Copy)]
+pub(crate) enum Via {
+    /// To a router on the link.
+    Router(IpAddr),
+    /// To the destination itself: it is on the link.
+    Link,
+}
+
+/// A route to `network`/`prefix` out of link `index`. `source` is what the kernel takes as its own address there.
+pub(crate) fn route(
+    network: IpAddr,
+    prefix: u8,
+    via: Via,
+    index: u32,
+    source: Option<IpAddr>,
+) -> RouteRequest {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(network);
+    message.header.destination_prefix_length = prefix;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = match via {
+        Via::Link if network.is_ipv4() => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    message.attributes.push(RouteAttribute::Oif(index));
+    if prefix != 0 {
+        message
+            .attributes
+            .push(RouteAttribute::Destination(network.into()));
+    }
+    if let Via::Router(router) = via {
+        message.header.flags = RouteFlags::Onlink;
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(router.into()));
+    }
+    if let Some(source) = source {
+        message
+            .attributes
+            .push(RouteAttribute::PrefSource(RouteAddress::from(source)));
+    }
+    create(
+        RouteNetlinkMessage::NewRoute(message),
+        format!("adding the route to {network}/{prefix}"),
+    )
+}
+
+/// Forgets a neighbour; not having known it is fine.
+pub(crate) fn forget_neighbour(index: u32, address: IpAddr) -> RouteRequest {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.header.ifindex = index;
+    let destination = match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes = vec![NeighbourAttribute::Destination(destination)];
+    Request::new(
+        RouteNetlinkMessage::DelNeighbour(message),
+        0,
+        format!("forgetting the neighbour {address}"),
+    )
+    .tolerate(libc::ENOENT)
+}
+
+fn create(message: RouteNetlinkMessage, doing: String) -> RouteRequest {
+    Request::new(message, NLM_F_CREATE | NLM_F_EXCL, doing)
+}
+
+fn up(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,262 @@
+//! What the tests of the lab share: a process in namespaces of its own, and plans to build.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test file takes what it needs"
+)]
+
+use std::future::Future;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use halfopen::lab::namespace::Namespace;
+use halfopen::plan::{
+    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Protocol, Retry, Service, Sysctl,
+    Target, Transport, Workload,
+};
+use nix::sched::{CloneFlags, unshare};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+const INSIDE: &str = "HALFOPEN_TEST_INSIDE";
+
+/// Runs `body` in a process of its own in new user, network and mount namespaces, as any ordinary user may.
+///
+/// The test binary starts itself again with only the calling test; that process is the one that runs `body`.
+pub fn in_lab<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        return tokio::task::LocalSet::new().block_on(&runtime, body());
+    }
+    let thread = std::thread::current();
+    let name = thread.name().expect("the test harness names its threads");
+    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1");
+    // SAFETY: between fork and exec the child only makes system calls on values made before the fork.
+    unsafe {
+        command.pre_exec(move || {
+            unshare(
+                CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS,
+            )?;
+            map("/proc/self/setgroups", format_args!("deny"))?;
+            map("/proc/self/uid_map", format_args!("0 {uid} 1"))?;
+            map("/proc/self/gid_map", format_args!("0 {gid} 1"))
+        });
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{}\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    print!("{said}");
+}
+
+fn map(file: &str, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    // One write(2): the kernel takes these files whole.
+    let mut buffer = [0_u8; 64];
+    let mut rest = &mut buffer[..];
+    rest.write_fmt(text)?;
+    let length = 64 - rest.len();
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .open(file)?
+        .write(&buffer[..length])?;
+    assert_eq!(written, length);
+    Ok(())
+}
+
+/// A plan of `nodes` nodes with `pods` (name, node), and nothing running.
+pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
+    let node = |index: u8| Node {
+        name: format!("node{index}"),
+        index,
+        address: Ipv4Addr::new(10, 0, 0, index),
+        address6: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, index.into()),
+        pod_network: Ipv4Addr::new(192, 168, index - 1, 0),
+        pod_network6: Ipv6Addr::new(0xfd00, index.into(), 0, 0, 0, 0, 0, 0),
+        sysctls: Vec::new(),
+    };
+    let pod = |(n, (name, node)): (usize, &(&str, u8))| {
+        let host = u8::try_from(n).unwrap() + 2;
+        Pod {
+            name: (*name).to_owned(),
+            node: format!("node{node}"),
+            address: Ipv4Addr::new(192, 168, node - 1, host),
+            address6: Ipv6Addr::new(0xfd00, (*node).into(), 0, 0, 0, 0, 0, host.into()),
+            sysctls: Vec::new(),
+        }
+    };
+    LabPlan {
+        seed: 1,
+        duration: Duration::from_secs(10),
+        drain: Duration::ZERO,
+        nodes: (1..=nodes).map(node).collect(),
+        pods: pods.iter().enumerate().map(pod).collect(),
+        servers: Vec::new(),
+        services: Vec::new(),
+        clients: Vec::new(),
+        faults: Vec::new(),
+    }
+}
+
+/// Adds a service at `address` with `endpoints` (server, address), and a client of it at each of `places`.
+pub fn add_service(
+    plan: &mut LabPlan,
+    name: &str,
+    address: &str,
+    endpoints: &[(&str, SocketAddr)],
+    places: &[Place],
+) {
+    let address = address.parse().unwrap();
+    for place in places {
+        let client = client(plan, name, address, place);
+        plan.clients.push(client);
+    }
+    plan.services.push(Service {
+        name: name.to_owned(),
+        address,
+        endpoints: endpoints
+            .iter()
+            .map(|(server, address)| Endpoint {
+                server: (*server).to_owned(),
+                address: *address,
+            })
+            .collect(),
+        pin_first: None,
+        removal: None,
+    });
+}
+
+fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> Client {
+    Client {
+        name: format!("client{}", plan.clients.len()),
+        place: place.clone(),
+        node: plan.node_of(place).unwrap().to_owned(),
+        target: Target {
+            host: service.to_owned(),
+            address,
+            path: "/".to_owned(),
+            tls: false,
+            servers: Vec::new(),
+            service: Some(service.to_owned()),
+        },
+        profile: "bare".to_owned(),
+        transport: Transport {
+            protocol: Protocol::H1,
+            dial_timeout: None,
+            tls_timeout: None,
+            request_timeout: None,
+            read_timeout: None,
+            idle_timeout: None,
+            keepalive: None,
+            user_timeout: None,
+            ping: None,
+            ping_after_timeout: None,
+            retry: Retry::default(),
+        },
+        workload: Workload::Poll {
+            every: Duration::from_secs(1),
+        },
+        start: Duration::ZERO,
+        location: Location::default(),
+    }
+}
+
+/// A sysctl as a scenario would set it.
+pub fn sysctl(key: &str, value: &str) -> Sysctl {
+    Sysctl {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        location: Location {
+            file: "scenario.yaml".to_owned(),
+            line: 7,
+            column: 3,
+            length: key.len(),
+            text: format!("  {key}: {value}"),
+        },
+    }
+}
+
+/// A place in a pod.
+pub fn pod(name: &str) -> Place {
+    Place::Pod(name.to_owned())
+}
+
+/// A place on a node.
+pub fn node(name: &str) -> Place {
+    Place::Node(name.to_owned())
+}
+
+/// A listener in `namespace` that says `name` to whoever connects, then echoes.
+pub fn serve(namespace: &Namespace, address: SocketAddr, name: &'static str) {
+    let socket = namespace.tcp_socket(address).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(128).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
+    tokio::task::spawn_local(async move {
+        use tokio::io::AsyncWriteExt as _;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::task::spawn_local(async move {
+                let hello = format!("{name}\n");
+                if stream.write_all(hello.as_bytes()).await.is_err() {
+                    return;
+                }
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+}
+
+/// Connects from `namespace`.
+pub async fn connect(namespace: &Namespace, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = namespace.tcp_socket(address)?;
+    TcpSocket::from_std_stream(socket.into())
+        .connect(address)
+        .await
+}
+
+/// Connects from `namespace` and returns the stream and the name of who answered.
+pub async fn ask(
+    namespace: &Namespace,
+    address: SocketAddr,
+) -> std::io::Result<(TcpStream, String)> {
+    use tokio::io::AsyncReadExt as _;
+    let mut stream = connect(namespace, address).await?;
+    let mut name = String::new();
+    loop {
+        match stream.read_u8().await? {
+            b'\n' => return Ok((stream, name)),
+            byte => name.push(byte.into()),
+        }
+    }
+}
+
+/// Sends `text` on `stream` and waits for its echo.
+pub async fn echo(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    stream.write_all(text.as_bytes()).await?;
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).await?;
+    assert_eq!(back, text.as_bytes());
+    Ok(())
+}
+
+/// Address and port.
+pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into(), port)
+}
