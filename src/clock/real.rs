@@ -6,8 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::mount::{MsFlags, mount};
@@ -16,9 +15,16 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{FromLab, LabJob};
 
 /// Name of the hidden subcommand that becomes the lab process.
 pub const SUBCOMMAND: &str = "__lab";
+
+/// Bytes kept of what a lab process wrote to its standard error.
+const LAST_WORDS: u64 = 4096;
 
 /// Why a lab process could not get namespaces of its own.
 #[derive(Debug, thiserror::Error)]
@@ -42,16 +48,64 @@ pub enum StartError {
     },
 }
 
-/// The command that starts a lab process. It reads a job from its standard input and writes to its standard output.
-///
-/// # Errors
-/// If this program's own file can't be found.
-pub fn command() -> io::Result<Command> {
-    // Not current_exe(): /proc/self/exe is this very file even when an update has replaced it on disk.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("halfopen-lab").arg(SUBCOMMAND);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ok(command)
+/// A running lab process.
+pub struct LabProcess {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl LabProcess {
+    /// Starts a lab process and hands it its job.
+    ///
+    /// # Errors
+    /// If this program can't be started again.
+    pub async fn start(job: &LabJob) -> io::Result<Self> {
+        // Not current_exe(): /proc/self/exe is this very file even when an update has replaced it on disk.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("halfopen-lab")
+            .arg(SUBCOMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
+            return Err(io::Error::other("it has no pipes"));
+        };
+        // A lab that dies before it has read its job says why on its standard error.
+        let _ = stdin.write_all(&serde_json::to_vec(job)?).await;
+        drop(stdin);
+        Ok(Self { child, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// As [`super::Running::next`].
+    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<FromLab>>> {
+        match self.lines.next_line().await? {
+            Some(line) => Ok(Some(vec![serde_json::from_str(&line)?])),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`super::Running::last_words`].
+    pub(super) async fn last_words(&mut self) -> Option<String> {
+        let mut text = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            let _ = stderr.take(LAST_WORDS).read_to_end(&mut text).await;
+        }
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        match self.child.wait().await {
+            Ok(status) if status.success() => None,
+            Ok(status) if text.is_empty() => Some(format!("the lab process was ended from outside ({status})")),
+            Ok(_) => Some(text),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// As [`super::Running::end`].
+    pub(super) async fn end(&mut self) {
+        let _ = self.child.kill().await;
+    }
 }
 
 /// Turns this process into the keeper of new namespaces and runs `lab` as their first process.

@@ -5,7 +5,8 @@ pub mod link;
 pub mod namespace;
 mod netlink;
 pub mod network;
-
+pub mod process;
+mod run;
 pub mod service;
 pub mod sysctl;
 
@@ -13,6 +14,7 @@ use std::io;
 
 use crate::plan::Location;
 use crate::record::Observation;
+pub use run::run;
 
 /// Why a lab could not be built, changed or broken.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,9 @@ pub enum LabError {
         /// What it said.
         stderr: String,
     },
+    /// A part of the lab could not be set up; says which and why.
+    #[error("{0}")]
+    Setup(String),
     /// The plan names something that is not in the lab.
     #[error("there is no {what} in this lab")]
     Unknown {

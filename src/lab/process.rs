@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::LocalSet;
 
@@ -12,6 +13,9 @@ use crate::record::{Observation, Recorder};
 
 /// Events gathered before they are written, in bytes, where a job asks for that.
 const GATHERED: usize = 64 << 10;
+
+/// How often a lab process says that time goes on, by its own clock.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the job on standard input, and writes to standard output. Call as the first process of a lab's namespaces.
 #[must_use]
@@ -54,10 +58,24 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
             });
             tokio::task::spawn_local(super::run(plan, recorder))
         });
-        futures_util::future::join_all(labs.collect::<Vec<_>>()).await;
+        let labs = futures_util::future::join_all(labs.collect::<Vec<_>>());
+        tokio::select! {
+            _ = labs => {}
+            () = say_alive(&out), if job.gather_events => {}
+        }
     });
     out.borrow_mut().flush();
     ExitCode::SUCCESS
+}
+
+/// Says that time goes on, for a parent that can't see it.
+async fn say_alive(out: &RefCell<Outlet>) {
+    loop {
+        tokio::time::sleep(ALIVE_EVERY).await;
+        let mut out = out.borrow_mut();
+        out.say(&FromLab::Alive {});
+        out.flush();
+    }
 }
 
 /// `uname -r`.

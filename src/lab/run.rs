@@ -6,19 +6,22 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
 
-use super::fault::Cut;
+use super::LabError;
+use super::fault::{self, Cut};
 use super::network::Network;
-use super::service::Rules;
-use super::{LabError, sysctl};
-use crate::client::{self, PhaseBoard, Stop};
-use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
+use super::service::Services;
+use crate::client::phase::PhaseBoard;
+use crate::client::{self, Surroundings};
+use crate::plan::{self, FaultKind, LabPlan, Trigger};
 use crate::probe::packets;
 use crate::record::{Event, Observation, Recorder, monotonic};
-use crate::server::{self, Identity, Store};
+use crate::server;
+use crate::server::lock::Store;
+use crate::server::tls::Authority;
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 pub async fn run(plan: LabPlan, recorder: Recorder) {
@@ -34,39 +37,36 @@ struct Lab {
     plan: LabPlan,
     recorder: Recorder,
     network: Network,
-    services: Vec<Rc<Rules>>,
+    services: Services,
     phases: Rc<PhaseBoard>,
-    identity: Identity,
-    stop: Stop,
+    authority: Authority,
+    stop: watch::Sender<bool>,
     /// What runs on each node, its pods' included.
     inhabitants: RefCell<HashMap<String, Vec<AbortHandle>>>,
-    dead: RefCell<HashSet<String>>,
     cuts: RefCell<Vec<Cut>>,
+    pins_released: Cell<bool>,
     broken: Notify,
     is_broken: Cell<bool>,
 }
 
 impl Lab {
     async fn build(plan: LabPlan, recorder: Recorder) -> Result<Self, LabError> {
-        let network = Network::build(&plan).await?;
-        for observation in sysctl::apply(&network, &plan)? {
+        let mut network = Network::build(&plan)?;
+        for observation in network.take_observations() {
             recorder.emit(observation);
         }
-        let mut services = Vec::new();
-        for service in &plan.services {
-            services.push(Rc::new(Rules::load(&network, &plan, service).await?));
-        }
-        let identity = Identity::new(&plan).map_err(|e| LabError::rig("make certificates", e))?;
+        let services = Services::load(&network, &plan).await?;
+        let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         Ok(Self {
+            phases: PhaseBoard::new(recorder.clone()),
             recorder,
             network,
             services,
-            phases: Rc::new(PhaseBoard::new()),
-            identity,
-            stop: Stop::new(),
+            authority,
+            stop: watch::Sender::new(false),
             inhabitants: RefCell::default(),
-            dead: RefCell::default(),
             cuts: RefCell::default(),
+            pins_released: Cell::new(false),
             broken: Notify::new(),
             is_broken: Cell::new(false),
             plan,
@@ -74,76 +74,83 @@ impl Lab {
     }
 
     async fn play(self: Rc<Self>, begun: Duration) {
-        if let Err(error) = self.start(begun) {
-            self.recorder.emit(error.into_observation());
-            return;
-        }
+        let clients = match self.start(begun) {
+            Ok(clients) => clients,
+            Err(error) => return self.recorder.emit(error.into_observation()),
+        };
         let case = async {
             sleep(self.plan.duration).await;
-            self.stop.stop();
-            self.stop.drained(self.plan.drain).await;
+            self.stop.send_replace(true);
+            let all = futures_util::future::join_all(clients);
+            let _ = timeout(self.plan.drain + Duration::from_secs(1), all).await;
         };
         tokio::select! {
             () = case => {}
             () = self.broken.notified() => {}
         }
-        for handles in self.inhabitants.borrow().values() {
-            handles.iter().for_each(AbortHandle::abort);
+        for handle in self.inhabitants.borrow().values().flatten() {
+            handle.abort();
         }
         if !self.is_broken.get() {
             self.recorder.emit(Observation::CaseEnded {});
         }
     }
 
-    /// Binds the servers, starts the case's clock, and sets everything going.
-    fn start(self: &Rc<Self>, begun: Duration) -> Result<(), LabError> {
-        let mut stores: HashMap<String, Store> = HashMap::new();
-        let mut bound = Vec::new();
+    /// Binds the servers, starts the case's clock, and sets everything going. Returns the clients' tasks.
+    fn start(self: &Rc<Self>, begun: Duration) -> Result<Vec<JoinHandle<()>>, LabError> {
+        let mut stores: HashMap<String, Rc<Store>> = HashMap::new();
+        let mut servers = Vec::new();
         for server in &self.plan.servers {
-            let store = stores.entry(server.store.clone()).or_insert_with(|| {
-                Store::new(&server.store, self.recorder.clone())
-            });
-            let namespace = self.network.namespace(&server.place);
-            let server_bound = server::bind(server, &namespace, &self.recorder, &self.identity, store, &self.phases)
-                .map_err(|e| LabError::rig(&format!("bind server {}", server.name), e))?;
-            bound.push((server, server_bound));
+            let store = stores
+                .entry(server.store.clone())
+                .or_insert_with(|| Store::new(&server.store, self.recorder.clone()));
+            let around = server::Surroundings {
+                namespace: self.network.namespace(&server.place),
+                recorder: self.recorder.clone(),
+                authority: &self.authority,
+                store: Rc::clone(store),
+                phases: Rc::clone(&self.phases),
+            };
+            let bound = server::bind(server, around)
+                .map_err(|e| LabError::Setup(format!("server {}: {e}", server.name)))?;
+            servers.push((server, bound));
         }
+        let probes = packets::open(&self.network, &self.plan)?;
         self.recorder.start_clock();
-        let began = Instant::now();
-        for handle in packets::watch(&self.network, &self.plan, &self.recorder)? {
-            self.watch_over("the packet probe", None, handle);
-        }
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
         self.recorder.emit(Observation::LabReady { setup_us });
-        self.release_pins_when_connected();
-        for (server, bound) in bound {
-            self.watch_over(&format!("server {}", server.name), Some(&server.node), bound.serve());
+        for probe in probes {
+            self.watch_over("a packet probe", None, probe.run(self.recorder.clone()));
         }
-        for client in self.plan.clients.clone() {
-            self.start_client(client, began);
+        self.watch_phases();
+        self.release_pins_when_connected();
+        for (server, bound) in servers {
+            let name = format!("server {}", server.name);
+            self.watch_over(&name, Some(&server.node), bound.serve());
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
-            self.arm(index, &fault.trigger, began);
+            self.arm(index, &fault.trigger);
         }
-        Ok(())
+        Ok(self.plan.clients.iter().map(|client| self.start_client(client)).collect())
     }
 
-    fn start_client(self: &Rc<Self>, client: plan::Client, began: Instant) {
-        let namespace = self.network.namespace(&client.place);
-        let (name, node) = (format!("client {}", client.name), client.node.clone());
-        let lab = Rc::clone(self);
-        self.watch_over(&name, Some(&node), async move {
-            sleep_until(began + client.start).await;
-            let context = client::Context {
-                namespace,
-                recorder: lab.recorder.clone(),
-                trust: lab.identity.client_trust(),
-                phases: Rc::clone(&lab.phases),
-                stop: lab.stop.clone(),
-                seed: lab.plan.seed,
-            };
-            client::run(client, context).await;
-        });
+    fn start_client(self: &Rc<Self>, client: &plan::Client) -> JoinHandle<()> {
+        let around = Surroundings {
+            namespace: self.network.namespace(&client.place),
+            recorder: self.recorder.clone(),
+            trust: self.authority.trust(),
+            phases: Rc::clone(&self.phases),
+            stop: self.stop.subscribe(),
+            drain: self.plan.drain,
+        };
+        let work = client::run(client.clone(), around);
+        self.watch_over(&format!("client {}", client.name), Some(&client.node), work)
+    }
+
+    /// Notices a client that is already in a phase when the time for it comes.
+    fn watch_phases(self: &Rc<Self>) {
+        let phases = Rc::clone(&self.phases);
+        self.watch_over("the phase board", None, async move { phases.watch().await });
     }
 
     /// Runs `work`; a panic in it breaks the rig, and it ends with its node.
@@ -152,7 +159,7 @@ impl Lab {
         what: &str,
         node: Option<&str>,
         work: impl Future<Output = ()> + 'static,
-    ) {
+    ) -> JoinHandle<()> {
         let task = spawn_local(work);
         let abort = task.abort_handle();
         self.inhabitants.borrow_mut().entry(node.unwrap_or_default().to_owned()).or_default().push(abort);
@@ -169,53 +176,60 @@ impl Lab {
                     .unwrap_or("no message");
                 lab.break_with(format!("{what} panicked: {text}"));
             }
-        });
+        })
     }
 
     /// The rig is broken: what was observed so far stays, but the case has no verdict.
     fn break_with(&self, text: String) {
+        self.break_by(Observation::RigError { text, location: None });
+    }
+
+    fn break_by(&self, observation: Observation) {
         self.is_broken.set(true);
-        self.recorder.emit(Observation::RigError { text, location: None });
+        self.recorder.emit(observation);
         self.broken.notify_one();
     }
 
-    /// Frees a service's first endpoint from its pin once every client of it has had a response.
+    /// Frees the first connections' pin once every client of a pinned service has had a response.
     fn release_pins_when_connected(self: &Rc<Self>) {
-        for rules in self.services.iter().filter(|r| r.is_pinned()) {
-            let clients = self.plan.clients.iter();
-            let waited_for = clients.filter(|c| c.target.service.as_deref() == Some(rules.service()));
-            let waiting: RefCell<HashSet<String>> = RefCell::new(waited_for.map(|c| c.name.clone()).collect());
-            let (lab, rules) = (Rc::downgrade(self), Rc::clone(rules));
-            self.recorder.listen(move |event: &Event| {
-                let Observation::Response { request, .. } = &event.what else { return };
-                let last = waiting.borrow_mut().remove(&request.client) && waiting.borrow().is_empty();
-                if let (true, Some(lab)) = (last, lab.upgrade()) {
-                    let rules = Rc::clone(&rules);
-                    spawn_local(async move {
-                        if let Err(error) = rules.unpin(&lab.network).await {
-                            lab.recorder.emit(error.into_observation());
-                            lab.is_broken.set(true);
-                            lab.broken.notify_one();
-                        }
-                    });
-                }
-            });
+        let waiting: HashSet<String> = self.clients_of_pinned().map(|c| c.name.clone()).collect();
+        if waiting.is_empty() {
+            return;
         }
+        let (lab, waiting) = (Rc::downgrade(self), RefCell::new(waiting));
+        self.recorder.listen(move |event: &Event| {
+            let Observation::Response { request, .. } = &event.what else { return };
+            let last = waiting.borrow_mut().remove(&request.client) && waiting.borrow().is_empty();
+            if let (true, Some(lab)) = (last, lab.upgrade()) {
+                spawn_local(async move {
+                    lab.pins_released.set(true);
+                    if let Err(error) = lab.services.unpin().await {
+                        lab.break_by(error.into_observation());
+                    }
+                });
+            }
+        });
     }
 
-    fn arm(self: &Rc<Self>, index: usize, trigger: &Trigger, began: Instant) {
+    fn clients_of_pinned(&self) -> impl Iterator<Item = &plan::Client> {
+        let is_pinned = |name: &String| {
+            self.plan.services.iter().any(|s| s.name == *name && s.pin_first.is_some())
+        };
+        self.plan.clients.iter().filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
+    }
+
+    fn arm(self: &Rc<Self>, index: usize, trigger: &Trigger) {
         let lab = Rc::clone(self);
         match trigger {
             Trigger::At(at) => {
-                let at = began + *at;
+                let wait = at.saturating_sub(self.recorder.now());
                 spawn_local(async move {
-                    sleep_until(at).await;
+                    sleep(wait).await;
                     lab.inject(index);
                 });
             }
             Trigger::Phase { client, phase, after } => {
-                let after = began + *after;
-                self.phases.on(client, *phase, after, Box::new(move || lab.inject(index)));
+                self.phases.on(client, *phase, *after, Box::new(move || lab.inject(index)));
             }
         }
     }
@@ -223,61 +237,49 @@ impl Lab {
     /// Lets a fault happen, now: nothing else in the lab runs until it is done.
     fn inject(self: &Rc<Self>, index: usize) {
         let phases = self.phases.phases();
-        match &self.plan.faults[index].kind {
-            FaultKind::PowerLoss { node, neighbour } => {
-                match Cut::power(&self.network, &self.plan, node, *neighbour) {
-                    Ok(cut) => self.cuts.borrow_mut().push(cut),
-                    Err(error) => return self.break_with(format!("failed to cut {node}'s power: {error}")),
-                }
-                self.recorder.emit(Observation::FaultInjected { fault: index, phases });
-                self.end_node(node);
-            }
+        let kind = &self.plan.faults[index].kind;
+        match fault::inject(&self.network, kind) {
+            Ok(cut) => self.cuts.borrow_mut().push(cut),
+            Err(error) => return self.break_by(error.into_observation()),
+        }
+        self.recorder.emit(Observation::FaultInjected { fault: index, phases });
+        match kind {
+            FaultKind::PowerLoss { node, .. } => self.end_node(node),
         }
     }
 
     /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
     fn end_node(self: &Rc<Self>, node: &str) {
-        self.dead.borrow_mut().insert(node.to_owned());
         for handle in self.inhabitants.borrow_mut().remove(node).unwrap_or_default() {
             handle.abort();
         }
         for client in self.plan.clients.iter().filter(|c| c.node == node) {
-            self.stop.forget(&client.name);
             self.recorder.emit(Observation::ClientGone { client: client.name.clone() });
         }
-        for rules in &self.services {
-            let endpoints: Vec<String> = rules.endpoints_on(&self.plan, node);
-            if rules.is_pinned() {
-                let text = format!(
-                    "the power of {node} was cut before every client of {} had its first response: its rules are \
-                     still pinned to {}",
-                    rules.service(),
-                    rules.pinned().unwrap_or_default(),
-                );
-                self.recorder.emit(Observation::Warning { text });
+        if !self.pins_released.get() && self.clients_of_pinned().next().is_some() {
+            let text = format!(
+                "the power of {node} was cut before every client of a service with `pin_first` had its first \
+                 response: the pin is still there"
+            );
+            self.recorder.emit(Observation::Warning { text });
+        }
+        for service in &self.plan.services {
+            let lost = |e: &&plan::Endpoint| self.plan.servers.iter().any(|s| s.name == e.server && s.node == node);
+            let lost: Vec<String> = service.endpoints.iter().filter(lost).map(|e| e.server.clone()).collect();
+            if let (Some(removal), false) = (service.removal, lost.is_empty()) {
+                spawn_local(Rc::clone(self).remove_endpoints(removal, service.name.clone(), lost));
             }
-            let Some(removal) = rules.removal().filter(|_| !endpoints.is_empty()) else { continue };
-            let (lab, rules) = (Rc::clone(self), Rc::clone(rules));
-            spawn_local(async move {
-                sleep(removal).await;
-                match rules.remove(&lab.network, &endpoints).await {
-                    Ok(()) => {
-                        for endpoint in endpoints {
-                            let service = rules.service().to_owned();
-                            lab.recorder.emit(Observation::EndpointRemoved { service, endpoint });
-                        }
-                    }
-                    Err(error) => lab.break_with(error.to_string()),
-                }
-            });
         }
     }
-}
 
-/// The place's name, for messages.
-#[must_use]
-pub fn place_name(place: &Place) -> &str {
-    match place {
-        Place::Node(name) | Place::Pod(name) => name,
+    async fn remove_endpoints(self: Rc<Self>, removal: Duration, service: String, lost: Vec<String>) {
+        sleep(removal).await;
+        let names: Vec<&str> = lost.iter().map(String::as_str).collect();
+        if let Err(error) = self.services.remove_endpoints(&service, &names).await {
+            return self.break_by(error.into_observation());
+        }
+        for endpoint in lost {
+            self.recorder.emit(Observation::EndpointRemoved { service: service.clone(), endpoint });
+        }
     }
 }

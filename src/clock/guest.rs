@@ -1,0 +1,326 @@
+//! A guest: one User Mode Linux kernel, confined, whose first process is the lab process.
+//!
+//! Its time jumps to the next timer when nothing is runnable (`time-travel=inf-cpu`). What the lab says goes through
+//! the guest's first console into a memory file: writing there never waits, so it can't stall the guest's time, and
+//! what was written survives a panic and a SIGKILL.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, setsid};
+use tempfile::TempDir;
+use tokio::process::Child;
+
+use super::confine::{ConfineError, Confinement};
+use super::kernel::Kernel;
+use super::{FromLab, LabJob};
+
+/// Name of the hidden subcommand that is a guest's first process.
+pub const SUBCOMMAND: &str = "__guest";
+
+/// Instead of the kernel's own path in its argument list: a guest that reboots executes that, and must not come back.
+const NO_REBOOT: &str = "/halfopen-guest-must-not-reboot";
+
+/// What a guest's programs may write into its memory files, in bytes; the guest is ended beyond it.
+const MOST_OUTPUT: u64 = 2 << 30;
+
+/// Time a guest has for ending itself after SIGTERM.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
+/// How often the parent looks for new messages, in wall time.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Descriptors in the kernel process: its log, and the events.
+const LOG_FD: RawFd = 4;
+const EVENTS_FD: RawFd = 3;
+
+/// Why a guest could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// There is no place for its memory.
+    #[error("there is no room for a guest's memory: {0}")]
+    Memory(String),
+    /// It can't be confined.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// It could not be started.
+    #[error("failed to start the guest kernel {}", kernel.display())]
+    Start {
+        /// The kernel.
+        kernel: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else on the way.
+    #[error("failed to prepare the guest")]
+    Prepare(#[from] io::Error),
+}
+
+/// How a guest is made.
+#[derive(Debug, Clone)]
+pub struct GuestOptions {
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// Seed of the guest kernel's randomness, where the kernel can be seeded.
+    pub seed: u64,
+    /// The one processor it runs on: kernel and programs hand over to each other all the time, and waking another
+    /// processor for that is many times slower.
+    pub cpu: usize,
+}
+
+/// A running guest. Dropping it ends it.
+pub struct Guest {
+    child: Child,
+    events: MemoryFile,
+    log: MemoryFile,
+    unread: Vec<u8>,
+    status: Option<ExitStatus>,
+    /// Holds the guest's memory and its job; removed with it.
+    _folder: TempDir,
+}
+
+impl Guest {
+    /// Starts `kernel` with `job` for its lab process.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn start(kernel: &Kernel, job: &LabJob, options: &GuestOptions) -> Result<Self, GuestError> {
+        let folder = memory_folder(options.memory_mib)?;
+        let job_file = folder.path().join("job.json");
+        fs::write(&job_file, serde_json::to_vec(job).map_err(io::Error::other)?)?;
+        let (events, log) = (MemoryFile::new(c"halfopen-events")?, MemoryFile::new(c"halfopen-log")?);
+        let mut confinement = Confinement::new(folder.path())?;
+        let (events_fd, log_fd) = (events.file.as_raw_fd(), log.file.as_raw_fd());
+        let mut command = Command::new(&kernel.path);
+        command
+            .arg0(NO_REBOOT)
+            .args(arguments(kernel, &folder, &job_file, options)?)
+            .env_clear()
+            .env("TMPDIR", folder.path())
+            .env("UML_RANDOM_SEED", options.seed.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(log.file.try_clone()?))
+            .stderr(Stdio::from(log.file.try_clone()?));
+        let cpu = options.cpu;
+        // SAFETY: between fork and exec only system calls are made; what they need was allocated before.
+        unsafe {
+            command.pre_exec(move || {
+                set_pdeathsig(Signal::SIGKILL)?;
+                setsid()?;
+                settle(cpu)?;
+                for (from, to) in [(log_fd, LOG_FD), (events_fd, EVENTS_FD)] {
+                    place(from, to)?;
+                }
+                confinement.apply()
+            });
+        }
+        let mut command = tokio::process::Command::from(command);
+        let start = |source| GuestError::Start { kernel: kernel.path.clone(), source };
+        let child = command.kill_on_drop(true).spawn().map_err(start)?;
+        Ok(Self { child, events, log, unread: Vec::new(), status: None, _folder: folder })
+    }
+
+    /// As [`super::Running::next`].
+    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<FromLab>>> {
+        loop {
+            let ended = self.status.is_some();
+            let messages = self.messages()?;
+            if !messages.is_empty() {
+                return Ok(Some(messages));
+            }
+            if ended {
+                return Ok(None);
+            }
+            if self.events.len() + self.log.len() > MOST_OUTPUT {
+                return Err(io::Error::other(format!("it has written more than {} MiB", MOST_OUTPUT >> 20)));
+            }
+            tokio::select! {
+                status = self.child.wait() => self.status = Some(status?),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// What the lab has said since the last call: whole lines only.
+    fn messages(&mut self) -> io::Result<Vec<FromLab>> {
+        self.events.read_new(&mut self.unread)?;
+        let Some(end) = self.unread.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
+        let whole: Vec<u8> = self.unread.drain(..=end).collect();
+        let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(io::Error::from)).collect()
+    }
+
+    /// As [`super::Running::last_words`].
+    pub(super) async fn last_words(&mut self) -> Option<String> {
+        let status = match self.status {
+            Some(status) => status,
+            None => self.child.wait().await.ok()?,
+        };
+        Some(self.cause_of_death(status))
+    }
+
+    /// Ends it: by SIGTERM, after which it clears its own processes away, then by SIGKILL.
+    pub(super) async fn end(&mut self) {
+        if let Some(process) = self.child.id() {
+            let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGTERM);
+        }
+        if tokio::time::timeout(LAST_MOMENTS, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+
+    /// What ended a guest whose cases are not all over, from its kernel's own log.
+    fn cause_of_death(&mut self, status: ExitStatus) -> String {
+        let mut log = Vec::new();
+        let _ = self.log.read_new(&mut log);
+        let log = String::from_utf8_lossy(&log);
+        let says = |text: &str| log.lines().rev().find(|line| line.contains(text)).map(str::trim);
+        if says("Failed to exec kernel").is_some() || says("Restarting system").is_some() {
+            "the guest was rebooted from inside, which is forbidden".to_owned()
+        } else if let Some(line) = says("Kernel panic") {
+            let memory = says("Out of memory").map(|line| format!(" after \"{line}\"")).unwrap_or_default();
+            format!("the guest's kernel ended: {line}{memory}")
+        } else if let Some(line) = says("Out of memory") {
+            format!("the guest ran out of memory: {line}")
+        } else {
+            let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+            format!("the guest ended ({status}); its last word was: {last}")
+        }
+    }
+}
+
+/// A file in memory that a guest appends to and we read.
+struct MemoryFile {
+    file: File,
+    read: u64,
+}
+
+impl MemoryFile {
+    fn new(name: &std::ffi::CStr) -> io::Result<Self> {
+        let file = memfd_create(CString::from(name), MFdFlags::MFD_CLOEXEC)?;
+        nix::fcntl::fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        // Out of the way of the numbers it is given in the guest's process.
+        let raw = nix::fcntl::fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(LOG_FD + 6))?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(raw) });
+        Ok(Self { file, read: 0 })
+    }
+
+    fn read_new(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
+        let new = usize::try_from(self.len() - self.read).unwrap_or(usize::MAX);
+        let begin = into.len();
+        into.resize(begin + new, 0);
+        let read = self.file.read_at(&mut into[begin..], self.read)?;
+        into.truncate(begin + read);
+        self.read += read as u64;
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.file.metadata().map_or(0, |m| m.len())
+    }
+}
+
+/// The kernel's arguments. It joins them with blanks and splits them again, so none may hold one.
+fn arguments(
+    kernel: &Kernel,
+    folder: &TempDir,
+    job: &Path,
+    options: &GuestOptions,
+) -> Result<Vec<String>, GuestError> {
+    let lab = std::env::current_exe()?;
+    let mut arguments = vec!["time-travel=inf-cpu".to_owned()];
+    if kernel.has_seccomp_mode() {
+        arguments.push("seccomp=on".to_owned());
+    }
+    arguments.extend([
+        format!("mem={}M", options.memory_mib),
+        "rootfstype=hostfs".to_owned(),
+        "rootflags=/".to_owned(),
+        "root=/dev/root".to_owned(),
+        "ro".to_owned(),
+        "quiet".to_owned(),
+        "console=tty0".to_owned(),
+        format!("uml_dir={}", folder.path().display()),
+        "umid=guest".to_owned(),
+        "con=null".to_owned(),
+        format!("con0=null,fd:{LOG_FD}"),
+        format!("con1=null,fd:{EVENTS_FD}"),
+        "panic=-1".to_owned(),
+        format!("init={}", lab.display()),
+        "--".to_owned(),
+        SUBCOMMAND.to_owned(),
+        job.display().to_string(),
+    ]);
+    match arguments.iter().find(|argument| argument.contains([' ', '"', '\''])) {
+        Some(argument) => Err(GuestError::Prepare(io::Error::other(format!(
+            "a guest's kernel takes no argument with a blank or a quote, and there is `{argument}`"
+        )))),
+        None => Ok(arguments),
+    }
+}
+
+/// A folder on a tmpfs from which programs may be run, with room for the guest's memory.
+fn memory_folder(memory_mib: u32) -> Result<TempDir, GuestError> {
+    let needed = u64::from(memory_mib) << 20;
+    let candidates = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    let mut why = Vec::new();
+    for candidate in candidates {
+        match suits(&candidate, needed) {
+            Ok(()) => return Ok(tempfile::Builder::new().prefix("halfopen-").tempdir_in(candidate)?),
+            Err(reason) => why.push(format!("{} {reason}", candidate.display())),
+        }
+    }
+    why.push(format!("name a tmpfs with {memory_mib} MiB free by TMPDIR"));
+    Err(GuestError::Memory(why.join("; ")))
+}
+
+fn suits(folder: &Path, needed: u64) -> Result<(), String> {
+    let space = nix::sys::statvfs::statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
+    let kind = nix::sys::statfs::statfs(folder).map_err(|e| format!("can't be used ({e})"))?.filesystem_type();
+    if kind != nix::sys::statfs::TMPFS_MAGIC {
+        return Err("is not a tmpfs".to_owned());
+    }
+    if space.flags().contains(nix::sys::statvfs::FsFlags::ST_NOEXEC) {
+        return Err("is mounted noexec".to_owned());
+    }
+    let free = space.blocks_available() * space.fragment_size();
+    if free < needed {
+        return Err(format!("has only {} MiB free", free >> 20));
+    }
+    Ok(())
+}
+
+/// One processor, no core files, and files no longer than what a guest may write.
+fn settle(cpu: usize) -> io::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    // Where the processor is not ours to choose, the guest is slower and as right.
+    let _ = sched_setaffinity(Pid::from_raw(0), &cpus);
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_FSIZE, MOST_OUTPUT, MOST_OUTPUT)?;
+    Ok(())
+}
+
+/// Puts a descriptor where the kernel's arguments say it is, open across exec.
+fn place(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: both are numbers of descriptors of this process alone; nothing else runs in it before exec.
+    let result = unsafe { libc::dup2(from, to) };
+    // dup2 of a descriptor onto itself leaves close-on-exec set.
+    // SAFETY: as above.
+    let cleared = unsafe { libc::fcntl(to, libc::F_SETFD, 0) };
+    if result < 0 || cleared < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

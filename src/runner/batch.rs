@@ -1,0 +1,184 @@
+//! The cases of one lab process.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::record_file::RecordFile;
+use super::{Clock, Cpus, Options, Progress};
+use crate::clock::guest::{Guest, GuestOptions};
+use crate::clock::kernel::Kernel;
+use crate::clock::real::LabProcess;
+use crate::clock::{FromLab, LabJob, Running};
+use crate::plan::Case;
+use crate::verdict::judge;
+
+/// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
+/// seconds of its own time, which take milliseconds.
+const STANDSTILL: Duration = Duration::from_secs(20);
+
+/// A guest's memory, in MiB: for itself, and for each lab.
+const GUEST_MEMORY: u32 = 192;
+const LAB_MEMORY: u32 = 16;
+
+/// A case and its growing record.
+pub(super) struct Member {
+    /// Place among all cases.
+    pub(super) index: usize,
+    pub(super) case: Case,
+    pub(super) record: RecordFile,
+}
+
+/// The cases of one lab process, run together.
+pub(super) struct Batch<'a> {
+    pub(super) members: Vec<Member>,
+    pub(super) options: &'a Options,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) interrupted: watch::Receiver<bool>,
+}
+
+impl Batch<'_> {
+    /// Runs all its cases to their end. Where one takes the lab process down, the others run again, each by itself.
+    pub(super) async fn run(&mut self, cpus: &Cpus) {
+        let all: Vec<usize> = (0..self.members.len()).collect();
+        for member in &self.members {
+            self.progress.started(member.index, &member.case);
+        }
+        let trouble = self.run_together(&all, cpus).await;
+        let left: Vec<usize> = all.into_iter().filter(|i| !self.members[*i].record.is_whole()).collect();
+        let alone = left.len() == 1 && self.members.len() == 1;
+        for member in left {
+            let again = !alone && !*self.interrupted.borrow();
+            let why = if again && self.start_again(member) {
+                self.run_together(&[member], cpus).await
+            } else {
+                trouble.clone()
+            };
+            let why = why.unwrap_or_else(|| "the lab process ended before its case did".to_owned());
+            self.members[member].record.break_off(&why);
+        }
+        for member in &self.members {
+            self.progress.finished(member.index, &judge(member.record.events()));
+        }
+    }
+
+    /// Empties a member's record for another run.
+    fn start_again(&mut self, member: usize) -> bool {
+        self.members[member].record.restart().is_ok()
+    }
+
+    /// Runs some members in one lab process. Says what went wrong, if anything did.
+    async fn run_together(&mut self, who: &[usize], cpus: &Cpus) -> Option<String> {
+        let labs: Vec<_> = who.iter().map(|i| self.members[*i].case.lab.clone()).collect();
+        match self.options.clock.clone() {
+            Clock::Real => {
+                let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
+                let job = LabJob { labs, gather_events: false };
+                match LabProcess::start(&job).await {
+                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
+                    Err(error) => Some(format!("failed to start the lab process: {error}")),
+                }
+            }
+            Clock::Virtual(kernel) => {
+                let cpu = cpus.take();
+                let trouble = self.run_guest(who, &kernel, LabJob { labs, gather_events: true }, cpu).await;
+                cpus.give_back(cpu);
+                trouble
+            }
+        }
+    }
+
+    async fn run_guest(&mut self, who: &[usize], kernel: &Kernel, job: LabJob, cpu: usize) -> Option<String> {
+        let labs = u32::try_from(who.len()).unwrap_or(u32::MAX);
+        let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs;
+        match Guest::start(kernel, &job, &GuestOptions { memory_mib, seed: self.options.seed, cpu }) {
+            Ok(guest) => {
+                let hz = kernel.about.as_ref().map(|about| about.hz);
+                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz).await
+            }
+            Err(error) => Some(with_source(&error)),
+        }
+    }
+
+    /// Reads what a lab process says until it ends, or has to be ended.
+    async fn follow(&mut self, who: &[usize], mut lab: Running, limit: Limit, hz: Option<u32>) -> Option<String> {
+        let mut deadline = Instant::now() + limit.duration();
+        let mut interrupted = self.interrupted.clone();
+        let trouble = loop {
+            tokio::select! {
+                messages = lab.next() => match messages {
+                    Ok(Some(messages)) => {
+                        for message in messages {
+                            self.hear(who, message, hz);
+                        }
+                        if let Limit::Silence(limit) = limit {
+                            deadline = Instant::now() + limit;
+                        }
+                    }
+                    Ok(None) => break lab.last_words().await,
+                    Err(error) => break Some(format!("failed to read what the lab says: {error}")),
+                },
+                () = sleep_until(deadline) => break Some(limit.broken()),
+                _ = interrupted.wait_for(|i| *i) => break Some("interrupted".to_owned()),
+            }
+        };
+        lab.end().await;
+        trouble
+    }
+
+    fn hear(&mut self, who: &[usize], message: FromLab, known_hz: Option<u32>) {
+        match message {
+            FromLab::Kernel { release, hz } => {
+                for member in who {
+                    self.members[*member].record.begin(&release, hz.or(known_hz));
+                }
+            }
+            FromLab::Event { lab, event } => {
+                if let Some(member) = who.get(lab) {
+                    let member = &mut self.members[*member];
+                    self.progress.observed(member.index, &event);
+                    member.record.push(event);
+                }
+            }
+            FromLab::Alive {} => {}
+        }
+    }
+}
+
+/// How long a lab process is waited for, in wall time.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// Altogether.
+    End(Duration),
+    /// From one message to the next.
+    Silence(Duration),
+}
+
+impl Limit {
+    fn duration(self) -> Duration {
+        match self {
+            Self::End(duration) | Self::Silence(duration) => duration,
+        }
+    }
+
+    fn broken(self) -> String {
+        match self {
+            Self::End(_) => format!("the lab was still running {} s after its case's end", GRACE.as_secs()),
+            Self::Silence(limit) => format!(
+                "virtual time has stood still for {} s of wall time: a program in the guest computes without end",
+                limit.as_secs()
+            ),
+        }
+    }
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,163 @@
+//! Runs cases on a clock, side by side, and keeps what their labs say.
+//!
+//! Each case's events go to its record as they come, and are judged when the case is over; a case whose lab broke
+//! ends with a rig error that says why, so nothing that was recorded is lost.
+
+mod batch;
+mod record_file;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::kernel::Kernel;
+use crate::plan::Case;
+use crate::record::{ClockName, Event};
+use crate::verdict::{CaseResult, judge};
+use batch::{Batch, Member};
+use record_file::{RecordFile, file_name};
+
+/// Labs in one guest at most: they share its memory and its one processor.
+const LABS_PER_GUEST: usize = 50;
+
+/// How cases are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// On what.
+    pub clock: Clock,
+    /// Lab processes side by side: cases on the real clock, guests on the virtual one.
+    pub jobs: usize,
+    /// Folder for records, one NDJSON file a case.
+    pub record_dir: Option<PathBuf>,
+    /// Seed of a guest kernel's randomness.
+    pub seed: u64,
+}
+
+/// What cases are run on.
+#[derive(Debug, Clone)]
+pub enum Clock {
+    /// The host's kernel.
+    Real,
+    /// A guest's kernel.
+    Virtual(Kernel),
+}
+
+impl Clock {
+    /// Its name in records and reports.
+    #[must_use]
+    pub fn name(&self) -> ClockName {
+        match self {
+            Self::Real => ClockName::Real,
+            Self::Virtual(_) => ClockName::Virtual,
+        }
+    }
+}
+
+/// What a run tells while it goes on.
+pub trait Progress {
+    /// A case begins.
+    fn started(&self, index: usize, case: &Case);
+    /// Something was observed in it.
+    fn observed(&self, index: usize, event: &Event);
+    /// It is over.
+    fn finished(&self, index: usize, result: &CaseResult);
+}
+
+/// No case could even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder for records, or a file in it, can't be written.
+    #[error("failed to write {}", path.display())]
+    Record {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Runs all `cases`; results come in their order. When `interrupted` turns true, running cases end as they are, and
+/// those not begun yet are left out.
+///
+/// # Errors
+/// See [`RunError`]. What goes wrong within a case is in its result instead.
+pub async fn run(
+    cases: Vec<Case>,
+    options: &Options,
+    progress: Rc<dyn Progress>,
+    interrupted: watch::Receiver<bool>,
+) -> Result<Vec<CaseResult>, RunError> {
+    if let Some(dir) = &options.record_dir {
+        fs::create_dir_all(dir).map_err(|source| RunError::Record { path: dir.clone(), source })?;
+    }
+    let members = members(cases, options)?;
+    let size = match options.clock {
+        Clock::Real => 1,
+        Clock::Virtual(_) => members.len().div_ceil(options.jobs.max(1)).clamp(1, LABS_PER_GUEST),
+    };
+    let batches = split(members, size);
+    let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
+    let runs = batches.into_iter().map(|members| async {
+        let mut batch = Batch { members, options, progress: &*progress, interrupted: interrupted.clone() };
+        let _place = places.acquire().await;
+        if *interrupted.borrow() {
+            return Vec::new();
+        }
+        batch.run(&cpus).await;
+        batch.members
+    });
+    let members = futures_util::future::join_all(runs).await.into_iter().flatten();
+    Ok(members.map(|member| judge(member.record.events())).collect())
+}
+
+/// Opens every case's record. Names that two cases share get a number.
+fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError> {
+    let mut taken = HashSet::new();
+    let member = |(index, case): (usize, Case)| {
+        let mut name = file_name(&case.scenario, &case.name);
+        if !taken.insert(name.clone()) {
+            name = format!("{name}--{index}");
+            taken.insert(name.clone());
+        }
+        let path = options.record_dir.as_ref().map(|dir| dir.join(format!("{name}.ndjson")));
+        let record = RecordFile::new(case.clone(), options.clock.name(), path.as_deref())?;
+        Ok(Member { index, case, record })
+    };
+    cases.into_iter().enumerate().map(member).collect()
+}
+
+fn split(members: Vec<Member>, size: usize) -> Vec<Vec<Member>> {
+    let mut batches: Vec<Vec<Member>> = Vec::new();
+    for member in members {
+        match batches.last_mut() {
+            Some(last) if last.len() < size => last.push(member),
+            _ => batches.push(vec![member]),
+        }
+    }
+    batches
+}
+
+/// Which processor each running guest has: the one with the fewest.
+#[derive(Default)]
+struct Cpus {
+    guests: std::cell::RefCell<Vec<usize>>,
+}
+
+impl Cpus {
+    fn take(&self) -> usize {
+        let mut guests = self.guests.borrow_mut();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        guests.resize(cores.max(guests.len()), 0);
+        let least = (0..guests.len()).min_by_key(|cpu| guests[*cpu]).unwrap_or(0);
+        guests[least] += 1;
+        least
+    }
+
+    fn give_back(&self, cpu: usize) {
+        self.guests.borrow_mut()[cpu] -= 1;
+    }
+}
