@@ -1,10 +1,12 @@
 //! The lab: the only part that touches the kernel. It builds a network, runs servers and clients, breaks things, and
 //! records what it sees. It does not know what is expected.
 
-pub mod link;
+pub mod fault;
+mod link;
 pub mod namespace;
 mod netlink;
 pub mod network;
+mod nft;
 pub mod process;
 mod run;
 pub mod service;

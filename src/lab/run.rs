@@ -16,12 +16,12 @@ use super::network::Network;
 use super::service::Services;
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
-use crate::plan::{self, FaultKind, LabPlan, Trigger};
-use crate::probe::packets;
+use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
+use crate::probe::packets::PacketProbe;
 use crate::record::{Event, Observation, Recorder, monotonic};
-use crate::server;
-use crate::server::lock::Store;
+use crate::server::lock::Stores;
 use crate::server::tls::Authority;
+use crate::server::{self, Commons};
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 pub async fn run(plan: LabPlan, recorder: Recorder) {
@@ -38,8 +38,7 @@ struct Lab {
     recorder: Recorder,
     network: Network,
     services: Services,
-    phases: Rc<PhaseBoard>,
-    authority: Authority,
+    commons: Rc<Commons>,
     stop: watch::Sender<bool>,
     /// What runs on each node, its pods' included.
     inhabitants: RefCell<HashMap<String, Vec<AbortHandle>>>,
@@ -57,12 +56,17 @@ impl Lab {
         }
         let services = Services::load(&network, &plan).await?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
-        Ok(Self {
+        let commons = Commons {
+            recorder: recorder.clone(),
+            authority,
+            stores: Stores::new(recorder.clone()),
             phases: PhaseBoard::new(recorder.clone()),
+        };
+        Ok(Self {
             recorder,
             network,
             services,
-            authority,
+            commons: Rc::new(commons),
             stop: watch::Sender::new(false),
             inhabitants: RefCell::default(),
             cuts: RefCell::default(),
@@ -98,29 +102,24 @@ impl Lab {
 
     /// Binds the servers, starts the case's clock, and sets everything going. Returns the clients' tasks.
     fn start(self: &Rc<Self>, begun: Duration) -> Result<Vec<JoinHandle<()>>, LabError> {
-        let mut stores: HashMap<String, Rc<Store>> = HashMap::new();
         let mut servers = Vec::new();
         for server in &self.plan.servers {
-            let store = stores
-                .entry(server.store.clone())
-                .or_insert_with(|| Store::new(&server.store, self.recorder.clone()));
-            let around = server::Surroundings {
-                namespace: self.network.namespace(&server.place),
-                recorder: self.recorder.clone(),
-                authority: &self.authority,
-                store: Rc::clone(store),
-                phases: Rc::clone(&self.phases),
-            };
-            let bound = server::bind(server, around)
-                .map_err(|e| LabError::Setup(format!("server {}: {e}", server.name)))?;
+            let namespace = self.network.namespace(&server.place);
+            let bound = server::bind(server, &namespace, &self.commons)
+                .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))?;
             servers.push((server, bound));
         }
-        let probes = packets::open(&self.network, &self.plan)?;
+        let probes = self.open_probes()?;
         self.recorder.start_clock();
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
         self.recorder.emit(Observation::LabReady { setup_us });
-        for probe in probes {
-            self.watch_over("a packet probe", None, probe.run(self.recorder.clone()));
+        for mut probe in probes {
+            let lab = Rc::clone(self);
+            self.watch_over("a packet probe", None, async move {
+                if let Err(error) = probe.run(&lab.recorder).await {
+                    lab.break_with(format!("failed to read packets: {error}"));
+                }
+            });
         }
         self.watch_phases();
         self.release_pins_when_connected();
@@ -134,12 +133,21 @@ impl Lab {
         Ok(self.plan.clients.iter().map(|client| self.start_client(client)).collect())
     }
 
+    /// A probe on the uplink of every node that has clients.
+    fn open_probes(&self) -> Result<Vec<PacketProbe>, LabError> {
+        let has_client = |node: &&plan::Node| self.plan.clients.iter().any(|c| c.node == node.name);
+        let nodes = self.plan.nodes.iter().filter(has_client);
+        nodes
+            .map(|node| PacketProbe::open(&node.name, &self.network.namespace(&Place::Node(node.name.clone()))))
+            .collect()
+    }
+
     fn start_client(self: &Rc<Self>, client: &plan::Client) -> JoinHandle<()> {
         let around = Surroundings {
             namespace: self.network.namespace(&client.place),
             recorder: self.recorder.clone(),
-            trust: self.authority.trust(),
-            phases: Rc::clone(&self.phases),
+            trust: self.commons.authority.trust(),
+            phases: Rc::clone(&self.commons.phases),
             stop: self.stop.subscribe(),
             drain: self.plan.drain,
         };
@@ -149,8 +157,8 @@ impl Lab {
 
     /// Notices a client that is already in a phase when the time for it comes.
     fn watch_phases(self: &Rc<Self>) {
-        let phases = Rc::clone(&self.phases);
-        self.watch_over("the phase board", None, async move { phases.watch().await });
+        let phases = Rc::clone(&self.commons.phases);
+        self.watch_over("the phase board", None, async move { match phases.watch().await {} });
     }
 
     /// Runs `work`; a panic in it breaks the rig, and it ends with its node.
@@ -229,14 +237,14 @@ impl Lab {
                 });
             }
             Trigger::Phase { client, phase, after } => {
-                self.phases.on(client, *phase, *after, Box::new(move || lab.inject(index)));
+                self.commons.phases.on(client, *phase, *after, Box::new(move || lab.inject(index)));
             }
         }
     }
 
     /// Lets a fault happen, now: nothing else in the lab runs until it is done.
     fn inject(self: &Rc<Self>, index: usize) {
-        let phases = self.phases.phases();
+        let phases = self.commons.phases.phases();
         let kind = &self.plan.faults[index].kind;
         match fault::inject(&self.network, kind) {
             Ok(cut) => self.cuts.borrow_mut().push(cut),

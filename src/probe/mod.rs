@@ -1,1 +1,3 @@
-//! See docs/architecture.md.
+//! Probes: what is observed from outside the programs under test.
+
+pub mod packets;

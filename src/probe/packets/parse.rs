@@ -1,0 +1,263 @@
+//! IP packets, as far as the probe needs them. Pure, and never panics on any bytes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// FIN.
+pub(crate) const FIN: u8 = 0x01;
+/// SYN.
+pub(crate) const SYN: u8 = 0x02;
+/// RST.
+pub(crate) const RST: u8 = 0x04;
+/// ACK.
+pub(crate) const ACK: u8 = 0x10;
+
+/// TCP's flags in their order on the wire, lowest bit first, as letters.
+const LETTERS: [(u8, char); 8] = [
+    (SYN, 'S'),
+    (FIN, 'F'),
+    (RST, 'R'),
+    (0x08, 'P'),
+    (ACK, 'A'),
+    (0x20, 'U'),
+    (0x40, 'E'),
+    (0x80, 'C'),
+];
+
+/// A packet worth looking at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// A TCP segment.
+    Tcp(TcpSegment),
+    /// An ICMP message.
+    Icmp {
+        /// Type and code.
+        kind: (u8, u8),
+        /// Source.
+        from: IpAddr,
+        /// Destination.
+        to: IpAddr,
+    },
+}
+
+/// A TCP segment's header, and how much it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TcpSegment {
+    /// Source.
+    pub(crate) from: SocketAddr,
+    /// Destination.
+    pub(crate) to: SocketAddr,
+    /// Flags as on the wire.
+    pub(crate) flags: u8,
+    /// Sequence number of its first byte.
+    pub(crate) seq: u32,
+    /// Acknowledgement number; means something only with ACK.
+    pub(crate) ack: u32,
+    /// Payload bytes.
+    pub(crate) len: u32,
+}
+
+impl TcpSegment {
+    /// Whether one of `flags` is set.
+    pub(crate) fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// Sequence numbers it takes: its payload, and one each for SYN and FIN.
+    pub(crate) fn span(&self) -> u32 {
+        self.len + u32::from(self.has(SYN)) + u32::from(self.has(FIN))
+    }
+
+    /// Its flags as letters, e.g. `SA`, `PA`, `R`.
+    pub(crate) fn letters(&self) -> String {
+        let set = LETTERS.iter().filter(|(flag, _)| self.has(*flag));
+        set.map(|(_, letter)| letter).collect()
+    }
+}
+
+/// Reads an IP packet whose end may have been cut off. `None`: not TCP or ICMP, a later fragment, or broken.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Packet> {
+    match bytes.first()? >> 4 {
+        4 => parse_v4(bytes),
+        6 => parse_v6(bytes),
+        _ => None,
+    }
+}
+
+fn parse_v4(bytes: &[u8]) -> Option<Packet> {
+    let header_length = usize::from(bytes.first()? & 0x0f) * 4;
+    let total_length = u32::from(word(bytes, 2)?);
+    let fragment_offset = word(bytes, 6)? & 0x1fff;
+    if header_length < 20 || fragment_offset != 0 {
+        return None;
+    }
+    let address = |at| Some(IpAddr::V4(Ipv4Addr::from_bits(long(bytes, at)?)));
+    let (from, to) = (address(12)?, address(16)?);
+    let rest = bytes.get(header_length..)?;
+    let length = total_length.saturating_sub(header_length as u32);
+    match bytes.get(9)? {
+        6 => parse_tcp(rest, length, from, to),
+        1 => parse_icmp(rest, from, to),
+        _ => None,
+    }
+}
+
+fn parse_v6(bytes: &[u8]) -> Option<Packet> {
+    let length = u32::from(word(bytes, 4)?);
+    let address = |at: usize| {
+        let octets: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
+        Some(IpAddr::V6(Ipv6Addr::from(octets)))
+    };
+    let (from, to) = (address(8)?, address(24)?);
+    let rest = bytes.get(40..)?;
+    match bytes.get(6)? {
+        6 => parse_tcp(rest, length, from, to),
+        58 => parse_icmp(rest, from, to),
+        _ => None,
+    }
+}
+
+/// `length` is that of the segment with its header, by the IP header.
+fn parse_tcp(bytes: &[u8], length: u32, from: IpAddr, to: IpAddr) -> Option<Packet> {
+    let header_length = u32::from(bytes.get(12)? >> 4) * 4;
+    if header_length < 20 {
+        return None;
+    }
+    Some(Packet::Tcp(TcpSegment {
+        from: SocketAddr::new(from, word(bytes, 0)?),
+        to: SocketAddr::new(to, word(bytes, 2)?),
+        flags: *bytes.get(13)?,
+        seq: long(bytes, 4)?,
+        ack: long(bytes, 8)?,
+        len: length.checked_sub(header_length)?,
+    }))
+}
+
+fn parse_icmp(bytes: &[u8], from: IpAddr, to: IpAddr) -> Option<Packet> {
+    let kind = (*bytes.first()?, *bytes.get(1)?);
+    Some(Packet::Icmp { kind, from, to })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    let two = bytes.get(at..at + 2)?.try_into().ok()?;
+    Some(u16::from_be_bytes(two))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(four))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tcp(flags: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0x9c, 0x40, 0x01, 0xbb];
+        bytes.extend(7_u32.to_be_bytes());
+        bytes.extend(9_u32.to_be_bytes());
+        bytes.extend([0x80, flags, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([0; 12]);
+        bytes.resize(32 + payload, b'x');
+        bytes
+    }
+
+    fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let total = u16::try_from(20 + payload.len()).unwrap();
+        let mut bytes = vec![0x45, 0];
+        bytes.extend(total.to_be_bytes());
+        bytes.extend([0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 3]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x60, 0, 0, 0];
+        bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        bytes.extend([protocol, 64]);
+        bytes.extend("fd00::1".parse::<Ipv6Addr>().unwrap().octets());
+        bytes.extend("fd00::3".parse::<Ipv6Addr>().unwrap().octets());
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_segment_s_length_is_the_ip_header_s_though_its_end_is_cut_off() {
+        let packets = [
+            (v4(6, &tcp(0x18, 1000)), "10.0.0.1:40000", "10.0.0.3:443"),
+            (v6(6, &tcp(0x18, 1000)), "[fd00::1]:40000", "[fd00::3]:443"),
+        ];
+        for (packet, from, to) in packets {
+            let Some(Packet::Tcp(segment)) = parse(&packet[..100]) else {
+                panic!("not a segment");
+            };
+            assert_eq!(
+                (segment.from, segment.to),
+                (from.parse().unwrap(), to.parse().unwrap())
+            );
+            assert_eq!((segment.seq, segment.ack, segment.len), (7, 9, 1000));
+            assert_eq!(segment.letters(), "PA");
+        }
+    }
+
+    #[test]
+    fn syn_and_fin_take_a_sequence_number_each() {
+        for (flags, span, letters) in [
+            (SYN, 1, "S"),
+            (FIN | ACK, 1, "FA"),
+            (ACK, 0, "A"),
+            (RST, 0, "R"),
+        ] {
+            let Some(Packet::Tcp(segment)) = parse(&v4(6, &tcp(flags, 0))) else {
+                panic!("not a segment");
+            };
+            assert_eq!(
+                (segment.span(), segment.letters()),
+                (span, letters.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn icmp_has_its_type_and_code() {
+        let unreachable = |version: u8| match version {
+            4 => parse(&v4(1, &[3, 1, 0, 0])),
+            _ => parse(&v6(58, &[3, 1, 0, 0])),
+        };
+        for version in [4, 6] {
+            assert!(matches!(
+                unreachable(version),
+                Some(Packet::Icmp { kind: (3, 1), .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn later_fragments_and_other_protocols_are_nothing() {
+        let mut fragment = v4(6, &tcp(ACK, 10));
+        fragment[7] = 5;
+        assert_eq!(parse(&fragment), None);
+        assert_eq!(parse(&v4(17, &[0; 20])), None);
+        assert_eq!(parse(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn no_change_to_a_real_packet_makes_it_panic(
+            at in 0_usize..72,
+            value: u8,
+            cut in 0_usize..73,
+            six: bool,
+        ) {
+            let mut bytes = if six { v6(6, &tcp(ACK, 0)) } else { v4(6, &tcp(ACK, 20)) };
+            bytes[at] = value;
+            let _ = parse(&bytes[..cut.min(bytes.len())]);
+        }
+    }
+}
