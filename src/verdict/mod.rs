@@ -1,1 +1,21 @@
-//! See docs/architecture.md.
+//! The verdict: a record compared with what was expected of it.
+//!
+//! Pure: [`measure`] reads a record and says what happened to each client, [`judge`] compares that with the case's
+//! expectations. Both work on a record of today and on one from a file, and neither believes a client: a response counts
+//! only where a server's own record has it too.
+
+pub mod cause;
+mod check;
+mod connections;
+mod judge;
+mod measure;
+mod requests;
+pub mod result;
+mod summary;
+mod timeline;
+pub mod units;
+
+pub use judge::judge;
+pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, Outcome, measure};
+pub use result::{CaseResult, Verdict};
+pub use summary::{Exit, RunSummary};

@@ -1,0 +1,81 @@
+//! A client's figures in people's units, the same in every report for people.
+
+use std::time::Duration;
+
+use crate::verdict::result::{ClientResult, WindowResult, word};
+use crate::verdict::units::{exact, measured};
+use crate::verdict::{CaseResult, Verdict};
+
+/// A client's figures as every report for people shows them.
+pub(super) struct Figures {
+    pub phase: String,
+    pub cause: String,
+    pub detected: String,
+    pub recovered: String,
+    pub requests_failed: String,
+    pub dials: String,
+    /// Detection and recovery.
+    pub predicted: [String; 2],
+    pub verdict: String,
+}
+
+impl Figures {
+    /// Of a client of `result`.
+    pub(super) fn of(client: &ClientResult, result: &CaseResult) -> Self {
+        let none = || String::from("–");
+        let judged = matches!(result.verdict, Verdict::Pass | Verdict::Fail);
+        // "never" is said of a case that was measured to its end only.
+        let time = |time: Option<Duration>| match time {
+            Some(time) => measured(time),
+            None if judged => String::from("never"),
+            None => none(),
+        };
+        let window = |window: Option<WindowResult>| match window {
+            Some(window) => format!("{} to {}", exact(window.min), exact(window.max)),
+            None => String::from("never"),
+        };
+        let affected = client.affected != Some(false);
+        let predicted = match &client.predicted {
+            None => [none(), none()],
+            Some(predicted) => [window(predicted.detection), window(predicted.recovery)],
+        };
+        let verdict = match result.verdict_on(&client.name) {
+            _ if client.gone => String::from("gone"),
+            Some(verdict) => verdict.to_string(),
+            None => none(),
+        };
+        let number = |number: u32| {
+            if client.gone {
+                none()
+            } else {
+                number.to_string()
+            }
+        };
+        Self {
+            phase: client.phase.map_or_else(none, |phase| word(&phase)),
+            cause: match client.cause {
+                Some(cause) => word(&cause),
+                None if client.gone || client.fault_at.is_none() => none(),
+                None => String::from("not affected"),
+            },
+            detected: if client.gone || !affected {
+                none()
+            } else {
+                time(client.detected_after)
+            },
+            recovered: if client.gone {
+                none()
+            } else {
+                time(client.recovered_after)
+            },
+            requests_failed: number(client.requests_failed),
+            dials: number(client.dials),
+            predicted: if client.gone {
+                [none(), none()]
+            } else {
+                predicted
+            },
+            verdict,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! JUnit XML for a CI's test view: a suite a case, a test an expectation.
+//!
+//! A suite's time is the case's own, by its clock; tests have none, for they are judged afterwards, all at once.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use super::figures::Figures;
+use super::snippet::{snippet, told};
+use super::{Report, measured_on};
+use crate::verdict::result::ExpectationResult;
+use crate::verdict::{CaseResult, Verdict};
+
+/// The JUnit report.
+pub struct Junit;
+
+impl Report for Junit {
+    fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+        let mut report = quick_junit::Report::new("halfopen");
+        let names = names(results);
+        for (result, name) in results.iter().zip(names) {
+            report.add_test_suite(suite(result, &name));
+        }
+        report.serialize(out).map_err(io::Error::other)
+    }
+}
+
+/// A name a case, the same from run to run so that a CI can keep its history: the clock is in it, the kernel only where
+/// one case ran on several.
+fn names(results: &[CaseResult]) -> Vec<String> {
+    let short = |result: &CaseResult| {
+        let clock = result
+            .clock
+            .map(|clock| format!(" ({clock} clock)"))
+            .unwrap_or_default();
+        format!("{} / {}{clock}", result.scenario, result.case)
+    };
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for result in results {
+        *seen.entry(short(result)).or_default() += 1;
+    }
+    let named = results
+        .iter()
+        .map(|result| match (seen.get(&short(result)), &result.kernel) {
+            (Some(2..), Some(kernel)) => format!("{} on {kernel}", short(result)),
+            _ => short(result),
+        });
+    named.collect()
+}
+
+fn suite(result: &CaseResult, name: &str) -> TestSuite {
+    let mut suite = TestSuite::new(name);
+    suite.set_time(result.duration);
+    suite.add_property(("measured on", measured_on(result).as_str()));
+    for test in tests(result) {
+        let mut test = test;
+        test.set_classname(name);
+        suite.add_test_case(test);
+    }
+    suite.set_system_out(measurements(result));
+    suite
+}
+
+fn tests(result: &CaseResult) -> Vec<TestCase> {
+    let mut tests: Vec<_> = result.expectations.iter().map(test).collect();
+    // What became of the case itself: a suite without a test is shown nowhere.
+    let whole = match (result.verdict, &result.reason) {
+        (Verdict::Pass | Verdict::Fail, _) if !tests.is_empty() => None,
+        (Verdict::Pass | Verdict::Fail, _) => Some(TestCaseStatus::success()),
+        (verdict, reason) => {
+            let text = reason.as_ref().map(|reason| match reason.place() {
+                Some(place) => format!("{} ({place})", reason.text),
+                None => reason.text.clone(),
+            });
+            Some(status(verdict, &text.unwrap_or_default()))
+        }
+    };
+    if let Some(status) = whole {
+        tests.insert(0, TestCase::new("the case runs", status));
+    }
+    tests
+}
+
+fn test(expectation: &ExpectationResult) -> TestCase {
+    let mut status = status(expectation.verdict, &told(expectation));
+    if expectation.verdict == Verdict::Fail {
+        status.set_type("expectation");
+        status.set_description(snippet(expectation));
+    }
+    let mut test = TestCase::new(expectation.text.as_str(), status);
+    // Not in the format's first description, but where CIs link a test to its line.
+    test.extra
+        .insert("file".into(), expectation.file.as_str().into());
+    test.extra
+        .insert("line".into(), expectation.line.to_string().into());
+    test
+}
+
+fn status(verdict: Verdict, message: &str) -> TestCaseStatus {
+    let mut status = match verdict {
+        Verdict::Pass => return TestCaseStatus::success(),
+        Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Verdict::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Verdict::Skipped => TestCaseStatus::skipped(),
+    };
+    status.set_message(message);
+    status
+}
+
+/// What was measured, whether or not it was expected.
+fn measurements(result: &CaseResult) -> String {
+    let mut text = String::new();
+    for client in &result.clients {
+        let figures = Figures::of(client, result);
+        text += &format!(
+            "{}: cause {}, detected {}, recovered {}, failed requests {}, dials {}, predicted recovery {}\n",
+            client.name,
+            figures.cause,
+            figures.detected,
+            figures.recovered,
+            figures.requests_failed,
+            figures.dials,
+            figures.predicted[1],
+        );
+    }
+    for warning in &result.warnings {
+        text += &format!("warning: {}\n", warning.text);
+    }
+    text
+}

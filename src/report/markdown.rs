@@ -1,0 +1,134 @@
+//! Markdown for a CI's summary page.
+
+use std::io::{self, Write};
+
+use super::figures::Figures;
+use super::snippet::{snippet, told};
+use super::{Report, counts, measured_on};
+use crate::verdict::{CaseResult, Verdict};
+
+/// The Markdown report.
+pub struct Markdown;
+
+impl Report for Markdown {
+    fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "## halfopen\n\n{}\n", counts(results))?;
+        write_clients(results, out)?;
+        for result in results {
+            write_details(result, out)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery |"
+    )?;
+    writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|")?;
+    for result in results {
+        let case = escape(&format!("{} / {}", result.scenario, result.case));
+        if result.clients.is_empty() {
+            writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
+        }
+        for client in &result.clients {
+            let figures = Figures::of(client, result);
+            writeln!(
+                out,
+                "| {} | {case} | {} | {} | {} | {} | {} | {} | {} |",
+                escape(&figures.verdict),
+                escape(&client.name),
+                escape(&figures.cause),
+                figures.detected,
+                figures.recovered,
+                figures.requests_failed,
+                figures.dials,
+                figures.predicted[1],
+            )?;
+        }
+    }
+    writeln!(out)
+}
+
+fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
+    let failed: Vec<_> = result
+        .expectations
+        .iter()
+        .filter(|e| e.verdict == Verdict::Fail)
+        .collect();
+    if failed.is_empty() && result.warnings.is_empty() && result.reason.is_none() {
+        return Ok(());
+    }
+    let title = escape(&format!("{} / {}", result.scenario, result.case));
+    writeln!(
+        out,
+        "### {}: {title}\n\n{}\n",
+        result.verdict,
+        measured_on(result)
+    )?;
+    if let Some(reason) = &result.reason {
+        writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
+    }
+    for expectation in failed {
+        writeln!(
+            out,
+            "**{}**: {}\n",
+            escape(&expectation.text),
+            escape(&told(expectation))
+        )?;
+        // A fence longer than any run of backticks inside it.
+        let source = snippet(expectation);
+        let fence = "`".repeat(longest_run(&source) + 1);
+        writeln!(out, "{fence}text\n{source}{fence}\n")?;
+    }
+    for warning in &result.warnings {
+        writeln!(out, "- warning: {}", placed(&warning.text, warning.place()))?;
+    }
+    if !result.warnings.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn placed(text: &str, place: Option<String>) -> String {
+    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    escape(&format!("{text}{place}"))
+}
+
+fn longest_run(text: &str) -> usize {
+    let longest = text.split(|c| c != '`').map(str::len).max();
+    longest.unwrap_or(0).max(2)
+}
+
+/// Keeps a name from being read as Markdown or HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' {
+            escaped.push(' ');
+            continue;
+        }
+        if matches!(character, '|' | '*' | '<' | '>' | '`' | '[' | ']' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_not_break_the_table() {
+        assert_eq!(escape("a|b*\n<script>"), "a\\|b\\* \\<script\\>");
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_what_it_holds() {
+        assert_eq!(longest_run("a"), 2);
+        assert_eq!(longest_run("a ````b"), 4);
+    }
+}

@@ -1,0 +1,113 @@
+//! `--report FORMAT=FILE`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Format, formats};
+use crate::verdict::CaseResult;
+
+/// A format and the file it goes to; `-` is standard output.
+#[derive(Clone)]
+pub struct ReportTarget {
+    /// The format.
+    pub format: &'static Format,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// What is wrong with a `FORMAT=FILE`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ReportTargetError {
+    /// There is no `=`, or nothing beside it.
+    #[error("`{0}` is not FORMAT=FILE; for example json=result.json")]
+    Shape(String),
+    /// No such format.
+    #[error("no report format `{name}`; there are {known}")]
+    Format {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+impl std::fmt::Debug for ReportTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.format.name, self.file.display())
+    }
+}
+
+impl FromStr for ReportTarget {
+    type Err = ReportTargetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text
+            .split_once('=')
+            .filter(|(name, file)| !name.is_empty() && !file.is_empty());
+        let (name, file) = parts.ok_or_else(|| ReportTargetError::Shape(text.to_owned()))?;
+        let format = formats().iter().find(|format| format.name == name);
+        let format = format.ok_or_else(|| ReportTargetError::Format {
+            name: name.to_owned(),
+            known: formats()
+                .iter()
+                .map(|format| format.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        let file = file.into();
+        Ok(Self { format, file })
+    }
+}
+
+impl ReportTarget {
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// If the file can't be made or written.
+    pub fn write(&self, results: &[CaseResult]) -> io::Result<()> {
+        let report = (self.format.new)();
+        if self.file == Path::new("-") {
+            let mut out = io::stdout().lock();
+            report.write(results, &mut out)?;
+            return out.flush();
+        }
+        let mut out = BufWriter::new(File::create(&self.file)?);
+        report.write(results, &mut out)?;
+        out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_may_contain_an_equals_sign() -> Result<(), ReportTargetError> {
+        let target: ReportTarget = "json=out/retries2=9.json".parse()?;
+        assert_eq!(target.format.name, "json");
+        assert_eq!(target.file, Path::new("out/retries2=9.json"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_a_target_is_refused_with_what_would_be() {
+        let told = |text: &str| {
+            text.parse::<ReportTarget>()
+                .map_err(|error| error.to_string())
+                .err()
+        };
+        let shape = |text| {
+            Some(format!(
+                "`{text}` is not FORMAT=FILE; for example json=result.json"
+            ))
+        };
+        assert_eq!(
+            ["json", "=x", "json="].map(told),
+            ["json", "=x", "json="].map(shape)
+        );
+        let unknown = "no report format `xml`; there are table, json, junit, markdown";
+        assert_eq!(told("xml=x").as_deref(), Some(unknown));
+    }
+}

@@ -1,0 +1,187 @@
+//! One expectation against what was measured.
+
+use std::time::Duration;
+
+use crate::plan::{Cause, Check, CountWindow, TimeWindow};
+
+use super::measure::{ClientMeasured, Detection};
+use super::result::{Verdict, word};
+use super::units::{exact, measured};
+
+/// What came of an expectation.
+pub(super) struct Checked {
+    pub verdict: Verdict,
+    pub expected: String,
+    pub actual: String,
+}
+
+/// Checks a client's expectation. `lasted` is the time from the fault to the case's end.
+pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) -> Checked {
+    let expected = expected(check);
+    let (verdict, actual) = match client.gone_at {
+        Some(at) => (
+            Verdict::Skipped,
+            format!(
+                "the client is gone: its node lost power at {}",
+                measured(at)
+            ),
+        ),
+        None => compare(check, client, lasted),
+    };
+    Checked {
+        verdict,
+        expected,
+        actual,
+    }
+}
+
+/// What a check wants, in people's units.
+pub(super) fn expected(check: &Check) -> String {
+    match check {
+        Check::Recovered(window) | Check::Detected(window) => match window {
+            TimeWindow::Between(min, max) => format!("between {} and {}", exact(*min), exact(*max)),
+            TimeWindow::Within(max) => format!("within {}", exact(*max)),
+            TimeWindow::AtLeast(min) => format!("at least {}", exact(*min)),
+            TimeWindow::Never => String::from("never"),
+        },
+        Check::RequestsFailed(CountWindow { min, max })
+        | Check::Dials(CountWindow { min, max }) => match max {
+            Some(max) if min == max => min.to_string(),
+            Some(max) if *min == 0 => format!("at most {max}"),
+            Some(max) => format!("{min} to {max}"),
+            None => format!("at least {min}"),
+        },
+        Check::Cause(causes) => {
+            let words: Vec<_> = causes.iter().map(word).collect();
+            words.join(" or ")
+        }
+    }
+}
+
+fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict, String) {
+    match check {
+        Check::Recovered(window) => time(*window, client.recovered_after, lasted),
+        Check::Detected(window) => match client.detection {
+            Detection::After(after) => time(*window, Some(after), lasted),
+            Detection::Never => time(*window, None, lasted),
+            Detection::NotAffected => (Verdict::Fail, not_affected()),
+            Detection::Unknown => {
+                let text = "the record does not say when the connection was given up";
+                (Verdict::Error, text.to_owned())
+            }
+        },
+        Check::RequestsFailed(window) => count(*window, client.requests_failed),
+        Check::Dials(window) => count(*window, client.dials),
+        Check::Cause(causes) => match &client.cause {
+            None => (Verdict::Fail, not_affected()),
+            Some(found) if found.cause == Cause::Unknown => {
+                let holds = causes.contains(&Cause::Unknown);
+                (pass_if(holds), format!("unknown ({})", found.evidence))
+            }
+            Some(found) => (pass_if(causes.contains(&found.cause)), word(&found.cause)),
+        },
+    }
+}
+
+fn not_affected() -> String {
+    String::from("not affected: none of its connections led to a node that died")
+}
+
+fn time(window: TimeWindow, actual: Option<Duration>, lasted: Duration) -> (Verdict, String) {
+    let holds = holds(window, actual);
+    let text = match actual {
+        None => format!(
+            "never within the {} that the case lasted after the fault",
+            measured(lasted)
+        ),
+        // A value that rounds into the window, or out of it, is shown with all its digits.
+        Some(time) if self::holds(window, Some(rounded(time))) != holds => exact(time),
+        Some(time) => measured(time),
+    };
+    (pass_if(holds), text)
+}
+
+fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
+    match (window, actual) {
+        (TimeWindow::Never, actual) => actual.is_none(),
+        (_, None) => false,
+        (TimeWindow::Between(min, max), Some(time)) => (min..=max).contains(&time),
+        (TimeWindow::Within(max), Some(time)) => time <= max,
+        (TimeWindow::AtLeast(min), Some(time)) => time >= min,
+    }
+}
+
+/// As [`measured`] shows it.
+fn rounded(time: Duration) -> Duration {
+    let grain = if time < Duration::from_secs(1) {
+        1
+    } else {
+        100
+    };
+    let milliseconds = (time.as_secs_f64() * 1e3 / f64::from(grain)).round() * f64::from(grain);
+    Duration::from_secs_f64(milliseconds / 1e3)
+}
+
+fn count(window: CountWindow, actual: u32) -> (Verdict, String) {
+    let holds = actual >= window.min && window.max.is_none_or(|max| actual <= max);
+    (pass_if(holds), actual.to_string())
+}
+
+fn pass_if(holds: bool) -> Verdict {
+    if holds { Verdict::Pass } else { Verdict::Fail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(s: f64) -> Duration {
+        Duration::from_secs_f64(s)
+    }
+
+    fn told(window: TimeWindow, actual: Option<f64>) -> (Verdict, String) {
+        time(window, actual.map(seconds), seconds(950.0))
+    }
+
+    #[test]
+    fn both_bounds_belong_to_a_window() {
+        let window = TimeWindow::Between(seconds(924.0), seconds(1050.0));
+        assert_eq!(told(window, Some(924.0)).0, Verdict::Pass);
+        assert_eq!(told(window, Some(1050.0)).0, Verdict::Pass);
+        assert_eq!(told(window, Some(923.0)).0, Verdict::Fail);
+        assert_eq!(told(window, None).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn never_is_within_the_case() {
+        let (verdict, actual) = told(TimeWindow::Within(seconds(40.0)), None);
+        assert_eq!(verdict, Verdict::Fail);
+        assert_eq!(
+            actual,
+            "never within the 950.0 s that the case lasted after the fault"
+        );
+        assert_eq!(told(TimeWindow::Never, None).0, Verdict::Pass);
+        assert_eq!(
+            told(TimeWindow::Never, Some(939.3)),
+            (Verdict::Fail, "939.3 s".to_owned())
+        );
+        assert_eq!(
+            told(TimeWindow::AtLeast(seconds(1.0)), None).0,
+            Verdict::Fail
+        );
+    }
+
+    #[test]
+    fn a_value_just_outside_is_not_rounded_into_the_window() {
+        let (verdict, actual) = told(TimeWindow::Within(seconds(40.0)), Some(40.012));
+        assert_eq!(verdict, Verdict::Fail);
+        assert_eq!(actual, "40.012 s");
+    }
+
+    #[test]
+    fn a_count_says_what_it_wants() {
+        let texts = [(0, Some(0)), (0, Some(3)), (2, Some(4)), (2, None)]
+            .map(|(min, max)| expected(&Check::Dials(CountWindow { min, max })));
+        assert_eq!(texts, ["0", "at most 3", "2 to 4", "at least 2"]);
+    }
+}

@@ -1,0 +1,336 @@
+//! The verdict on a case.
+
+use std::time::Duration;
+
+use crate::plan::{Case, Cause, Prediction, Window};
+use crate::record::{ClockName, Event, Observation};
+
+use super::check::{self, Checked};
+use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
+use super::result::{
+    CaseResult, ClientResult, ConnectionResult, ExpectationResult, FaultResult, Note,
+    PredictedResult, Verdict, word, worst,
+};
+use super::timeline::Timeline;
+use super::units::{exact, measured};
+
+/// Judges a record by the expectations of its own case.
+#[must_use]
+pub fn judge(record: &[Event]) -> CaseResult {
+    let (Some(timeline), Some(measured)) = (Timeline::new(record), measure(record)) else {
+        return nameless();
+    };
+    let expectations = expectations(timeline.case, &measured);
+    let (verdict, reason) = verdict(&measured.outcome, &expectations);
+    let predictions = &timeline.case.predictions;
+    let predicted = |name: &str| {
+        predictions
+            .iter()
+            .find(|prediction| prediction.client == name)
+    };
+    let clients = measured
+        .clients
+        .iter()
+        .map(|client| client_result(client, predicted(&client.name), &measured));
+    CaseResult {
+        clients: clients.collect(),
+        warnings: warnings(&timeline, &measured),
+        faults: faults(timeline.case, &measured.faults),
+        kernel: Some(timeline.kernel.to_owned()),
+        hz: timeline.hz,
+        duration: measured.duration,
+        expectations,
+        ..empty(timeline.case, Some(timeline.clock), verdict, reason)
+    }
+}
+
+/// The result of a case of which nothing was observed.
+pub(super) fn not_judged(
+    case: &Case,
+    clock: Option<ClockName>,
+    verdict: Verdict,
+    reason: Note,
+) -> CaseResult {
+    let expectations = case.expectations.iter().map(|expectation| {
+        let checked = unchecked(&expectation.check, verdict, &reason.text);
+        ExpectationResult::new(expectation, checked)
+    });
+    CaseResult {
+        expectations: expectations.collect(),
+        faults: faults(case, &vec![None; case.lab.faults.len()]),
+        warnings: plan_warnings(case).collect(),
+        ..empty(case, clock, verdict, Some(reason.clone()))
+    }
+}
+
+fn empty(
+    case: &Case,
+    clock: Option<ClockName>,
+    verdict: Verdict,
+    reason: Option<Note>,
+) -> CaseResult {
+    CaseResult {
+        scenario: case.scenario.clone(),
+        case: case.name.clone(),
+        clock,
+        kernel: None,
+        hz: None,
+        verdict,
+        reason,
+        duration: Duration::ZERO,
+        faults: Vec::new(),
+        clients: Vec::new(),
+        expectations: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// Of a record that does not even say which case it is of.
+fn nameless() -> CaseResult {
+    CaseResult {
+        scenario: String::new(),
+        case: String::new(),
+        clock: None,
+        kernel: None,
+        hz: None,
+        verdict: Verdict::Error,
+        reason: Some(Note::new("the record does not begin with its case", None)),
+        duration: Duration::ZERO,
+        faults: Vec::new(),
+        clients: Vec::new(),
+        expectations: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn expectations(case: &Case, measured: &Measured) -> Vec<ExpectationResult> {
+    let each = case.expectations.iter().map(|expectation| {
+        let client = measured
+            .clients
+            .iter()
+            .find(|client| client.name == expectation.client);
+        let checked = match (&measured.outcome, client) {
+            (Outcome::Broken { text, .. }, _) => {
+                unchecked(&expectation.check, Verdict::Error, text)
+            }
+            (Outcome::Skipped { missing, .. }, _) => {
+                unchecked(&expectation.check, Verdict::Skipped, missing)
+            }
+            (Outcome::Whole, None) => unchecked(
+                &expectation.check,
+                Verdict::Error,
+                "the case has no such client",
+            ),
+            (Outcome::Whole, Some(client)) => {
+                let lasted = measured
+                    .duration
+                    .saturating_sub(client.fault_at.unwrap_or_default());
+                check::check(&expectation.check, client, lasted)
+            }
+        };
+        ExpectationResult::new(expectation, checked)
+    });
+    each.collect()
+}
+
+/// An expectation that nothing can be said of.
+fn unchecked(check: &crate::plan::Check, verdict: Verdict, why: &str) -> Checked {
+    Checked {
+        verdict,
+        expected: check::expected(check),
+        actual: format!("not judged: {why}"),
+    }
+}
+
+fn verdict(outcome: &Outcome, expectations: &[ExpectationResult]) -> (Verdict, Option<Note>) {
+    match outcome {
+        Outcome::Broken { text, location } => (
+            Verdict::Error,
+            Some(Note::new(text.clone(), location.as_ref())),
+        ),
+        Outcome::Skipped { missing, location } => (
+            Verdict::Skipped,
+            Some(Note::new(missing.clone(), location.as_ref())),
+        ),
+        Outcome::Whole => {
+            // A case that expects nothing only measures.
+            let verdict = worst(expectations.iter().map(|e| e.verdict)).unwrap_or(Verdict::Pass);
+            let cause = expectations.iter().find(|e| e.verdict == verdict);
+            let reason = cause.filter(|_| matches!(verdict, Verdict::Skipped | Verdict::Error));
+            (
+                verdict,
+                reason.map(|e| Note::new(format!("{}: {}", e.client, e.actual), None)),
+            )
+        }
+    }
+}
+
+fn faults(case: &Case, injected: &[Option<Duration>]) -> Vec<FaultResult> {
+    let each = case
+        .lab
+        .faults
+        .iter()
+        .zip(injected)
+        .map(|(fault, at)| FaultResult {
+            kind: fault.kind.name().to_owned(),
+            target: fault.kind.target().to_owned(),
+            at: *at,
+        });
+    each.collect()
+}
+
+fn client_result(
+    client: &ClientMeasured,
+    prediction: Option<&Prediction>,
+    measured: &Measured,
+) -> ClientResult {
+    let outside = prediction.is_some_and(|p| !outside_prediction(client, p, measured).is_empty());
+    let connections = client
+        .connections
+        .iter()
+        .map(|connection| ConnectionResult {
+            id: connection.id,
+            dialled_at: connection.dialled_at,
+            opened_at: connection.opened_at,
+            closed_at: connection.closed_at,
+            endpoint: connection.endpoint.clone(),
+            cause: connection.cause.cause,
+            evidence: connection.cause.evidence.clone(),
+        });
+    ClientResult {
+        name: client.name.clone(),
+        gone: client.gone_at.is_some(),
+        affected: client.affected,
+        phase: client.phase,
+        cause: client.cause.as_ref().map(|found| found.cause),
+        evidence: client.cause.as_ref().map(|found| found.evidence.clone()),
+        fault_at: client.fault_at,
+        detected_after: client.detected_after(),
+        recovered_after: client.recovered_after,
+        requests_failed: client.requests_failed,
+        dials: client.dials,
+        predicted: prediction.map(|prediction| PredictedResult {
+            detection: prediction.detection.map(Into::into),
+            recovery: prediction.recovery.map(Into::into),
+            cause: prediction.cause,
+        }),
+        outside_prediction: outside,
+        connections: connections.collect(),
+    }
+}
+
+fn warnings(timeline: &Timeline, measured: &Measured) -> Vec<Note> {
+    let case = timeline.case;
+    let mut warnings: Vec<_> = plan_warnings(case).collect();
+    let seen = timeline.events.iter().filter_map(|(_, what)| match what {
+        Observation::Warning { text } => Some(Note::new(text.clone(), None)),
+        _ => None,
+    });
+    warnings.extend(seen);
+    for client in &measured.clients {
+        if !client.claimed.is_empty() {
+            let numbers: Vec<_> = client
+                .claimed
+                .iter()
+                .take(5)
+                .map(ToString::to_string)
+                .collect();
+            let more = if client.claimed.len() > 5 {
+                ", …"
+            } else {
+                ""
+            };
+            let text = format!(
+                "{}: responses that no server's record has, so they do not count: requests {}{more}",
+                client.name,
+                numbers.join(", "),
+            );
+            warnings.push(Note::new(text, None));
+        }
+        let prediction = case.predictions.iter().find(|p| p.client == client.name);
+        let outside = prediction
+            .map(|p| outside_prediction(client, p, measured))
+            .unwrap_or_default();
+        warnings.extend(outside.into_iter().map(|text| Note::new(text, None)));
+    }
+    warnings
+}
+
+fn plan_warnings(case: &Case) -> impl Iterator<Item = Note> {
+    let each = case.warnings.iter();
+    each.map(|warning| Note::new(warning.text.clone(), Some(&warning.location)))
+}
+
+/// Where a measurement lies outside what the timeout model said: a finding about one of the two.
+fn outside_prediction(
+    client: &ClientMeasured,
+    prediction: &Prediction,
+    measured: &Measured,
+) -> Vec<String> {
+    if client.gone_at.is_some() || measured.outcome != Outcome::Whole {
+        return Vec::new();
+    }
+    let lasted = measured
+        .duration
+        .saturating_sub(client.fault_at.unwrap_or_default());
+    let mut outside = Vec::new();
+    match client.detection {
+        Detection::After(after) => {
+            outside.extend(apart("detected", Some(after), prediction.detection, lasted));
+        }
+        Detection::Never => outside.extend(apart("detected", None, prediction.detection, lasted)),
+        Detection::NotAffected if prediction.detection.is_some() => {
+            outside.push(String::from(
+                "predicted to wait on a dead connection, but none of its led to a node that died",
+            ));
+        }
+        Detection::NotAffected | Detection::Unknown => {}
+    }
+    if client.affected == Some(true) {
+        outside.extend(apart(
+            "recovered",
+            client.recovered_after,
+            prediction.recovery,
+            lasted,
+        ));
+        let cause = client.cause.as_ref().map(|found| found.cause);
+        let differs = cause.filter(|cause| *cause != prediction.cause && *cause != Cause::Unknown);
+        outside.extend(differs.map(|cause| {
+            format!(
+                "cause {}, outside the prediction: {}",
+                word(&cause),
+                word(&prediction.cause)
+            )
+        }));
+    }
+    outside
+        .into_iter()
+        .map(|text| format!("{}: {text}", client.name))
+        .collect()
+}
+
+fn apart(
+    what: &str,
+    actual: Option<Duration>,
+    window: Option<Window>,
+    lasted: Duration,
+) -> Option<String> {
+    let shown = |window: Window| format!("{} to {}", exact(window.min), exact(window.max));
+    match (actual, window) {
+        (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => Some(format!(
+            "{what} after {}, outside the prediction: {}",
+            measured(time),
+            shown(window)
+        )),
+        (Some(time), None) => Some(format!(
+            "{what} after {}, outside the prediction: never",
+            measured(time)
+        )),
+        // A window that reaches beyond the case says nothing about it.
+        (None, Some(window)) if window.max <= lasted => Some(format!(
+            "never {what}, outside the prediction: {}",
+            shown(window)
+        )),
+        _ => None,
+    }
+}

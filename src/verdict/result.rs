@@ -1,0 +1,336 @@
+//! What a case came to: plain data that every report is made from, and that `--report json` writes as it is.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{self, Case, Cause, Location, Phase};
+use crate::record::ClockName;
+
+/// A verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// What was expected held.
+    Pass,
+    /// It did not.
+    Fail,
+    /// It could not be tried: this machine lacks something, or the client's own node lost power.
+    Skipped,
+    /// The harness could not do its work, so nothing can be said.
+    Error,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// What a case came to. Seconds are from the case's start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseResult {
+    /// Scenario.
+    pub scenario: String,
+    /// Case within it.
+    pub case: String,
+    /// Clock it ran on; `None` if it never started.
+    pub clock: Option<ClockName>,
+    /// `uname -r` of the kernel whose TCP stack was measured; `None` if it never started.
+    pub kernel: Option<String>,
+    /// That kernel's timer frequency.
+    pub hz: Option<u32>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why the case was skipped or could not be run.
+    pub reason: Option<Note>,
+    /// How long it lasted, or its record goes.
+    #[serde(rename = "duration_s", with = "seconds")]
+    pub duration: Duration,
+    /// Its faults.
+    pub faults: Vec<FaultResult>,
+    /// Its clients.
+    pub clients: Vec<ClientResult>,
+    /// Its expectations.
+    pub expectations: Vec<ExpectationResult>,
+    /// What the reader should know; never decides a verdict.
+    pub warnings: Vec<Note>,
+}
+
+/// A sentence and, if it speaks of something in a scenario, where that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The sentence.
+    pub text: String,
+    /// File.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<usize>,
+    /// Column in characters, from 1.
+    pub column: Option<usize>,
+}
+
+impl Note {
+    /// A sentence that speaks of `location`.
+    #[must_use]
+    pub fn new(text: impl Into<String>, location: Option<&Location>) -> Self {
+        Self {
+            text: text.into(),
+            file: location.map(|l| l.file.clone()),
+            line: location.map(|l| l.line),
+            column: location.map(|l| l.column),
+        }
+    }
+
+    /// `file:line:column`, if it has one.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        let (file, line, column) = (self.file.as_ref()?, self.line?, self.column?);
+        Some(format!("{file}:{line}:{column}"))
+    }
+}
+
+/// A fault of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultResult {
+    /// Kind, as in YAML.
+    pub kind: String,
+    /// What it struck.
+    pub target: String,
+    /// When; `None` = it never came into force.
+    #[serde(rename = "at_s", with = "seconds::option")]
+    pub at: Option<Duration>,
+}
+
+/// What a case did to a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientResult {
+    /// Name.
+    pub name: String,
+    /// Its own node lost power; nothing more is said of it.
+    pub gone: bool,
+    /// Whether a connection it held at the fault led to a node that died; `None` if the record does not say.
+    pub affected: Option<bool>,
+    /// What it was doing at the fault.
+    pub phase: Option<Phase>,
+    /// What ended the wait on the dead connection; `None` if there was none.
+    pub cause: Option<Cause>,
+    /// What says so.
+    pub evidence: Option<String>,
+    /// The fault its times are counted from.
+    #[serde(rename = "fault_at_s", with = "seconds::option")]
+    pub fault_at: Option<Duration>,
+    /// From the fault until it gave up the dead connection; `None` = never.
+    #[serde(rename = "detected_after_s", with = "seconds::option")]
+    pub detected_after: Option<Duration>,
+    /// From the fault until it recovered; `None` = never.
+    #[serde(rename = "recovered_after_s", with = "seconds::option")]
+    pub recovered_after: Option<Duration>,
+    /// Requests without a response, after the fault.
+    pub requests_failed: u32,
+    /// Dials after the fault.
+    pub dials: u32,
+    /// What the timeout model said beforehand.
+    pub predicted: Option<PredictedResult>,
+    /// A measurement lies outside its predicted window; the case's warnings say which.
+    pub outside_prediction: bool,
+    /// Its connections, and its attempts at one.
+    pub connections: Vec<ConnectionResult>,
+}
+
+/// What the timeout model said of a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictedResult {
+    /// Of its detection; `None` = never.
+    pub detection: Option<WindowResult>,
+    /// Of its recovery; `None` = never, or not affected.
+    pub recovery: Option<WindowResult>,
+    /// The mechanism that would rule.
+    pub cause: Cause,
+}
+
+/// A predicted window, from the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowResult {
+    /// Lower bound.
+    #[serde(rename = "min_s", with = "seconds")]
+    pub min: Duration,
+    /// Upper bound.
+    #[serde(rename = "max_s", with = "seconds")]
+    pub max: Duration,
+}
+
+impl From<plan::Window> for WindowResult {
+    fn from(window: plan::Window) -> Self {
+        let plan::Window { min, max } = window;
+        Self { min, max }
+    }
+}
+
+/// A connection, or an attempt at one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionResult {
+    /// Its number in the client.
+    pub id: u32,
+    /// When its SYN went out.
+    #[serde(rename = "dialled_at_s", with = "seconds::option")]
+    pub dialled_at: Option<Duration>,
+    /// When it was established; `None` = never.
+    #[serde(rename = "opened_at_s", with = "seconds::option")]
+    pub opened_at: Option<Duration>,
+    /// When the client gave it up; `None` = not within the case.
+    #[serde(rename = "closed_at_s", with = "seconds::option")]
+    pub closed_at: Option<Duration>,
+    /// The server it led to, or the address where none listens; `None` if the record does not say.
+    pub endpoint: Option<String>,
+    /// What ended it.
+    pub cause: Cause,
+    /// What says so.
+    pub evidence: String,
+}
+
+/// What came of an expectation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationResult {
+    /// Client it is on.
+    pub client: String,
+    /// As written.
+    pub text: String,
+    /// Verdict.
+    pub verdict: Verdict,
+    /// What it wants, in people's units.
+    pub expected: String,
+    /// What was measured, in people's units, or why there is nothing.
+    pub actual: String,
+    /// File.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Characters it spans on that line.
+    pub length: usize,
+    /// The line itself.
+    pub source: String,
+}
+
+impl ExpectationResult {
+    pub(super) fn new(expectation: &plan::Expectation, checked: super::check::Checked) -> Self {
+        let Location {
+            file,
+            line,
+            column,
+            length,
+            text: source,
+        } = expectation.location.clone();
+        Self {
+            client: expectation.client.clone(),
+            text: expectation.text.clone(),
+            verdict: checked.verdict,
+            expected: checked.expected,
+            actual: checked.actual,
+            file,
+            line,
+            column,
+            length,
+            source,
+        }
+    }
+}
+
+impl CaseResult {
+    /// The result of a case that the harness could not start, so that there is no record of it.
+    #[must_use]
+    pub fn not_run(case: &Case, clock: ClockName, reason: &str) -> Self {
+        super::judge::not_judged(case, Some(clock), Verdict::Error, Note::new(reason, None))
+    }
+
+    /// The client of this name.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Option<&ClientResult> {
+        self.clients.iter().find(|client| client.name == name)
+    }
+
+    /// The worst verdict of a client's expectations; `None` if it has none.
+    #[must_use]
+    pub fn verdict_on(&self, client: &str) -> Option<Verdict> {
+        let own = self.expectations.iter().filter(|e| e.client == client);
+        worst(own.map(|e| e.verdict))
+    }
+}
+
+/// The verdict of several together: `fail` over `error` over `pass` over `skipped`; `None` of none.
+pub(super) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Option<Verdict> {
+    verdicts.max_by_key(|verdict| match verdict {
+        Verdict::Skipped => 0,
+        Verdict::Pass => 1,
+        Verdict::Error => 2,
+        Verdict::Fail => 3,
+    })
+}
+
+/// The word that YAML and reports have for a cause or a phase.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).ok();
+    value
+        .as_ref()
+        .and_then(|v| v.as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Durations as seconds, rounded to the microsecond.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    fn number(time: Duration) -> f64 {
+        let microseconds = (time.as_nanos() + 500) / 1000;
+        // Exact up to 2^53 microseconds, some 285 years.
+        microseconds as f64 / 1e6
+    }
+
+    fn duration<E: Error>(seconds: f64) -> Result<Duration, E> {
+        let time = Duration::try_from_secs_f64(seconds).map_err(E::custom)?;
+        // Back to the microsecond that was meant.
+        Ok(Duration::from_nanos(
+            (time.as_nanos() as u64 + 500) / 1000 * 1000,
+        ))
+    }
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(number(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        duration(f64::deserialize(from)?)
+    }
+
+    /// `None` as null.
+    pub(super) mod option {
+        use super::{Deserialize, Deserializer, Duration, Serializer, duration, number};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            time: &Option<Duration>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => to.serialize_f64(number(*time)),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Option::<f64>::deserialize(from)?.map(duration).transpose()
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run of several cases came to, and the code it exits with.
+
+use super::result::{CaseResult, Verdict};
+
+/// A run's count of verdicts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RunSummary {
+    /// Cases of which every expectation held.
+    pub passed: usize,
+    /// Cases of which one did not.
+    pub failed: usize,
+    /// Cases that this machine can't run.
+    pub skipped: usize,
+    /// Cases that the harness could not run.
+    pub errors: usize,
+}
+
+/// How a run ends. 2 (bad usage or scenario) and 130 (interrupted) are the command line's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: every expectation held; skipped cases are named in the report.
+    Held = 0,
+    /// 1: an expectation failed, whatever else happened.
+    Failed = 1,
+    /// 3: the harness could not run a case, or ran none, or skipped one though all were required.
+    NotRun = 3,
+}
+
+impl RunSummary {
+    /// Counts the verdicts of `results`.
+    #[must_use]
+    pub fn of(results: &[CaseResult]) -> Self {
+        let count = |verdict| {
+            results
+                .iter()
+                .filter(|result| result.verdict == verdict)
+                .count()
+        };
+        Self {
+            passed: count(Verdict::Pass),
+            failed: count(Verdict::Fail),
+            skipped: count(Verdict::Skipped),
+            errors: count(Verdict::Error),
+        }
+    }
+
+    /// The number of cases.
+    #[must_use]
+    pub fn cases(&self) -> usize {
+        self.passed + self.failed + self.skipped + self.errors
+    }
+
+    /// How a run with these verdicts ends; `require_all` does not allow a skipped case.
+    #[must_use]
+    pub fn exit(&self, require_all: bool) -> Exit {
+        if self.failed > 0 {
+            Exit::Failed
+        } else if self.errors > 0 || self.passed == 0 || (require_all && self.skipped > 0) {
+            Exit::NotRun
+        } else {
+            Exit::Held
+        }
+    }
+
+    /// [`RunSummary::exit`] as a number.
+    #[must_use]
+    pub fn exit_code(&self, require_all: bool) -> u8 {
+        self.exit(require_all) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(passed: usize, failed: usize, skipped: usize, errors: usize) -> RunSummary {
+        RunSummary {
+            passed,
+            failed,
+            skipped,
+            errors,
+        }
+    }
+
+    #[test]
+    fn a_failed_expectation_outranks_everything() {
+        assert_eq!(summary(5, 1, 2, 3).exit_code(true), 1);
+    }
+
+    #[test]
+    fn a_broken_rig_is_not_a_failed_expectation() {
+        assert_eq!(summary(5, 0, 0, 1).exit_code(false), 3);
+    }
+
+    #[test]
+    fn a_run_of_nothing_did_not_hold() {
+        assert_eq!(summary(0, 0, 0, 0).exit_code(false), 3);
+        assert_eq!(summary(0, 0, 4, 0).exit_code(false), 3);
+    }
+
+    #[test]
+    fn skipped_cases_are_allowed_unless_all_are_required() {
+        assert_eq!(summary(1, 0, 4, 0).exit_code(false), 0);
+        assert_eq!(summary(1, 0, 4, 0).exit_code(true), 3);
+        assert_eq!(summary(1, 0, 0, 0).exit_code(true), 0);
+    }
+}
