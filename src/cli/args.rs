@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::report::ReportTarget;
+
 /// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
 #[derive(Debug, Parser)]
 #[command(name = "halfopen", version, about, max_term_width = 100)]
@@ -43,7 +45,7 @@ pub enum Command {
         paths: Vec<PathBuf>,
         /// Also write a report: FORMAT=FILE. May be repeated.
         #[arg(long = "report", value_name = "FORMAT=FILE")]
-        reports: Vec<String>,
+        reports: Vec<ReportTarget>,
     },
     /// Say what this machine can and can't do, and how to mend it.
     Doctor,
@@ -63,6 +65,12 @@ pub enum Command {
     /// The lab process.
     #[command(name = crate::clock::real::SUBCOMMAND, hide = true)]
     Lab,
+    /// A guest's first process.
+    #[command(name = crate::clock::guest::SUBCOMMAND, hide = true)]
+    Guest {
+        /// The job's file.
+        job: PathBuf,
+    },
     /// The doctor's look from inside a lab's namespaces.
     #[command(name = "__probe", hide = true)]
     Probe,
@@ -74,9 +82,13 @@ pub struct RunArguments {
     /// Scenario files, or folders of them.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
-    /// Which clock the cases run on.
-    #[arg(long, value_enum, default_value_t = ClockChoice::Real)]
-    pub clock: ClockChoice,
+    /// Which clock the cases run on; virtual where a kernel for it is there, else real.
+    #[arg(long, value_enum)]
+    pub clock: Option<ClockChoice>,
+    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built. May be repeated: every case then
+    /// runs on each.
+    #[arg(long = "kernel", value_name = "PATH")]
+    pub kernels: Vec<PathBuf>,
     /// Cases side by side.
     #[arg(long, short, value_name = "N")]
     pub jobs: Option<usize>,
@@ -85,7 +97,7 @@ pub struct RunArguments {
     pub filter: Option<String>,
     /// Also write a report: FORMAT=FILE. May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
-    pub reports: Vec<String>,
+    pub reports: Vec<ReportTarget>,
     /// Keep the records of all cases in this folder.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -102,4 +114,6 @@ pub struct RunArguments {
 pub enum ClockChoice {
     /// The host kernel's: 15 minutes take 15 minutes.
     Real,
+    /// A User Mode Linux guest's, which jumps over idle time: 15 minutes take a second.
+    Virtual,
 }

@@ -48,3 +48,13 @@ impl From<Exit> for ExitCode {
         Self::from(exit.code())
     }
 }
+
+impl From<crate::verdict::Exit> for Exit {
+    fn from(exit: crate::verdict::Exit) -> Self {
+        match exit {
+            crate::verdict::Exit::Held => Self::Held,
+            crate::verdict::Exit::Failed => Self::Failed,
+            crate::verdict::Exit::NotRun => Self::Broken,
+        }
+    }
+}

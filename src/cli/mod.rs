@@ -24,6 +24,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = match arguments.command {
         Command::Lab => return lab(),
+        Command::Guest { job } => return crate::clock::inside::main(&job),
         Command::Probe => return doctor::probe(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { paths } => check::check(&paths),

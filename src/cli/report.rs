@@ -1,31 +1,34 @@
 //! `halfopen report`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, inputs, run, with_causes};
-use crate::report::{Output, read_record};
-use crate::verdict::{RunSummary, judge};
+use crate::report::{ReportTarget, record_reader};
+use crate::verdict::{CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], reports: &[String]) -> Exit {
-    let outputs = match Output::parse_all(reports) {
-        Ok(outputs) => outputs,
-        Err(error) => return Exit::usage(&error.to_string()),
-    };
+pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
     let files = match inputs::files(paths, &["ndjson"]) {
         Ok(files) => files,
         Err(error) => return Exit::usage(&error),
     };
-    let mut results = Vec::new();
-    for file in files {
-        match read_record(&file) {
-            Ok(events) => results.push(judge(&events)),
-            Err(error) => return Exit::usage(&with_causes(&error)),
+    let results: Result<Vec<CaseResult>, String> = files.iter().map(|file| judge_file(file)).collect();
+    match results {
+        Ok(results) => {
+            let exit = Exit::from(RunSummary::of(&results).exit(false));
+            run::write_reports(&results, reports).unwrap_or(exit)
         }
+        Err(error) => Exit::usage(&error),
     }
-    let exit = match RunSummary::of(&results).exit_code(false) {
-        0 => Exit::Held,
-        1 => Exit::Failed,
-        _ => Exit::Broken,
-    };
-    run::write_reports(&results, &outputs).unwrap_or(exit)
+}
+
+fn judge_file(path: &Path) -> Result<CaseResult, String> {
+    let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+    let record = record_reader::read(BufReader::new(file))
+        .map_err(|e| format!("{}: {}", path.display(), with_causes(&e)))?;
+    if let Some(line) = record.cut_off_line {
+        eprintln!("warning: {}: line {line} is cut off and left out", path.display());
+    }
+    Ok(judge(&record.events))
 }

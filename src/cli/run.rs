@@ -1,18 +1,19 @@
 //! `halfopen run`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::args::RunArguments;
+use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
 use super::{Exit, inputs, with_causes};
+use crate::clock::kernel;
 use crate::plan::{self, Case};
-use crate::report::{self, Output};
-use crate::runner::{self, Options};
+use crate::report::{Report, ReportTarget, Table};
+use crate::runner::{self, Clock, Options};
 use crate::scenario;
 use crate::verdict::{CaseResult, RunSummary};
 
@@ -20,10 +21,6 @@ use crate::verdict::{CaseResult, RunSummary};
 const JOBS_PER_CORE: usize = 50;
 
 pub(super) fn run(arguments: &RunArguments) -> Exit {
-    let outputs = match Output::parse_all(&arguments.reports) {
-        Ok(outputs) => outputs,
-        Err(error) => return Exit::usage(&error.to_string()),
-    };
     let cases = match cases(&arguments.paths, arguments.filter.as_deref(), arguments.seed) {
         Ok(cases) => cases,
         Err(exit) => return exit,
@@ -32,18 +29,54 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         let filter = arguments.filter.as_deref().unwrap_or_default();
         return Exit::broken(&format!("no case's name contains `{filter}`; `halfopen list` names them"));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = Options {
-        jobs: arguments.jobs.unwrap_or(JOBS_PER_CORE * cores),
-        record_dir: arguments.record.clone(),
+    let clocks = match clocks(arguments) {
+        Ok(clocks) => clocks,
+        Err(error) => return Exit::broken(&error.to_string()),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
-    match runtime.block_on(run_until_interrupted(cases, &options)) {
-        Ok((results, interrupted)) => finish(&results, interrupted, &outputs, arguments.require_all),
-        Err(error) => Exit::broken(&with_causes(&error)),
+    let mut results = Vec::new();
+    let mut interrupted = false;
+    for clock in clocks {
+        let options = options(arguments, clock);
+        match runtime.block_on(run_until_interrupted(cases.clone(), &options)) {
+            Ok((of_clock, stopped)) => {
+                results.extend(of_clock);
+                interrupted = stopped;
+            }
+            Err(error) => return Exit::broken(&with_causes(&error)),
+        }
+        if interrupted {
+            break;
+        }
+    }
+    finish(&results, interrupted, &arguments.reports, arguments.require_all)
+}
+
+/// The clocks to run every case on.
+fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, kernel::KernelError> {
+    let on_virtual = || Ok(kernel::choose(&arguments.kernels)?.into_iter().map(Clock::Virtual).collect());
+    match arguments.clock {
+        Some(ClockChoice::Real) => Ok(vec![Clock::Real]),
+        Some(ClockChoice::Virtual) => on_virtual(),
+        None if !arguments.kernels.is_empty() => on_virtual(),
+        None => Ok(on_virtual().unwrap_or_else(|_| vec![Clock::Real])),
+    }
+}
+
+fn options(arguments: &RunArguments, clock: Clock) -> Options {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = match clock {
+        Clock::Real => JOBS_PER_CORE * cores,
+        Clock::Virtual(_) => cores,
+    };
+    Options {
+        clock,
+        jobs: arguments.jobs.unwrap_or(jobs),
+        record_dir: arguments.record.clone(),
+        seed: arguments.seed,
     }
 }
 
@@ -102,29 +135,24 @@ async fn stop_signal() {
 }
 
 /// Writes the table and the reports, and says how it ended.
-fn finish(results: &[CaseResult], interrupted: bool, outputs: &[Output], require_all: bool) -> Exit {
-    let mut exit = match RunSummary::of(results).exit_code(require_all) {
-        0 => Exit::Held,
-        1 => Exit::Failed,
-        _ => Exit::Broken,
-    };
+fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], require_all: bool) -> Exit {
+    let mut exit = Exit::from(RunSummary::of(results).exit(require_all));
     if interrupted {
         eprintln!("interrupted: what was observed until then follows");
         exit = Exit::Interrupted;
     }
-    write_reports(results, outputs).unwrap_or(exit)
+    write_reports(results, reports).unwrap_or(exit)
 }
 
 /// Writes the table to standard output and each report to its file; the exit only where that failed.
-pub(super) fn write_reports(results: &[CaseResult], outputs: &[Output]) -> Option<Exit> {
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if let Err(error) = report::table(results, colour, &mut std::io::stdout().lock()) {
+pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) -> Option<Exit> {
+    if let Err(error) = Table.write(results, &mut std::io::stdout().lock()) {
         return Some(Exit::broken(&format!("failed to write the table: {error}")));
     }
     let mut exit = None;
-    for output in outputs {
-        if let Err(error) = output.write(results) {
-            exit = Some(Exit::broken(&with_causes(&error)));
+    for report in reports {
+        if let Err(error) = report.write(results) {
+            exit = Some(Exit::broken(&format!("failed to write {}: {error}", report.file.display())));
         }
     }
     exit
