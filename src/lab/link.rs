@@ -1,5 +1,6 @@
-//! Links, addresses and routes as netlink messages. Pure: nothing here talks to the kernel.
+//! Links, addresses, routes and neighbours as netlink messages.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
@@ -9,7 +10,7 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
@@ -18,13 +19,16 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::netlink::Request;
+use super::netlink::{Channel, Request};
 
 /// Index of `lo` in every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 /// Index of a node's or a pod's `eth0`, and of the fabric's bridge: the lab chooses indices itself, so it never has to
 /// ask for one.
 pub(crate) const ETH0: u32 = 2;
+
+/// The group of notifications about links.
+const RTNLGRP_LINK: u32 = 1;
 
 /// A request to NETLINK_ROUTE.
 pub(crate) type RouteRequest = Request<RouteNetlinkMessage>;
@@ -174,6 +178,39 @@ pub(crate) fn route(
         RouteNetlinkMessage::NewRoute(message),
         format!("adding the route to {network}/{prefix}"),
     )
+}
+
+/// Waits until links that are up have a carrier, and the kernel has taken note of it.
+///
+/// It does so in a worker of its own, some time after the second end of a veth pair came up; until then the first
+/// end swallows packets, and its bridge takes it for unplugged. A SYN lost there would cost a second. Since Linux 6.8
+/// asking for a link's state makes the kernel take note at once; before, its notification has to be waited for.
+pub(crate) fn wait_for_carrier(channel: &mut Channel, links: &[u32]) -> io::Result<()> {
+    let mut subscribed = false;
+    for &index in links {
+        while !has_carrier(channel, index)? {
+            if subscribed {
+                channel.wait()?;
+            } else {
+                channel.subscribe(RTNLGRP_LINK)?;
+                subscribed = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_carrier(channel: &mut Channel, index: u32) -> io::Result<bool> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let answers = channel.get(RouteNetlinkMessage::GetLink(message))?;
+    let states = answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(&link.attributes),
+        _ => None,
+    });
+    Ok(states
+        .flatten()
+        .any(|attribute| *attribute == LinkAttribute::OperState(State::Up)))
 }
 
 /// Forgets a neighbour; not having known it is fine.

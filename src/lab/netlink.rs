@@ -43,6 +43,8 @@ impl<M> Request<M> {
 pub(crate) struct Channel {
     socket: Socket,
     sequence: u32,
+    /// A notification came in between the answers to a request.
+    notified: bool,
 }
 
 impl Channel {
@@ -56,6 +58,7 @@ impl Channel {
                 Ok(Self {
                     socket,
                     sequence: 0,
+                    notified: false,
                 })
             })
             .map_err(LabError::kernel(format!(
@@ -153,22 +156,59 @@ impl Channel {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.ask(message, NLM_F_DUMP)
+    }
+
+    /// Asks for one thing and returns the answer.
+    pub(crate) fn get<M>(&mut self, message: M) -> io::Result<Vec<M>>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.ask(message, NLM_F_ACK)
+    }
+
+    fn ask<M>(&mut self, message: M, flags: u16) -> io::Result<Vec<M>>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
         let mut bytes = Vec::new();
-        self.append(&mut bytes, message, NLM_F_DUMP);
+        self.append(&mut bytes, message, flags);
         self.send(&bytes)?;
         let mut found = Vec::new();
         loop {
             let answers = self.receive()?;
             for answer in Answers::<M>::new(&answers) {
-                match answer?.payload {
+                let answer = answer?;
+                if answer.header.sequence_number != self.sequence {
+                    self.notified = true;
+                    continue;
+                }
+                match answer.payload {
                     NetlinkPayload::InnerMessage(message) => found.push(message),
                     NetlinkPayload::Done(_) => return Ok(found),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(found),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(io::Error::from_raw_os_error(-error.raw_code()));
                     }
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// Has the kernel tell this socket of changes in `group`, for [`Channel::wait`].
+    pub(crate) fn subscribe(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
+    }
+
+    /// Waits for the next notification, whatever it says. Having missed some counts as one.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.notified) {
+            return Ok(());
+        }
+        match self.receive() {
+            Err(e) if e.raw_os_error() != Some(libc::ENOBUFS) => Err(e),
+            _ => Ok(()),
         }
     }
 

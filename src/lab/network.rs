@@ -76,6 +76,7 @@ impl Network {
         for pod in &plan.pods {
             network.build_pod(plan, pod, &drift)?;
         }
+        network.wait_for_carrier(plan)?;
         Ok(network)
     }
 
@@ -153,7 +154,7 @@ impl Network {
             let number = u16::from(node.index);
             let port = VethEnd {
                 name: &built.port,
-                index: ETH0 + u32::from(number),
+                index: port_index(node),
                 mac: mac(Role::Port, number),
             };
             let uplink = VethEnd {
@@ -240,6 +241,26 @@ impl Network {
         self.write_sysctls(&pod.name, &namespace, drift, &pod.sysctls)
     }
 
+    /// The near ends of all veth pairs: the far ones came up second, and are ready.
+    fn wait_for_carrier(&self, plan: &LabPlan) -> Result<(), LabError> {
+        let ports = plan.nodes.iter().map(|node| port_index(node)).collect();
+        let mut places: Vec<(&Namespace, Vec<u32>)> = vec![(&self.fabric, ports)];
+        for node in self.nodes.values() {
+            let count = u32::try_from(node.pod_links.len()).unwrap_or(u32::MAX);
+            places.push((&node.namespace, (1..=count).map(|n| ETH0 + n).collect()));
+        }
+        for (namespace, links) in places {
+            if !links.is_empty() {
+                let mut channel = Channel::open(namespace, NETLINK_ROUTE)?;
+                link::wait_for_carrier(&mut channel, &links).map_err(LabError::kernel(format!(
+                    "waiting for the links of {} to come up",
+                    namespace.name()
+                )))?;
+            }
+        }
+        Ok(())
+    }
+
     fn write_sysctls(
         &mut self,
         place: &str,
@@ -259,6 +280,11 @@ impl Network {
         self.observations.extend(written?);
         Ok(())
     }
+}
+
+/// Index of a node's port in the fabric, after `lo` and the bridge.
+fn port_index(node: &Node) -> u32 {
+    ETH0 + u32::from(node.index)
 }
 
 /// The pods' gateway: the first address of their node's pod networks.
