@@ -419,6 +419,7 @@ impl Recorder {
             inner: Rc::new(RecorderInner {
                 start: RefCell::new(None),
                 sink: RefCell::new(Box::new(sink)),
+                listeners: RefCell::default(),
             }),
         }
     }

@@ -4,7 +4,7 @@
 //! the guest's first console into a memory file: writing there never waits, so it can't stall the guest's time, and
 //! what was written survives a panic and a SIGKILL.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -209,8 +209,8 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
-    fn new(name: &std::ffi::CStr) -> io::Result<Self> {
-        let file = memfd_create(CString::from(name), MFdFlags::MFD_CLOEXEC)?;
+    fn new(name: &CStr) -> io::Result<Self> {
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
         nix::fcntl::fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
         // Out of the way of the numbers it is given in the guest's process.
         let raw = nix::fcntl::fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(LOG_FD + 6))?;

@@ -21,11 +21,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::{Channel, Request};
 
-/// Index of `lo` in every namespace.
-pub(crate) const LOOPBACK: u32 = 1;
-/// Index of a node's or a pod's `eth0`, and of the fabric's bridge: the lab chooses indices itself, so it never has to
-/// ask for one.
-pub(crate) const ETH0: u32 = 2;
+/// Index of `eth0` in every namespace. Well above the devices that a kernel with tunnels puts into a new namespace by
+/// itself (`tunl0`, `sit0`, `gre0`, …), which take the first numbers.
+pub(crate) const ETH0: u32 = 100;
 
 /// The group of notifications about links.
 const RTNLGRP_LINK: u32 = 1;

@@ -151,7 +151,7 @@ impl Cpus {
     fn take(&self) -> usize {
         let mut guests = self.guests.borrow_mut();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        guests.resize(cores.max(guests.len()), 0);
+        guests.resize(cores, 0);
         let least = (0..guests.len()).min_by_key(|cpu| guests[*cpu]).unwrap_or(0);
         guests[least] += 1;
         least
