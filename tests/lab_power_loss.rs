@@ -87,12 +87,14 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
         let mut streams = connect_to_all(&network, &plan).await;
         let (recorder, events) = recorder();
         watch(&network, "node1", &recorder);
+        watch(&network, "node3", &recorder);
         let mut cut = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
 
         let [a, b, c] = &mut streams[..] else {
             panic!("three streams")
         };
-        for (error, took) in <[_; 3]>::from(tokio::join!(dies(a), dies(b), dies(c))) {
+        let ends = <[_; 3]>::from(tokio::join!(dies(a), dies(b), dies(c)));
+        for (error, took) in ends {
             assert_eq!(error, Some(libc::ETIMEDOUT));
             // tcp_retries2 = 3: not before 3.0 s after the first retransmission.
             assert!(
@@ -102,7 +104,10 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
         }
 
         let events = events.borrow();
-        let segments = segments(&events);
+        let (dead, segments): (Vec<_>, Vec<_>) = segments(&events)
+            .into_iter()
+            .partition(|s| s.node == "node3");
+        assert_eq!(dead, [], "delivered to the dead node, or sent by it");
         for stream in &streams {
             let port = stream.local_addr().unwrap().port();
             assert_backs_off(&segments, port);
@@ -120,11 +125,8 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
             .find(|e| matches!(e.what, Observation::Icmp { .. }));
         assert_eq!(icmp, None);
         let vanished = cut.vanished().unwrap();
-        let sent: usize = segments.len();
-        assert_eq!(
-            vanished.to_node, sent as u64,
-            "every segment sent to the dead node vanished"
-        );
+        // Multicast listener reports of the other nodes vanish as well.
+        assert!(vanished.to_node >= segments.len() as u64, "{vanished:?}");
         assert_eq!(vanished.from_node, 0);
     });
 }

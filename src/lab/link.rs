@@ -14,8 +14,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -27,6 +26,8 @@ pub(crate) const ETH0: u32 = 100;
 
 /// The group of notifications about links.
 const RTNLGRP_LINK: u32 = 1;
+/// The group of notifications about IPv6 addresses.
+const RTNLGRP_IPV6_IFADDR: u32 = 9;
 
 /// A request to NETLINK_ROUTE.
 pub(crate) type RouteRequest = Request<RouteNetlinkMessage>;
@@ -108,16 +109,13 @@ pub(crate) fn set_up(index: u32) -> RouteRequest {
     )
 }
 
-/// An address on a link, usable at once (no duplicate address detection).
+/// An address on a link. See [`wait_for_addresses`].
 pub(crate) fn address(index: u32, address: IpAddr, prefix: u8) -> RouteRequest {
     let mut message = AddressMessage::default();
     message.header.family = family(address);
     message.header.prefix_len = prefix;
     message.header.index = index;
     message.header.scope = AddressScope::Universe;
-    if address.is_ipv6() {
-        message.header.flags = AddressHeaderFlags::Nodad;
-    }
     message.attributes = vec![
         AddressAttribute::Local(address),
         AddressAttribute::Address(address),
@@ -137,14 +135,8 @@ pub(crate) enum Via {
     Link,
 }
 
-/// A route to `network`/`prefix` out of link `index`. `source` is what the kernel takes as its own address there.
-pub(crate) fn route(
-    network: IpAddr,
-    prefix: u8,
-    via: Via,
-    index: u32,
-    source: Option<IpAddr>,
-) -> RouteRequest {
+/// A route to `network`/`prefix` out of link `index`.
+pub(crate) fn route(network: IpAddr, prefix: u8, via: Via, index: u32) -> RouteRequest {
     let mut message = RouteMessage::default();
     message.header.address_family = family(network);
     message.header.destination_prefix_length = prefix;
@@ -167,11 +159,6 @@ pub(crate) fn route(
             .attributes
             .push(RouteAttribute::Gateway(router.into()));
     }
-    if let Some(source) = source {
-        message
-            .attributes
-            .push(RouteAttribute::PrefSource(RouteAddress::from(source)));
-    }
     create(
         RouteNetlinkMessage::NewRoute(message),
         format!("adding the route to {network}/{prefix}"),
@@ -184,16 +171,8 @@ pub(crate) fn route(
 /// end swallows packets, and its bridge takes it for unplugged. A SYN lost there would cost a second. Since Linux 6.8
 /// asking for a link's state makes the kernel take note at once; before, its notification has to be waited for.
 pub(crate) fn wait_for_carrier(channel: &mut Channel, links: &[u32]) -> io::Result<()> {
-    let mut subscribed = false;
     for &index in links {
-        while !has_carrier(channel, index)? {
-            if subscribed {
-                channel.wait()?;
-            } else {
-                channel.subscribe(RTNLGRP_LINK)?;
-                subscribed = true;
-            }
-        }
+        wait_until(channel, RTNLGRP_LINK, |channel| has_carrier(channel, index))?;
     }
     Ok(())
 }
@@ -209,6 +188,42 @@ fn has_carrier(channel: &mut Channel, index: u32) -> io::Result<bool> {
     Ok(states
         .flatten()
         .any(|attribute| *attribute == LinkAttribute::OperState(State::Up)))
+}
+
+/// Waits until no IPv6 address is tentative.
+///
+/// Even without duplicate address detection the kernel completes an address in a worker of its own; until then it does
+/// not hear solicitations for it, and the solicitor asks again after a second.
+pub(crate) fn wait_for_addresses(channel: &mut Channel) -> io::Result<()> {
+    wait_until(channel, RTNLGRP_IPV6_IFADDR, |channel| {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let addresses = channel.dump(RouteNetlinkMessage::GetAddress(message))?;
+        let tentative = addresses.iter().any(|address| match address {
+            RouteNetlinkMessage::NewAddress(address) => {
+                address.header.flags.contains(AddressHeaderFlags::Tentative)
+            }
+            _ => false,
+        });
+        Ok(!tentative)
+    })
+}
+
+/// Waits for notifications of `group` until `done` holds: mostly it does at once.
+fn wait_until(
+    channel: &mut Channel,
+    group: u32,
+    mut done: impl FnMut(&mut Channel) -> io::Result<bool>,
+) -> io::Result<()> {
+    if done(channel)? {
+        return Ok(());
+    }
+    // What changes between a look and the wait after it is notified as well, and not lost.
+    channel.subscribe(group)?;
+    while !done(channel)? {
+        channel.wait()?;
+    }
+    Ok(())
 }
 
 /// Forgets a neighbour; not having known it is fine.

@@ -51,20 +51,23 @@ impl Channel {
     /// Opens a socket of `protocol` (NETLINK_ROUTE, NETLINK_NETFILTER) in `namespace`.
     pub(crate) fn open(namespace: &Namespace, protocol: isize) -> Result<Self, LabError> {
         namespace
-            .enter(|| {
-                let socket = Socket::new(protocol)?;
-                // Answers carry the request's header only, not the request.
-                socket.set_cap_ack(true)?;
-                Ok(Self {
-                    socket,
-                    sequence: 0,
-                    notified: false,
-                })
-            })
+            .enter(|| Self::open_here(protocol))
             .map_err(LabError::kernel(format!(
                 "opening a netlink socket in {}",
                 namespace.name()
             )))
+    }
+
+    /// Opens a socket of `protocol` in the namespace this thread is in.
+    pub(crate) fn open_here(protocol: isize) -> io::Result<Self> {
+        let socket = Socket::new(protocol)?;
+        // Answers carry the request's header only, not the request.
+        socket.set_cap_ack(true)?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            notified: false,
+        })
     }
 
     /// Sends `requests` at once and returns when the kernel has done them all.

@@ -18,7 +18,7 @@ use super::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
 use super::namespace::Namespace;
 use super::netlink::Channel;
 use super::sysctl::{self, Drift};
-use crate::plan::{LabPlan, Node, Place, Pod};
+use crate::plan::{LabPlan, Node, Place, Pod, Sysctl};
 use crate::record::Observation;
 
 const FABRIC: &str = "fabric";
@@ -49,35 +49,58 @@ pub(crate) struct BuiltNode {
     pub(crate) addresses: [IpAddr; 2],
 }
 
+/// A namespace while the network is being built, with a netlink socket in it.
+struct Site {
+    namespace: Rc<Namespace>,
+    channel: Channel,
+}
+
+/// The namespaces of a lab while its network is being built.
+struct Sites {
+    fabric: Site,
+    nodes: Vec<Site>,
+    pods: Vec<Site>,
+}
+
 impl Network {
     /// Builds the network of `plan`: namespaces, pinned sysctls, links, addresses, routes, and last the scenario's own
-    /// sysctls.
+    /// sysctls. When it returns, everything is usable.
     ///
     /// # Errors
     /// [`LabError::Missing`] for what this kernel lacks, [`LabError::Refused`] for a sysctl's value it does not take,
     /// [`LabError::Kernel`] for anything else it refuses.
     pub fn build(plan: &LabPlan) -> Result<Self, LabError> {
-        let (fabric, drift) = make_namespace(FABRIC, || {
+        let (fabric, drift) = Site::make(FABRIC, || {
             let drift = Drift::of_fresh_namespace();
             prepare_fabric().map(|()| drift)
         })?;
-        let drift = drift?;
-        let mut network = Self {
-            fabric: Rc::new(fabric),
-            nodes: HashMap::new(),
-            pods: HashMap::new(),
-            observations: Vec::new(),
+        let mut observations = Vec::new();
+        let mut sites = Sites {
+            fabric,
+            nodes: Vec::with_capacity(plan.nodes.len()),
+            pods: Vec::with_capacity(plan.pods.len()),
         };
-        network.make_namespaces(plan, &drift)?;
-        network.build_fabric(plan)?;
         for node in &plan.nodes {
-            network.build_node(plan, node, &drift)?;
+            let prepare = || prepare_node().map(|()| drift.pin_before_links(&node.name));
+            let (site, pinned) = Site::make(&node.name, prepare)?;
+            sites.nodes.push(site);
+            observations.extend(pinned);
         }
         for pod in &plan.pods {
-            network.build_pod(plan, pod, &drift)?;
+            let prepare = || prepare_pod().map(|()| drift.pin_before_links(&pod.name));
+            let (site, pinned) = Site::make(&pod.name, prepare)?;
+            sites.pods.push(site);
+            observations.extend(pinned);
         }
-        network.wait_for_carrier(plan)?;
-        Ok(network)
+        sites.connect(plan)?;
+        for (node, site) in plan.nodes.iter().zip(&sites.nodes) {
+            observations.extend(site.write_sysctls(&node.name, &drift, &node.sysctls)?);
+        }
+        for (pod, site) in plan.pods.iter().zip(&sites.pods) {
+            observations.extend(site.write_sysctls(&pod.name, &drift, &pod.sysctls)?);
+        }
+        sites.settle(plan)?;
+        Ok(sites.into_network(plan, observations))
     }
 
     /// The namespace of a node or a pod.
@@ -119,156 +142,38 @@ impl Network {
             .filter(move |(other, _)| *other != name)
             .map(|(_, node)| node)
     }
+}
 
-    fn make_namespaces(&mut self, plan: &LabPlan, drift: &Drift) -> Result<(), LabError> {
-        for node in &plan.nodes {
-            let (namespace, prepared) = make_namespace(&node.name, || {
-                prepare_node().map(|()| drift.pin_before_links(&node.name))
-            })?;
-            self.observations.extend(prepared?);
-            let built = BuiltNode {
-                namespace: Rc::new(namespace),
-                port: format!("node{}", node.index),
-                pod_links: Vec::new(),
-                addresses: [node.address.into(), node.address6.into()],
-            };
-            self.nodes.insert(node.name.clone(), built);
-        }
-        for pod in &plan.pods {
-            let (namespace, prepared) = make_namespace(&pod.name, || {
-                prepare_pod().map(|()| drift.pin_before_links(&pod.name))
-            })?;
-            self.observations.extend(prepared?);
-            self.pods.insert(pod.name.clone(), Rc::new(namespace));
-        }
-        Ok(())
-    }
-
-    fn build_fabric(&self, plan: &LabPlan) -> Result<(), LabError> {
-        let mut requests = vec![
-            link::set_up(LOOPBACK),
-            link::bridge(FABRIC, ETH0, mac(Role::Fabric, 0)),
-        ];
-        for node in &plan.nodes {
-            let built = self.node(&node.name)?;
-            let number = u16::from(node.index);
-            let port = VethEnd {
-                name: &built.port,
-                index: port_index(node),
-                mac: mac(Role::Port, number),
-            };
-            let uplink = VethEnd {
-                name: "eth0",
-                index: ETH0,
-                mac: mac(Role::Node, number),
-            };
-            requests.push(link::veth(&port, Some(ETH0), &uplink, built.namespace.fd()));
-        }
-        Channel::open(&self.fabric, NETLINK_ROUTE)?.execute(requests)
-    }
-
-    fn build_node(&mut self, plan: &LabPlan, node: &Node, drift: &Drift) -> Result<(), LabError> {
-        let mut requests = vec![
-            link::set_up(LOOPBACK),
-            link::set_up(ETH0),
-            link::address(ETH0, node.address.into(), NODE_PREFIX.0),
-            link::address(ETH0, node.address6.into(), NODE_PREFIX.1),
-            // Service addresses are nobody's: a host-network client needs a route to them before DNAT in OUTPUT.
-            link::route(ANY4, 0, Via::Link, ETH0, Some(node.address.into())),
-            link::route(ANY6, 0, Via::Link, ETH0, Some(node.address6.into())),
-        ];
-        for other in plan.nodes.iter().filter(|other| other.name != node.name) {
-            requests.extend(routes_to_pods_of(other));
-        }
-        let mut pod_links = Vec::new();
-        let pods = plan.pods.iter().filter(|pod| pod.node == node.name);
-        for (number, pod) in (1_u16..).zip(pods) {
-            let name = format!("pod{number}");
-            requests.extend(self.pod_link(node, pod, number, &name));
-            pod_links.push(name);
-        }
-        let namespace = Rc::clone(&self.node(&node.name)?.namespace);
-        Channel::open(&namespace, NETLINK_ROUTE)?.execute(requests)?;
-        self.write_sysctls(&node.name, &namespace, drift, &node.sysctls)?;
-        if let Some(built) = self.nodes.get_mut(&node.name) {
-            built.pod_links = pod_links;
-        }
-        Ok(())
-    }
-
-    /// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
-    fn pod_link(&self, node: &Node, pod: &Pod, number: u16, name: &str) -> Vec<RouteRequest> {
-        let index = ETH0 + u32::from(number);
-        let number = u16::from(node.index) << 8 | number;
-        let near = VethEnd {
-            name,
-            index,
-            mac: mac(Role::PodLink, number),
+impl Site {
+    /// Makes a namespace, and runs `prepare` in it before it has any links.
+    fn make<T>(
+        name: &str,
+        prepare: impl FnOnce() -> Result<T, LabError>,
+    ) -> Result<(Self, T), LabError> {
+        let doing = || format!("making a network namespace for {name}");
+        let (namespace, prepared) = Namespace::new_with(name, || {
+            let channel = Channel::open_here(NETLINK_ROUTE).map_err(LabError::kernel(doing()))?;
+            prepare().map(|prepared| (channel, prepared))
+        })
+        .map_err(LabError::kernel(doing()))?;
+        let (channel, prepared) = prepared?;
+        let site = Self {
+            namespace: Rc::new(namespace),
+            channel,
         };
-        let far = VethEnd {
-            name: "eth0",
-            index: ETH0,
-            mac: mac(Role::Pod, number),
-        };
-        let gateway = gateway(node);
-        vec![
-            link::veth(&near, None, &far, self.pods[&pod.name].fd()),
-            link::address(index, gateway.0, 32),
-            link::address(index, gateway.1, 128),
-            link::route(pod.address.into(), 32, Via::Link, index, None),
-            link::route(pod.address6.into(), 128, Via::Link, index, None),
-        ]
-    }
-
-    fn build_pod(&mut self, plan: &LabPlan, pod: &Pod, drift: &Drift) -> Result<(), LabError> {
-        let node = plan.nodes.iter().find(|node| node.name == pod.node);
-        let node = node.ok_or_else(|| LabError::Unknown {
-            what: format!("node {}", pod.node),
-        })?;
-        let gateway = gateway(node);
-        let requests = vec![
-            link::set_up(LOOPBACK),
-            link::set_up(ETH0),
-            link::address(ETH0, pod.address.into(), 32),
-            link::address(ETH0, pod.address6.into(), 128),
-            link::route(gateway.0, 32, Via::Link, ETH0, None),
-            link::route(gateway.1, 128, Via::Link, ETH0, None),
-            link::route(ANY4, 0, Via::Router(gateway.0), ETH0, None),
-            link::route(ANY6, 0, Via::Router(gateway.1), ETH0, None),
-        ];
-        let namespace = Rc::clone(&self.pods[&pod.name]);
-        Channel::open(&namespace, NETLINK_ROUTE)?.execute(requests)?;
-        self.write_sysctls(&pod.name, &namespace, drift, &pod.sysctls)
-    }
-
-    /// The near ends of all veth pairs: the far ones came up second, and are ready.
-    fn wait_for_carrier(&self, plan: &LabPlan) -> Result<(), LabError> {
-        let ports = plan.nodes.iter().map(|node| port_index(node)).collect();
-        let mut places: Vec<(&Namespace, Vec<u32>)> = vec![(&self.fabric, ports)];
-        for node in self.nodes.values() {
-            let count = u32::try_from(node.pod_links.len()).unwrap_or(u32::MAX);
-            places.push((&node.namespace, (1..=count).map(|n| ETH0 + n).collect()));
-        }
-        for (namespace, links) in places {
-            if !links.is_empty() {
-                let mut channel = Channel::open(namespace, NETLINK_ROUTE)?;
-                link::wait_for_carrier(&mut channel, &links).map_err(LabError::kernel(format!(
-                    "waiting for the links of {} to come up",
-                    namespace.name()
-                )))?;
-            }
-        }
-        Ok(())
+        Ok((site, prepared))
     }
 
     fn write_sysctls(
-        &mut self,
+        &self,
         place: &str,
-        namespace: &Namespace,
         drift: &Drift,
-        sysctls: &[crate::plan::Sysctl],
-    ) -> Result<(), LabError> {
-        let written = namespace
+        sysctls: &[Sysctl],
+    ) -> Result<Vec<Observation>, LabError> {
+        if sysctls.is_empty() && !drift.has_link_pins() {
+            return Ok(Vec::new());
+        }
+        self.namespace
             .visit(|| {
                 let mut observations = drift.pin_links(place);
                 observations.extend(sysctl::write_all(place, sysctls)?);
@@ -276,10 +181,185 @@ impl Network {
             })
             .map_err(LabError::kernel(format!(
                 "entering the namespace of {place}"
-            )))?;
-        self.observations.extend(written?);
+            )))?
+    }
+
+    fn settle(&mut self, near_ends: &[u32]) -> Result<(), LabError> {
+        link::wait_for_carrier(&mut self.channel, near_ends)
+            .and_then(|()| link::wait_for_addresses(&mut self.channel))
+            .map_err(LabError::kernel(format!(
+                "waiting for the links of {} to come up",
+                self.namespace.name()
+            )))
+    }
+}
+
+impl Sites {
+    /// Links, addresses and routes: the fabric and its nodes, then each node with its pods' links, then the pods.
+    fn connect(&mut self, plan: &LabPlan) -> Result<(), LabError> {
+        let mut requests = vec![
+            link::set_up(LOOPBACK),
+            link::bridge(FABRIC, ETH0, mac(Role::Fabric, 0)),
+        ];
+        for (node, site) in plan.nodes.iter().zip(&self.nodes) {
+            requests.push(uplink(node, &site.namespace));
+        }
+        self.fabric.channel.execute(requests)?;
+        for (n, node) in plan.nodes.iter().enumerate() {
+            let mut requests = node_requests(plan, node);
+            for (number, pod) in pods_of(plan, node) {
+                let namespace = &self.pods[pod].namespace;
+                requests.extend(pod_link(node, &plan.pods[pod], number, namespace));
+            }
+            self.nodes[n].channel.execute(requests)?;
+        }
+        for (pod, site) in plan.pods.iter().zip(&mut self.pods) {
+            site.channel.execute(pod_requests(plan, pod)?)?;
+        }
         Ok(())
     }
+
+    /// Waits until everything is usable. Only the near ends of veth pairs lag behind: the far ones came up second.
+    fn settle(&mut self, plan: &LabPlan) -> Result<(), LabError> {
+        let ports: Vec<_> = plan.nodes.iter().map(port_index).collect();
+        self.fabric.settle(&ports)?;
+        for (node, site) in plan.nodes.iter().zip(&mut self.nodes) {
+            let links: Vec<_> = pods_of(plan, node)
+                .map(|(number, _)| pod_link_index(number))
+                .collect();
+            site.settle(&links)?;
+        }
+        self.pods.iter_mut().try_for_each(|site| site.settle(&[]))
+    }
+
+    fn into_network(self, plan: &LabPlan, observations: Vec<Observation>) -> Network {
+        let built = |(node, site): (&Node, Site)| {
+            let built = BuiltNode {
+                namespace: site.namespace,
+                port: port_name(node),
+                pod_links: pods_of(plan, node).map(|(n, _)| pod_link_name(n)).collect(),
+                addresses: [node.address.into(), node.address6.into()],
+            };
+            (node.name.clone(), built)
+        };
+        let pods = plan.pods.iter().zip(self.pods);
+        Network {
+            fabric: self.fabric.namespace,
+            nodes: plan.nodes.iter().zip(self.nodes).map(built).collect(),
+            pods: pods
+                .map(|(pod, site)| (pod.name.clone(), site.namespace))
+                .collect(),
+            observations,
+        }
+    }
+}
+
+/// A node's pods: their number on the node, from 1, and their position in the plan.
+fn pods_of<'a>(plan: &'a LabPlan, node: &'a Node) -> impl Iterator<Item = (u16, usize)> + 'a {
+    let pods = plan.pods.iter().enumerate();
+    let pods = pods.filter(|(_, pod)| pod.node == node.name);
+    (1..).zip(pods.map(|(n, _)| n))
+}
+
+/// The veth pair between the fabric and a node.
+fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
+    let number = u16::from(node.index);
+    let port = VethEnd {
+        name: &port_name(node),
+        index: port_index(node),
+        mac: mac(Role::Port, number),
+    };
+    let eth0 = VethEnd {
+        name: "eth0",
+        index: ETH0,
+        mac: mac(Role::Node, number),
+    };
+    link::veth(&port, Some(ETH0), &eth0, namespace.fd())
+}
+
+/// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
+fn pod_link(node: &Node, pod: &Pod, number: u16, namespace: &Namespace) -> [RouteRequest; 5] {
+    let index = pod_link_index(number);
+    let unique = u16::from(node.index) << 8 | number;
+    let near = VethEnd {
+        name: &pod_link_name(number),
+        index,
+        mac: mac(Role::PodLink, unique),
+    };
+    let eth0 = VethEnd {
+        name: "eth0",
+        index: ETH0,
+        mac: mac(Role::Pod, unique),
+    };
+    let gateway = gateway(node);
+    [
+        link::veth(&near, None, &eth0, namespace.fd()),
+        link::address(index, gateway.0, 32),
+        link::address(index, gateway.1, 128),
+        link::route(pod.address.into(), 32, Via::Link, index),
+        link::route(pod.address6.into(), 128, Via::Link, index),
+    ]
+}
+
+fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
+    let mut requests = vec![
+        link::set_up(LOOPBACK),
+        link::set_up(ETH0),
+        link::address(ETH0, node.address.into(), NODE_PREFIX.0),
+        link::address(ETH0, node.address6.into(), NODE_PREFIX.1),
+        // Service addresses are nobody's: a host-network client needs a route to them before DNAT in OUTPUT.
+        link::route(ANY4, 0, Via::Link, ETH0),
+        link::route(ANY6, 0, Via::Link, ETH0),
+    ];
+    for other in plan.nodes.iter().filter(|other| other.name != node.name) {
+        let routes = [
+            (
+                IpAddr::from(other.pod_network),
+                NODE_PREFIX.0,
+                other.address.into(),
+            ),
+            (
+                other.pod_network6.into(),
+                NODE_PREFIX.1,
+                other.address6.into(),
+            ),
+        ];
+        requests.extend(routes.map(|(network, prefix, router)| {
+            link::route(network, prefix, Via::Router(router), ETH0)
+        }));
+    }
+    requests
+}
+
+fn pod_requests(plan: &LabPlan, pod: &Pod) -> Result<Vec<RouteRequest>, LabError> {
+    let node = plan.nodes.iter().find(|node| node.name == pod.node);
+    let node = node.ok_or_else(|| LabError::Unknown {
+        what: format!("node {}", pod.node),
+    })?;
+    let gateway = gateway(node);
+    Ok(vec![
+        link::set_up(LOOPBACK),
+        link::set_up(ETH0),
+        link::address(ETH0, pod.address.into(), 32),
+        link::address(ETH0, pod.address6.into(), 128),
+        link::route(gateway.0, 32, Via::Link, ETH0),
+        link::route(gateway.1, 128, Via::Link, ETH0),
+        link::route(ANY4, 0, Via::Router(gateway.0), ETH0),
+        link::route(ANY6, 0, Via::Router(gateway.1), ETH0),
+    ])
+}
+
+fn port_name(node: &Node) -> String {
+    format!("node{}", node.index)
+}
+
+fn pod_link_name(number: u16) -> String {
+    format!("pod{number}")
+}
+
+/// Index of a pod's link on its node, after `lo` and `eth0`.
+fn pod_link_index(number: u16) -> u32 {
+    ETH0 + u32::from(number)
 }
 
 /// Index of a node's port in the fabric, after `lo` and the bridge.
@@ -293,26 +373,6 @@ fn gateway(node: &Node) -> (IpAddr, IpAddr) {
         IpAddr::V4(Ipv4Addr::from_bits(node.pod_network.to_bits() | 1)),
         IpAddr::V6(Ipv6Addr::from_bits(node.pod_network6.to_bits() | 1)),
     )
-}
-
-fn routes_to_pods_of(node: &Node) -> [RouteRequest; 2] {
-    let via = |address: IpAddr| Via::Router(address);
-    [
-        link::route(
-            node.pod_network.into(),
-            NODE_PREFIX.0,
-            via(node.address.into()),
-            ETH0,
-            None,
-        ),
-        link::route(
-            node.pod_network6.into(),
-            NODE_PREFIX.1,
-            via(node.address6.into()),
-            ETH0,
-            None,
-        ),
-    ]
 }
 
 /// What a link-layer address belongs to.
@@ -329,12 +389,6 @@ enum Role {
 fn mac(role: Role, number: u16) -> [u8; 6] {
     let [high, low] = number.to_be_bytes();
     [0x02, 0x00, 0x00, role as u8, high, low]
-}
-
-fn make_namespace<T>(name: &str, work: impl FnOnce() -> T) -> Result<(Namespace, T), LabError> {
-    Namespace::new_with(name, work).map_err(LabError::kernel(format!(
-        "making a network namespace for {name}"
-    )))
 }
 
 /// The fabric only bridges: no IPv6 of its own, and no detour of bridged packets through iptables.

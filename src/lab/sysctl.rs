@@ -187,6 +187,12 @@ impl Drift {
         self.early.iter().map(|pin| pinned(place, pin)).collect()
     }
 
+    /// Whether anything is to be pinned on links.
+    #[must_use]
+    pub fn has_link_pins(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     /// Pins what belongs to the link `eth0`. Returns what `place` has now.
     #[must_use]
     pub fn pin_links(&self, place: &str) -> Vec<Observation> {
