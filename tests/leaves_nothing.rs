@@ -29,12 +29,25 @@ fn a_sigkill_of_any_process_at_any_moment_leaves_nothing() {
             wait(&mut run, Duration::from_secs(30));
         }
         let _ = run.wait();
-        let gone = until(Duration::from_secs(10), || family.iter().all(|p| !is_alive(*p)));
-        assert!(gone, "round {round}: still alive of {family:?} after {victim} was killed");
-        let files: Vec<_> = fs::read_dir(temporary.path()).expect("the folder").collect();
-        assert!(files.is_empty(), "round {round}: {files:?} is left in TMPDIR");
+        let gone = until(Duration::from_secs(10), || {
+            family.iter().all(|p| !is_alive(*p))
+        });
+        assert!(
+            gone,
+            "round {round}: still alive of {family:?} after {victim} was killed"
+        );
+        let files: Vec<_> = fs::read_dir(temporary.path())
+            .expect("the folder")
+            .collect();
+        assert!(
+            files.is_empty(),
+            "round {round}: {files:?} is left in TMPDIR"
+        );
     }
-    assert!(killed.len() >= 3, "the parent, a keeper and a lab were all hit: {killed:?}");
+    assert!(
+        killed.len() >= 3,
+        "the parent, a keeper and a lab were all hit: {killed:?}"
+    );
     assert_eq!(before, Host::look());
 }
 
@@ -51,15 +64,24 @@ fn an_interrupt_keeps_the_record_and_ends_with_130() {
         .spawn()
         .expect("halfopen starts");
     let record = || fs::read_dir(&records).ok()?.next()?.ok().map(|e| e.path());
-    let said = |text: &str| record().and_then(|p| fs::read_to_string(p).ok()).is_some_and(|r| r.contains(text));
-    assert!(until(Duration::from_secs(20), || said("fault_injected")), "the fault comes");
+    let said = |text: &str| {
+        record()
+            .and_then(|p| fs::read_to_string(p).ok())
+            .is_some_and(|r| r.contains(text))
+    };
+    assert!(
+        until(Duration::from_secs(20), || said("fault_injected")),
+        "the fault comes"
+    );
     let family = descendants(run.id());
     kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).expect("a signal");
     let status = run.wait().expect("it ends");
     assert_eq!(status.code(), Some(130));
     assert!(said("\"interrupted\""), "the record says why it ends");
     assert!(!said("case_ended"));
-    assert!(until(Duration::from_secs(5), || family.iter().all(|p| !is_alive(*p))));
+    assert!(until(Duration::from_secs(5), || family
+        .iter()
+        .all(|p| !is_alive(*p))));
 }
 
 #[test]
@@ -91,7 +113,11 @@ impl Host {
             .expect("sh");
         Self {
             links: names("/sys/class/net"),
-            mounts: fs::read_to_string("/proc/self/mountinfo").expect("mounts").lines().map(str::to_owned).collect(),
+            mounts: fs::read_to_string("/proc/self/mountinfo")
+                .expect("mounts")
+                .lines()
+                .map(str::to_owned)
+                .collect(),
             sysctls,
             rules: String::from_utf8_lossy(&rules.stdout).into_owned(),
             named_namespaces: names("/run/netns"),
@@ -100,7 +126,9 @@ impl Host {
 }
 
 fn read_below(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     let mut entries: Vec<_> = entries.flatten().map(|e| e.path()).collect();
     entries.sort();
     for path in entries {
@@ -108,7 +136,13 @@ fn read_below(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
             read_below(&path, found);
         } else if let Ok(value) = fs::read_to_string(&path) {
             // Counters that move by themselves are not settings.
-            let moves = ["nf_conntrack_count", "route/", "random", "tcp_mem", "fib_multipath_hash"];
+            let moves = [
+                "nf_conntrack_count",
+                "route/",
+                "random",
+                "tcp_mem",
+                "fib_multipath_hash",
+            ];
             if !moves.iter().any(|m| path.to_string_lossy().contains(m)) {
                 found.push((path, value));
             }
@@ -118,7 +152,9 @@ fn read_below(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
 
 fn names(folder: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn halfopen() -> &'static str {
@@ -169,7 +205,11 @@ fn descendants(root: u32) -> Vec<u32> {
         let task = format!("/proc/{}/task", all[next]);
         for thread in fs::read_dir(task).into_iter().flatten().flatten() {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            all.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+            all.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|p| p.parse::<u32>().ok()),
+            );
         }
         next += 1;
     }
@@ -179,12 +219,15 @@ fn descendants(root: u32) -> Vec<u32> {
 fn is_alive(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // State follows the name in parentheses; a zombie is nobody.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
 /// A number that looks random and is the same on every run (SplitMix64).
 fn dice(seed: u64) -> u64 {
-    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+    let mut z = seed
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(0x1234_5678_9abc_def1);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

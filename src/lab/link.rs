@@ -20,7 +20,10 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::{Channel, Request};
 
-/// Index of `eth0` in every namespace. Well above the devices that a kernel with tunnels puts into a new namespace by
+/// Index of `lo` in every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
+/// Index of a node's or a pod's `eth0`, and of the fabric's bridge: the lab chooses indices itself, so it never has to
+/// ask for one. Well above the devices that a kernel with tunnels puts into a new namespace by
 /// itself (`tunl0`, `sit0`, `gre0`, …), which take the first numbers.
 pub(crate) const ETH0: u32 = 100;
 
