@@ -6,10 +6,10 @@ mod figures;
 mod json;
 mod junit;
 mod markdown;
+mod output;
 pub mod record_reader;
 mod snippet;
 mod table;
-mod target;
 
 use std::io::{self, Write};
 
@@ -18,8 +18,9 @@ use crate::verdict::{CaseResult, RunSummary};
 pub use json::{Json, SCHEMA_VERSION};
 pub use junit::Junit;
 pub use markdown::Markdown;
-pub use table::Table;
-pub use target::{ReportTarget, ReportTargetError};
+pub use output::{Output, OutputError, WriteError};
+pub use record_reader::read_record;
+pub use table::{Table, table};
 
 /// Writes the results of a run in some format.
 pub trait Report {
@@ -47,7 +48,7 @@ pub fn formats() -> &'static [Format] {
         Format {
             name: "table",
             about: "for people, as on the terminal",
-            new: || Box::new(Table),
+            new: || Box::new(Table::default()),
         },
         Format {
             name: "json",

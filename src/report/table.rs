@@ -7,80 +7,126 @@ use comfy_table::{CellAlignment, presets};
 use super::figures::Figures;
 use super::snippet::snippet;
 use super::{Report, counts, measured_on};
+use crate::verdict::result::{ExpectationResult, Note};
 use crate::verdict::units::measured;
 use crate::verdict::{CaseResult, Verdict};
 
 /// The table.
-pub struct Table;
+#[derive(Default)]
+pub struct Table {
+    /// With colours, for a terminal.
+    pub colour: bool,
+}
+
+/// Writes the table of `results`, with colours for a terminal.
+///
+/// # Errors
+/// If `out` can't be written to.
+pub fn table(results: &[CaseResult], colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    Table { colour }.write(results, out)
+}
 
 impl Report for Table {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         for result in results {
-            write_case(result, out)?;
+            self.write_case(result, out)?;
             writeln!(out)?;
         }
         writeln!(out, "{}", counts(results))
     }
 }
 
-fn write_case(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "{}: {} / {}, {}",
-        result.verdict,
-        result.scenario,
-        result.case,
-        measured_on(result),
-    )?;
-    if let Some(reason) = &result.reason {
-        write_note(reason.place(), &reason.text, out)?;
-    }
-    for fault in &result.faults {
-        match fault.at {
-            Some(at) => writeln!(
+impl Table {
+    fn write_case(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
+        let verdict = self.paint(colour_of(result.verdict), &result.verdict.to_string());
+        let (scenario, case) = (&result.scenario, &result.case);
+        writeln!(
+            out,
+            "{verdict}: {scenario} / {case}, {}",
+            measured_on(result)
+        )?;
+        if let Some(reason) = &result.reason {
+            writeln!(out, "  {}", placed(reason))?;
+        }
+        for fault in &result.faults {
+            let at = match fault.at {
+                Some(at) => format!("at {}", measured(at)),
+                None => String::from("never came into force"),
+            };
+            writeln!(out, "  {} of {} {at}", fault.kind, fault.target)?;
+        }
+        if !result.clients.is_empty() {
+            for line in clients(result).to_string().lines() {
+                writeln!(out, "  {}", line.trim_end())?;
+            }
+        }
+        self.write_failures(result, out)?;
+        if !result.warnings.is_empty() {
+            writeln!(out)?;
+        }
+        for warning in &result.warnings {
+            writeln!(
                 out,
-                "  {} of {} at {}",
-                fault.kind,
-                fault.target,
-                measured(at)
-            )?,
-            None => writeln!(
-                out,
-                "  {} of {}: never came into force",
-                fault.kind, fault.target
-            )?,
+                "  {}: {}",
+                self.paint(YELLOW, "warning"),
+                placed(warning)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_failures(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
+        let told = |e: &&ExpectationResult| match e.verdict {
+            Verdict::Fail => true,
+            // What could not be told though the rest could; of a case that broke, its reason says it all.
+            Verdict::Error => result.verdict == Verdict::Fail,
+            Verdict::Pass | Verdict::Skipped => false,
+        };
+        for expectation in result.expectations.iter().filter(told) {
+            let verdict = self.paint(
+                colour_of(expectation.verdict),
+                &expectation.verdict.to_string(),
+            );
+            writeln!(out, "\n  {verdict}: {}", expectation.text)?;
+            for line in snippet(expectation).lines() {
+                writeln!(out, "  {line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn paint(&self, colour: u8, text: &str) -> String {
+        if self.colour {
+            format!("\u{1b}[1;{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
         }
     }
-    if !result.clients.is_empty() {
-        for line in table(result).to_string().lines() {
-            writeln!(out, "  {}", line.trim_end())?;
-        }
-    }
-    for expectation in &result.expectations {
-        if expectation.verdict == Verdict::Fail {
-            writeln!(out, "\n  failed: {}", expectation.text)?;
-            indent(&snippet(expectation), out)?;
-        }
-    }
-    if !result.warnings.is_empty() {
-        writeln!(out)?;
-    }
-    for warning in &result.warnings {
-        write_note(warning.place(), &format!("warning: {}", warning.text), out)?;
-    }
-    Ok(())
 }
 
-fn write_note(place: Option<String>, text: &str, out: &mut dyn Write) -> io::Result<()> {
-    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
-    writeln!(out, "  {text}{place}")
+/// ANSI colours.
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+const MAGENTA: u8 = 35;
+
+fn colour_of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => GREEN,
+        Verdict::Fail => RED,
+        Verdict::Skipped => YELLOW,
+        Verdict::Error => MAGENTA,
+    }
 }
 
-fn indent(text: &str, out: &mut dyn Write) -> io::Result<()> {
-    text.lines().try_for_each(|line| writeln!(out, "  {line}"))
+fn placed(note: &Note) -> String {
+    match note.place() {
+        Some(place) => format!("{} ({place})", note.text),
+        None => note.text.clone(),
+    }
 }
 
-fn table(result: &CaseResult) -> comfy_table::Table {
+fn clients(result: &CaseResult) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([

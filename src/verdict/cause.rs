@@ -29,8 +29,8 @@ pub struct Circumstances {
     pub keepalive: Option<Keepalive>,
     /// TCP_USER_TIMEOUT of its socket.
     pub user_timeout: Option<Duration>,
-    /// The least time the kernel retransmits before it gives up, see [`gives_up_after`]; `None` if not recorded.
-    pub gives_up_after: Option<Duration>,
+    /// The least time the kernel retransmits before it gives up, see [`gives_up_after`].
+    pub gives_up_after: Duration,
     /// A request of the client timed out during the dial.
     pub request_timed_out: bool,
 }
@@ -134,11 +134,10 @@ fn of_retransmissions(info: &TcpInfo, unanswered: Duration, known: &Circumstance
         .is_some_and(|k| u32::from(info.probes) >= k.count);
     // With TCP_USER_TIMEOUT the kernel looks at it alone, and not at tcp_retries2.
     let (cause, least) = match known.user_timeout {
-        Some(timeout) => (Cause::UserTimeout, Some(timeout)),
+        Some(timeout) => (Cause::UserTimeout, timeout),
         None => (Cause::RetransmissionTimeout, known.gives_up_after),
     };
-    let too_early = least.is_some_and(|least| unanswered + TICK < least);
-    if contradicted || too_early {
+    if contradicted || unanswered + TICK < least {
         Cause::Unknown
     } else {
         cause
@@ -219,7 +218,7 @@ mod tests {
     fn opened() -> Circumstances {
         Circumstances {
             opened: true,
-            gives_up_after: Some(gives_up_after(15, RTO_MAX)),
+            gives_up_after: gives_up_after(15, RTO_MAX),
             ..Circumstances::default()
         }
     }

@@ -36,7 +36,8 @@ pub fn judge(record: &[Event]) -> CaseResult {
         clients: clients.collect(),
         warnings: warnings(&timeline, &measured),
         faults: faults(timeline.case, &measured.faults),
-        kernel: Some(timeline.kernel.to_owned()),
+        // A lab that did not start could not say its kernel.
+        kernel: Some(timeline.kernel.to_owned()).filter(|kernel| !kernel.is_empty()),
         hz: timeline.hz,
         duration: measured.duration,
         expectations,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Phase};
+use crate::plan::{Cause, Client, Location, Phase, Place};
 use crate::record::{EndedBy, Event, Observation, RequestError};
 
 use super::cause::{self, Circumstances, Found};
 use super::connections::{self, Connection};
 use super::requests::Requests;
 use super::timeline::{Injected, Moment, Timeline};
+use super::units;
 
 /// What a record says, before anything is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,14 +34,14 @@ pub enum Outcome {
         /// What is missing.
         missing: String,
         /// Where it was asked for.
-        location: Option<crate::plan::Location>,
+        location: Option<Location>,
     },
     /// The harness could not do its work.
     Broken {
         /// What went wrong.
         text: String,
         /// Where the thing was asked for.
-        location: Option<crate::plan::Location>,
+        location: Option<Location>,
     },
 }
 
@@ -123,32 +124,53 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
 }
 
 fn outcome(timeline: &Timeline) -> Outcome {
-    let broken = timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::RigError { text, location } => Some(Outcome::Broken {
-            text: text.clone(),
-            location: location.clone(),
-        }),
-        _ => None,
-    });
-    let skipped = timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::Skipped { missing, location } => Some(Outcome::Skipped {
-            missing: missing.clone(),
-            location: location.clone(),
-        }),
-        _ => None,
-    });
-    broken
-        .or(skipped)
+    broken(timeline)
+        .or_else(|| skipped(timeline))
         .or_else(|| cut_off(timeline))
         .or_else(|| not_injected(timeline))
         .unwrap_or(Outcome::Whole)
 }
 
+fn broken(timeline: &Timeline) -> Option<Outcome> {
+    let (text, location) = timeline.events.iter().find_map(|(_, what)| match what {
+        Observation::RigError { text, location } => Some((text, location)),
+        _ => None,
+    })?;
+    // A rig that broke before the case began has nothing more to tell.
+    let begun = timeline
+        .events
+        .iter()
+        .any(|(_, what)| matches!(what, Observation::LabReady { .. }));
+    let text = match begun && !timeline.is_whole() {
+        true => format!("{text} ({})", recorded(timeline)),
+        false => text.clone(),
+    };
+    let location = location.clone();
+    Some(Outcome::Broken { text, location })
+}
+
+fn skipped(timeline: &Timeline) -> Option<Outcome> {
+    timeline.events.iter().find_map(|(_, what)| match what {
+        Observation::Skipped { missing, location } => Some(Outcome::Skipped {
+            missing: missing.clone(),
+            location: location.clone(),
+        }),
+        _ => None,
+    })
+}
+
 fn cut_off(timeline: &Timeline) -> Option<Outcome> {
-    use super::units::{exact, measured};
-    if timeline.is_whole() {
-        return None;
-    }
+    let text = format!("the record is cut off ({})", recorded(timeline));
+    let cut_off = Outcome::Broken {
+        text,
+        location: None,
+    };
+    (!timeline.is_whole()).then_some(cut_off)
+}
+
+/// What a partial record has.
+fn recorded(timeline: &Timeline) -> String {
+    let lab = &timeline.case.lab;
     let count = |wanted: fn(&Observation) -> bool| {
         timeline
             .events
@@ -156,19 +178,15 @@ fn cut_off(timeline: &Timeline) -> Option<Outcome> {
             .filter(|(_, what)| wanted(what))
             .count()
     };
-    let text = format!(
-        "the record is cut off {} into a case of {}; until then: {} of {} faults, {} requests sent, {} responses",
-        measured(timeline.last()),
-        exact(timeline.case.lab.duration),
+    format!(
+        "recorded: {} of {}, {} of {} faults, {} requests sent, {} responses",
+        units::measured(timeline.last()),
+        units::exact(lab.duration),
         timeline.faults.len(),
-        timeline.case.lab.faults.len(),
+        lab.faults.len(),
         count(|what| matches!(what, Observation::RequestSent { .. })),
         count(|what| matches!(what, Observation::Response { .. })),
-    );
-    Some(Outcome::Broken {
-        text,
-        location: None,
-    })
+    )
 }
 
 /// A fault that did not come into force: nothing was tested.
@@ -388,16 +406,29 @@ fn found(client: &Client, timeline: &Timeline, connection: &Connection) -> Found
     cause::of_end(end, &known)
 }
 
-/// The bound that the client's namespace read back, where it was recorded.
-fn gives_up_after(client: &Client, timeline: &Timeline) -> Option<Duration> {
-    let (crate::plan::Place::Node(place) | crate::plan::Place::Pod(place)) = &client.place;
-    let number = |key| timeline.sysctl(place, key)?.trim().parse::<u32>().ok();
-    let retries2 = number("net.ipv4.tcp_retries2")?;
+/// The kernel's bound in the client's namespace: by what was read back there, else by what was asked for, else by the
+/// kernel's defaults.
+fn gives_up_after(client: &Client, timeline: &Timeline) -> Duration {
+    let lab = &timeline.case.lab;
+    let (place, planned) = match &client.place {
+        Place::Node(name) => {
+            let node = lab.nodes.iter().find(|node| node.name == *name);
+            (name, node.map(|node| &node.sysctls))
+        }
+        Place::Pod(name) => {
+            let pod = lab.pods.iter().find(|pod| pod.name == *name);
+            (name, pod.map(|pod| &pod.sysctls))
+        }
+    };
+    let number = |key| {
+        let planned = || Some(&planned?.iter().find(|sysctl| sysctl.key == key)?.value);
+        let value = timeline.sysctl(place, key);
+        let value = value.or_else(|| planned().map(String::as_str))?;
+        value.trim().parse::<u32>().ok()
+    };
+    let retries2 = number("net.ipv4.tcp_retries2").unwrap_or(15);
     let rto_max = number("net.ipv4.tcp_rto_max_ms").unwrap_or(120_000);
-    Some(cause::gives_up_after(
-        retries2,
-        Duration::from_millis(rto_max.into()),
-    ))
+    cause::gives_up_after(retries2, Duration::from_millis(rto_max.into()))
 }
 
 fn timed_out_during(
