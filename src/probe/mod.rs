@@ -1,1 +1,3 @@
-//! See docs/architecture.md.
+//! Probes: what the kernel says of sockets and packets.
+
+pub mod tcp_info;
