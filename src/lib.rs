@@ -13,5 +13,6 @@ pub mod record;
 pub mod report;
 pub mod scenario;
 pub mod server;
+mod task_group;
 pub mod timeout_model;
 pub mod verdict;

@@ -1,3 +1,4 @@
-//! Probes: what is observed from outside the programs under test.
+//! Probes: what the kernel says of sockets and packets.
 
 pub mod packets;
+pub mod tcp_info;
