@@ -2,6 +2,18 @@
 //!
 //! No I/O and no look at the machine. [`LabPlan`] is all the lab is told; what is expected stays in [`Case`].
 
+pub mod address;
+mod duration;
+mod expectation;
+pub mod profile;
+mod resolve;
+pub(crate) mod target;
+pub(crate) mod topology;
+pub(crate) mod transport;
+mod warnings;
+
+pub use resolve::{PlanOptions, cases};
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -128,7 +140,7 @@ pub struct Server {
 }
 
 /// What a server does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum App {
     /// Says which server answered.
@@ -138,7 +150,7 @@ pub enum App {
 }
 
 /// An HTTP version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -471,6 +483,35 @@ pub enum Cause {
     Never,
     /// The evidence does not say.
     Unknown,
+}
+
+impl Cause {
+    /// Its name in YAML and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RetransmissionTimeout => "retransmission_timeout",
+            Self::Keepalive => "keepalive",
+            Self::UserTimeout => "user_timeout",
+            Self::PingTimeout => "ping_timeout",
+            Self::RequestTimeout => "request_timeout",
+            Self::ReadTimeout => "read_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::DialTimeout => "dial_timeout",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Never => "never",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What the timeout model says of a client before the case runs.

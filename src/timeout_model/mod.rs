@@ -1,1 +1,12 @@
-//! See docs/architecture.md.
+//! How long clients will be without service, as far as arithmetic can say.
+//!
+//! Pure functions: `timer` is how the kernel rounds, `kernel` what TCP's own timers take, `predict` which of all timers
+//! of a client rules.
+
+mod kernel;
+mod predict;
+mod timer;
+
+pub use kernel::{HZ, Series, TcpSysctls, connect, keepalive, retransmission};
+pub use predict::predict;
+pub use timer::Rounding;

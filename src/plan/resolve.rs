@@ -1,0 +1,166 @@
+//! From a scenario to its cases.
+
+use std::time::Duration;
+
+use super::topology::Topology;
+use super::{
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Trigger, Workload, duration,
+    expectation, target, transport, warnings,
+};
+use crate::scenario::model::{
+    ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
+};
+use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
+use crate::timeout_model;
+
+/// How long requests that are out at the end may take before they count as unfinished.
+const DRAIN: Duration = Duration::from_millis(200);
+/// Before this a phase trigger does not fire: every client has its connection by then.
+const PHASE_AFTER: Duration = Duration::from_secs(5);
+/// Kubernetes' default lease of a leader election.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// What the command line says of the cases.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlanOptions {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Only cases whose `scenario/case` contains this text.
+    pub filter: Option<String>,
+}
+
+/// Resolves a scenario into its cases, in the matrix's order.
+///
+/// # Errors
+/// A case has no duration, and none can be derived; or a number does not fit the duration.
+pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let mut cases = Vec::new();
+    for variant in loaded.variants() {
+        let full_name = format!(
+            "{}/{}",
+            variant.scenario.name.get().map_or("", String::as_str),
+            variant.name
+        );
+        if options
+            .filter
+            .as_ref()
+            .is_some_and(|text| !full_name.contains(text))
+        {
+            continue;
+        }
+        cases.extend(resolve(loaded, &variant, options.seed, &mut problems));
+    }
+    problems.dedup();
+    match problems.is_empty() {
+        true => Ok(cases),
+        false => Err(problems.iter().map(|p| loaded.diagnostic(p)).collect()),
+    }
+}
+
+fn resolve(
+    loaded: &Loaded,
+    variant: &Variant,
+    seed: u64,
+    problems: &mut Vec<Problem>,
+) -> Option<Case> {
+    let locate = |span: Span| loaded.source().location(span);
+    let scenario = &variant.scenario;
+    let topology = Topology::build(scenario, &locate);
+    let mut plan = LabPlan {
+        seed,
+        duration: Duration::ZERO,
+        drain: DRAIN,
+        clients: clients(scenario, &topology, &locate),
+        faults: faults(scenario, &locate),
+        nodes: topology.nodes,
+        pods: topology.pods,
+        servers: topology.servers,
+        services: topology.services,
+    };
+    let predictions: Vec<Prediction> = plan
+        .clients
+        .iter()
+        .map(|c| timeout_model::predict(c, &plan))
+        .collect();
+    let expectations = expectation::of(variant, &locate);
+    plan.duration = duration::of(scenario, &plan, &predictions, &expectations, problems)?;
+    Some(Case {
+        scenario: scenario.name.get()?.clone(),
+        name: variant.name.clone(),
+        warnings: warnings::of(scenario, &plan, &locate),
+        lab: plan,
+        expectations: expectations.into_iter().map(|(_, e)| e).collect(),
+        predictions,
+    })
+}
+
+fn clients(
+    scenario: &Scenario,
+    topology: &Topology,
+    locate: &dyn Fn(Span) -> Location,
+) -> Vec<Client> {
+    let specs = scenario.clients.get().into_iter().flat_map(Named::iter);
+    specs
+        .filter_map(|(name, word, spec)| client(scenario, topology, word, spec, locate(name.span)))
+        .collect()
+}
+
+/// A client; `None` only where the check found something wrong with it.
+fn client(
+    scenario: &Scenario,
+    topology: &Topology,
+    name: &str,
+    spec: &ClientSpec,
+    location: Location,
+) -> Option<Client> {
+    Some(Client {
+        name: name.to_owned(),
+        place: topology.clients.get(name)?.clone(),
+        node: spec.node.get()?.clone(),
+        target: target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??,
+        profile: spec.profile.get()?.clone(),
+        transport: transport::of_client(scenario, spec, &mut Vec::new())?,
+        workload: match spec.workload.get()? {
+            WorkloadSpec::Poll(poll) => Workload::Poll {
+                every: poll.every.get()?.0,
+            },
+            WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
+                every: election.every.get()?.0,
+                lease: given(&election.lease).map_or(LEASE, |lease| lease.0),
+            },
+        },
+        start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),
+        location,
+    })
+}
+
+fn faults(scenario: &Scenario, locate: &dyn Fn(Span) -> Location) -> Vec<Fault> {
+    let faults = scenario.faults.get().into_iter().flatten();
+    faults
+        .filter_map(|fault| {
+            let spec = fault.get()?;
+            let FaultKindSpec::PowerLoss(loss) = spec.fault.get()?;
+            Some(Fault {
+                trigger: trigger(spec)?,
+                kind: FaultKind::PowerLoss {
+                    node: loss.node.get()?.clone(),
+                    neighbour: given(&loss.neighbour).copied().unwrap_or_default(),
+                },
+                location: locate(fault.span),
+            })
+        })
+        .collect()
+}
+
+fn trigger(spec: &FaultSpec) -> Option<Trigger> {
+    if let Some(at) = given(&spec.at) {
+        return Some(Trigger::At(at.0));
+    }
+    let when = spec.when.as_ref().and_then(Spanned::get)?;
+    Some(Trigger::Phase {
+        client: when.client.get()?.clone(),
+        phase: *when.phase.get()?,
+        after: given(&when.after).map_or(PHASE_AFTER, |after| after.0),
+    })
+}

@@ -1,0 +1,82 @@
+//! Traps that a scenario is free to walk into.
+
+use super::{LabPlan, Location, Phase, Place, Trigger, Warning};
+use crate::scenario::Span;
+use crate::scenario::given;
+use crate::scenario::model::{Named, Scenario};
+
+/// One sentence for every trap seen, with its place.
+pub(super) fn of(
+    scenario: &Scenario,
+    plan: &LabPlan,
+    locate: &dyn Fn(Span) -> Location,
+) -> Vec<Warning> {
+    let mut warnings = node_sysctls(scenario, plan, locate);
+    warnings.extend(phases(plan));
+    warnings
+}
+
+/// A node's sysctl is not its pods': each pod starts with the kernel's defaults.
+fn node_sysctls(
+    scenario: &Scenario,
+    plan: &LabPlan,
+    locate: &dyn Fn(Span) -> Location,
+) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (_, node, spec) in scenario.nodes.get().into_iter().flat_map(|n| n.iter()) {
+        for (name, key, value) in given(&spec.sysctls).into_iter().flat_map(Named::iter) {
+            let unaware = plan.clients.iter().filter(|client| {
+                let Place::Pod(pod) = &client.place else {
+                    return false;
+                };
+                let pod = plan.pods.iter().find(|p| p.name == *pod && p.node == node);
+                pod.is_some_and(|pod| pod.sysctls.iter().all(|s| s.key != key))
+            });
+            let unaware: Vec<&str> = unaware.map(|c| c.name.as_str()).collect();
+            // What a pod inherits nothing of but needs: TCP's own settings.
+            if !unaware.is_empty() && key.starts_with("net.ipv4.tcp_") {
+                warnings.push(Warning {
+                    text: format!(
+                        "{key}={value} is set on node `{node}`, but its pods have network namespaces of their own and will not \
+                         see it: {}. Set it in the client's own `sysctls`",
+                        crate::scenario::list(&unaware)
+                    ),
+                    location: locate(name.span),
+                });
+            }
+        }
+    }
+    warnings
+}
+
+/// Phases that a client passes through too quickly to be caught in.
+fn phases(plan: &LabPlan) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for fault in &plan.faults {
+        let Trigger::Phase {
+            client,
+            phase: Phase::WaitingForResponse,
+            ..
+        } = &fault.trigger
+        else {
+            continue;
+        };
+        let Some(client) = plan.clients.iter().find(|c| c.name == *client) else {
+            continue;
+        };
+        let mut servers = plan
+            .servers
+            .iter()
+            .filter(|s| client.target.servers.contains(&s.name));
+        if servers.all(|s| s.response_delay.is_zero()) {
+            warnings.push(Warning {
+                text: format!(
+                    "`{}` hardly ever waits for a response: its servers answer at once. Give them a `response_delay`",
+                    client.name
+                ),
+                location: fault.location.clone(),
+            });
+        }
+    }
+    warnings
+}

@@ -1,0 +1,544 @@
+//! From the spanned tree to the scenario's types, by serde, without stopping at the first error.
+//!
+//! serde's derived code gives up a struct at its first error. Three things keep it going: every field of
+//! [`super::model`] is a [`Spanned`], which takes an error for its own and holds nothing instead; unknown fields are
+//! reported and left out before the derived code sees them; and fields that are missing are handed to it as values that
+//! report themselves. So one pass finds every error of a file.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Visitor};
+
+use super::diagnostic::{Problem, list, suggest};
+use super::model::{OFF_OR, ONE_OR_LIST, SPANNED};
+use super::source::Span;
+use super::tree::{Entry, Node, Value};
+
+/// Decodes a whole tree. `None` only where the root itself is of the wrong kind.
+pub(crate) fn decode<T: for<'de> Deserialize<'de>>(
+    root: &Node,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    let found = RefCell::new(Vec::new());
+    let decoder = Decoder {
+        node: root,
+        found: &found,
+    };
+    let result = T::deserialize(decoder);
+    if let Err(error) = &result {
+        decoder.report(error);
+    }
+    problems.append(&mut found.into_inner());
+    result.ok()
+}
+
+/// Why a value could not be decoded.
+#[derive(Debug)]
+pub(crate) enum DecodeError {
+    /// It is in the list of problems already.
+    Reported,
+    /// Not there yet: message, and perhaps what would be right.
+    New(String, Option<String>),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reported => f.write_str("reported"),
+            Self::New(message, _) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl de::Error for DecodeError {
+    /// The first line is the message, what follows the help.
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        let text = text.to_string();
+        match text.split_once('\n') {
+            Some((message, help)) => Self::New(message.to_owned(), Some(help.to_owned())),
+            None => Self::New(text, None),
+        }
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::New(format!("expected {expected}, found {found}"), None)
+    }
+
+    fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
+        let message = match known {
+            [] => format!("`{variant}` is not possible here"),
+            _ => format!("`{variant}` is none of {}", list(known)),
+        };
+        let near = suggest(variant, known.iter().copied());
+        Self::New(message, near.filter(|help| help.starts_with("did you")))
+    }
+}
+
+/// A node about to be decoded.
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    node: &'a Node,
+    found: &'a RefCell<Vec<Problem>>,
+}
+
+impl Decoder<'_> {
+    /// Puts an error on the list, in this node's place.
+    fn report(&self, error: &DecodeError) {
+        if let DecodeError::New(message, help) = error {
+            let mut problem = Problem::new(self.node.span, message);
+            problem.help.clone_from(help);
+            self.found.borrow_mut().push(problem);
+        }
+    }
+
+    fn locate<T>(&self, result: Result<T, DecodeError>) -> Result<T, DecodeError> {
+        result.map_err(|error| {
+            self.report(&error);
+            DecodeError::Reported
+        })
+    }
+
+    fn fail<T>(&self, message: String, help: Option<String>) -> Result<T, DecodeError> {
+        self.locate(Err(DecodeError::New(message, help)))
+    }
+
+    fn expected<T>(&self, what: &str) -> Result<T, DecodeError> {
+        let message = format!("expected {what}, found {}", self.node.describe());
+        self.fail(message, None)
+    }
+
+    fn text(&self, what: &str) -> Result<&str, DecodeError> {
+        match &self.node.value {
+            _ if self.node.is_null() => self.expected(what),
+            Value::Scalar { text, .. } => Ok(text),
+            _ => self.expected(what),
+        }
+    }
+
+    fn unsigned(&self, max: u64) -> Result<u64, DecodeError> {
+        let what = format!("a whole number from 0 to {max}");
+        let text = self.text(&what)?;
+        let number: Option<u64> = text.replace('_', "").parse().ok();
+        match number.filter(|n| *n <= max) {
+            Some(number) => Ok(number),
+            None => self.expected(&what),
+        }
+    }
+
+    /// Entries of a mapping; nothing at all counts as an empty one.
+    fn entries(&self, what: &str) -> Result<&[Entry], DecodeError> {
+        match &self.node.value {
+            Value::Map(entries) => Ok(entries),
+            _ if self.node.is_null() => Ok(&[]),
+            _ => self.expected(what),
+        }
+    }
+
+    fn unknown_field(&self, entry: &Entry, fields: &'static [&'static str]) {
+        let known = list(fields);
+        let near = suggest(&entry.key, fields.iter().copied())
+            .and_then(|s| s.split_once('?').map(|(near, _)| format!("{near}? ")))
+            .unwrap_or_default();
+        let message = match &entry.matrix_key {
+            Some(key) => format!(
+                "matrix key `{key}` matches nothing: there is no field `{}`",
+                entry.key
+            ),
+            None => format!("unknown field `{}`", entry.key),
+        };
+        self.found.borrow_mut().push(
+            Problem::new(entry.key_span, message)
+                .label("not a field")
+                .help(format!("{near}Fields here are {known}")),
+        );
+    }
+}
+
+macro_rules! unsigned {
+    ($($method:ident $type:ty),*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            let number = self.unsigned(u64::from(<$type>::MAX))?;
+            self.locate(visitor.visit_u64(number))
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Decoder<'_> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match &self.node.value {
+            Value::Scalar { text, .. } => self.locate(visitor.visit_str(text)),
+            Value::List(_) => self.deserialize_seq(visitor),
+            Value::Map(_) => self.deserialize_map(visitor),
+        }
+    }
+
+    unsigned! {
+        deserialize_u8 u8, deserialize_u16 u16, deserialize_u32 u32, deserialize_u64 u64
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.text("`true` or `false`")? {
+            "true" => visitor.visit_bool(true),
+            "false" => visitor.visit_bool(false),
+            _ => self.expected("`true` or `false`"),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let text = self.text("a word")?;
+        self.locate(visitor.visit_str(text))
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.locate(visitor.visit_some(self))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        match (name, &self.node.value) {
+            (SPANNED, _) => visitor.visit_seq(SpannedAccess::new(Some(self), self.node.span)),
+            (OFF_OR, Value::Scalar { text, .. }) if text == "off" => visitor.visit_none(),
+            (OFF_OR, Value::Scalar { text, plain: true })
+                if matches!(text.as_str(), "false" | "no") =>
+            {
+                self.fail(
+                    format!("`{text}` is not how this is turned off"),
+                    Some("write `off`".into()),
+                )
+            }
+            (OFF_OR, _) => visitor.visit_some(self),
+            (ONE_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
+            _ => self.locate(visitor.visit_newtype_struct(self)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match &self.node.value {
+            Value::List(items) => self.locate(visitor.visit_seq(Items {
+                items: items.iter(),
+                found: self.found,
+            })),
+            _ => self.expected("a list"),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let entries = self.entries("a mapping")?;
+        self.locate(visitor.visit_map(Fields::new(self, entries.iter().collect(), &[])))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let entries = self.entries(&format!("a mapping with the fields {}", list(fields)))?;
+        let (known, unknown): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .partition(|entry| fields.contains(&entry.key.as_str()));
+        for entry in unknown {
+            self.unknown_field(entry, fields);
+        }
+        self.locate(visitor.visit_map(Fields::new(self, known, fields)))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let one_of = format!("one of {}", list(variants));
+        match &self.node.value {
+            Value::Scalar { text, .. } if !self.node.is_null() => {
+                let access = Variant {
+                    word: text,
+                    content: None,
+                    at: self,
+                };
+                self.locate(visitor.visit_enum(access))
+            }
+            Value::Map(entries) => match entries.as_slice() {
+                [entry] => {
+                    let at = Decoder {
+                        node: &entry.value,
+                        ..self
+                    };
+                    // An unknown word is the key's fault, not the value's.
+                    if !variants.contains(&entry.key.as_str()) {
+                        let key = Node::scalar(entry.key_span, &entry.key, true);
+                        let error = de::Error::unknown_variant(&entry.key, variants);
+                        return Decoder { node: &key, ..self }.locate(Err(error));
+                    }
+                    let access = Variant {
+                        word: &entry.key,
+                        content: Some(at),
+                        at: self,
+                    };
+                    self.locate(visitor.visit_enum(access))
+                }
+                [] => self.expected(&one_of),
+                [_, second, ..] => {
+                    let message =
+                        format!("expected just {one_of}, found {} of them", entries.len());
+                    let problem = Problem::new(second.key_span, message).label("one too many");
+                    self.found.borrow_mut().push(problem);
+                    Err(DecodeError::Reported)
+                }
+            },
+            _ => self.expected(&one_of),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        ignored_any
+    }
+}
+
+/// A list's items; an item's error does not stop the next one, since items are [`Spanned`].
+struct Items<'a> {
+    items: std::slice::Iter<'a, Rc<Node>>,
+    found: &'a RefCell<Vec<Problem>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'_> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        let found = self.found;
+        self.items
+            .next()
+            .map(|node| seed.deserialize(Decoder { node, found }))
+            .transpose()
+    }
+}
+
+/// A mapping's entries, and after them the fields that are not there.
+struct Fields<'a> {
+    of: Decoder<'a>,
+    entries: std::vec::IntoIter<&'a Entry>,
+    absent: std::vec::IntoIter<&'static str>,
+    value: Option<&'a Entry>,
+    missing: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    fn new(of: Decoder<'a>, entries: Vec<&'a Entry>, fields: &'static [&'static str]) -> Self {
+        let absent: Vec<&'static str> = fields
+            .iter()
+            .copied()
+            .filter(|field| !entries.iter().any(|e| e.key == *field))
+            .collect();
+        Self {
+            of,
+            entries: entries.into_iter(),
+            absent: absent.into_iter(),
+            value: None,
+            missing: "",
+        }
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Fields<'_> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DecodeError> {
+        self.value = self.entries.next();
+        let (key, span) = match self.value {
+            Some(entry) => (entry.key.as_str(), entry.key_span),
+            None => match self.absent.next() {
+                Some(field) => {
+                    self.missing = field;
+                    (field, self.of.node.span)
+                }
+                None => return Ok(None),
+            },
+        };
+        let node = Node::scalar(span, key, false);
+        seed.deserialize(Decoder {
+            node: &node,
+            ..self.of
+        })
+        .map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, DecodeError> {
+        match self.value.take() {
+            Some(entry) => seed.deserialize(Decoder {
+                node: &entry.value,
+                ..self.of
+            }),
+            None => seed.deserialize(Absent {
+                of: self.of,
+                field: self.missing,
+            }),
+        }
+    }
+}
+
+/// A field that is not there: fine if it is optional, otherwise it says so.
+struct Absent<'a> {
+    of: Decoder<'a>,
+    field: &'static str,
+}
+
+impl<'de> de::Deserializer<'de> for Absent<'_> {
+    type Error = DecodeError;
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_none()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        if name != SPANNED {
+            return self.deserialize_any(visitor);
+        }
+        let problem = Problem::new(
+            self.of.node.span,
+            format!("field `{}` is missing", self.field),
+        )
+        .label(format!("`{}` is missing here", self.field));
+        self.of.found.borrow_mut().push(problem);
+        visitor.visit_seq(SpannedAccess::new(None, self.of.node.span))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+        self.of
+            .fail(format!("field `{}` is missing", self.field), None)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// What a [`super::model::Spanned`] is made of: start, end, and the value where there is one.
+struct SpannedAccess<'a> {
+    value: Option<Decoder<'a>>,
+    span: Span,
+    step: u8,
+}
+
+impl<'a> SpannedAccess<'a> {
+    fn new(value: Option<Decoder<'a>>, span: Span) -> Self {
+        Self {
+            value,
+            span,
+            step: 0,
+        }
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for SpannedAccess<'_> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        use serde::de::value::U64Deserializer;
+        self.step += 1;
+        let number = match self.step {
+            1 => self.span.start,
+            2 => self.span.end,
+            _ => {
+                return self
+                    .value
+                    .take()
+                    .map(|decoder| seed.deserialize(decoder))
+                    .transpose();
+            }
+        };
+        seed.deserialize(U64Deserializer::new(number as u64))
+            .map(Some)
+    }
+}
+
+/// An enum's word, and below it its content.
+struct Variant<'a> {
+    word: &'a str,
+    content: Option<Decoder<'a>>,
+    at: Decoder<'a>,
+}
+
+impl<'a, 'de> de::EnumAccess<'de> for Variant<'a> {
+    type Error = DecodeError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self), DecodeError> {
+        use serde::de::value::StrDeserializer;
+        let word = seed.deserialize(StrDeserializer::<DecodeError>::new(self.word))?;
+        Ok((word, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'_> {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        match self.content {
+            None => Ok(()),
+            Some(_) => self.at.fail(
+                format!("`{}` takes no value", self.word),
+                Some(format!("write `{}` alone", self.word)),
+            ),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        match self.content {
+            Some(content) => seed.deserialize(content),
+            None => self.at.fail(
+                format!("`{}` needs a value", self.word),
+                Some(format!("write `{{ {}: … }}`", self.word)),
+            ),
+        }
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
+        self.at.expected("a mapping")
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.at.expected("a mapping")
+    }
+}

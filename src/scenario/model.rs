@@ -1,0 +1,466 @@
+//! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
+
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Time};
+pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
+use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
+
+/// A scenario: what stands, what breaks, and what must hold afterwards.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The scenario's name, used in reports.
+    pub name: Spanned<String>,
+    /// What it shows, in a sentence or two.
+    pub description: Option<Spanned<String>>,
+    /// How long every case lasts. Without it: until everything expected and predicted must have happened.
+    pub duration: Option<Spanned<Time>>,
+    /// Machines that can lose power: a list of names, or a mapping from names to settings.
+    pub nodes: Spanned<Nodes>,
+    /// Sysctls of every node and every pod.
+    pub sysctls: Option<Spanned<Named<String>>>,
+    /// Servers by name.
+    pub servers: Spanned<Named<ServerSpec>>,
+    /// Virtual addresses by name, with the servers behind them.
+    pub service: Option<Spanned<Named<ServiceSpec>>>,
+    /// Clients by name.
+    pub clients: Spanned<Named<ClientSpec>>,
+    /// Client profiles of one's own, by name.
+    pub profiles: Option<Spanned<Named<ProfileSpec>>>,
+    /// What breaks.
+    pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
+    /// What must hold, by client.
+    pub expect: Option<Spanned<Named<ExpectSpec>>>,
+    /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
+    pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// Dotted paths into this file, each with the values it shall take: one case for every combination.
+    pub matrix: Option<Spanned<Matrix>>,
+}
+
+/// Nodes, in the file's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nodes(pub Vec<(Spanned<String>, NodeSpec)>);
+
+impl Nodes {
+    /// Names and settings, where they could be read.
+    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &str, &NodeSpec)> {
+        self.0
+            .iter()
+            .filter_map(|(name, spec)| Some((name, name.get()?.as_str(), spec)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Nodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of node names, or a mapping from node names")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Nodes, E> {
+                Err(E::custom(format!(
+                    "expected a list of node names, found `{text}`\nwrite `[{text}]`"
+                )))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Nodes, A::Error> {
+                let mut nodes = Vec::new();
+                while let Some(name) = items.next_element()? {
+                    nodes.push((name, NodeSpec::default()));
+                }
+                Ok(Nodes(nodes))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Nodes, A::Error> {
+                let mut nodes = Vec::new();
+                while let Some((name, spec)) = map.next_entry::<_, Spanned<NodeSpec>>()? {
+                    nodes.push((name, spec.value.unwrap_or_default()));
+                }
+                Ok(Nodes(nodes))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Nodes {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Nodes".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let node = generator.subschema_for::<NodeSpec>();
+        json_schema!({ "anyOf": [
+            { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            { "type": "object", "additionalProperties": { "anyOf": [node, { "type": "null" }] } },
+        ] })
+    }
+}
+
+/// A machine that can lose power.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
+    pub sysctls: Option<Spanned<Named<String>>>,
+}
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSpec {
+    /// The node it runs on.
+    pub node: Spanned<String>,
+    /// What it does (default `echo`).
+    pub app: Option<Spanned<App>>,
+    /// TLS, or clear text (the default).
+    pub tls: Option<Spanned<bool>>,
+    /// Port it listens on (default 443 with TLS, 80 without).
+    pub port: Option<Spanned<u16>>,
+    /// HTTP versions it speaks (default both).
+    pub protocols: Option<Spanned<Vec<Spanned<Protocol>>>>,
+    /// On the node itself instead of in a pod (default false).
+    pub host_network: Option<Spanned<bool>>,
+    /// Time between a request's arrival and its response (default none).
+    pub response_delay: Option<Spanned<Time>>,
+    /// Sysctls of its pod.
+    pub sysctls: Option<Spanned<Named<String>>>,
+}
+
+/// A virtual address.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// Virtual address and port, e.g. `192.168.255.220:443` or `[fd00:ff::1]:443`.
+    pub address: Spanned<String>,
+    /// How connections find an endpoint (default `iptables`).
+    pub proxy: Option<Spanned<Proxy>>,
+    /// Servers behind it.
+    pub endpoints: Spanned<Vec<Spanned<String>>>,
+    /// Until every client has a connection, all connections go to this endpoint.
+    pub pin_first: Option<Spanned<String>>,
+    /// Time from a node's loss until its endpoints leave the rules (default `40s`); `off`: they stay.
+    pub removal: Option<Spanned<OffOr<Time>>>,
+}
+
+/// How a service's connections find an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Proxy {
+    /// DNAT rules shaped like those of kube-proxy's iptables mode, in the client's node.
+    Iptables,
+}
+
+/// A client.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSpec {
+    /// The node it runs on.
+    pub node: Spanned<String>,
+    /// On the node itself instead of in a pod (default false).
+    pub host_network: Option<Spanned<bool>>,
+    /// What it asks: `http://` or `https://`, a service, server, node or address, and a path.
+    pub url: Spanned<String>,
+    /// The profile its transport begins from: a preset, or one from `profiles`.
+    pub profile: Spanned<String>,
+    /// Knobs that differ from the profile's.
+    pub transport: Option<Spanned<TransportSpec>>,
+    /// What it does.
+    pub workload: Spanned<WorkloadSpec>,
+    /// Sysctls of its pod.
+    pub sysctls: Option<Spanned<Named<String>>>,
+    /// When it starts, from the case's start (default at once).
+    pub start: Option<Spanned<Time>>,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadSpec {
+    /// GET, then a pause, for ever.
+    Poll(PollSpec),
+    /// Try to become and stay the holder of a lock.
+    LeaderElection(LeaderElectionSpec),
+}
+
+/// GET, then a pause, for ever.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PollSpec {
+    /// Pause between a request's end and the next one.
+    pub every: Spanned<Time>,
+    /// Time a request may take; overrides the transport's `request_timeout`.
+    pub timeout: Option<Spanned<OffOr<Time>>>,
+}
+
+/// Try to become and stay the holder of a lock.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaderElectionSpec {
+    /// Pause between a try's end and the next one.
+    pub every: Spanned<Time>,
+    /// Time a request may take; overrides the transport's `request_timeout`.
+    pub timeout: Option<Spanned<OffOr<Time>>>,
+    /// How long a lease lasts after its last renewal (default 15s).
+    pub lease: Option<Spanned<Time>>,
+}
+
+/// A struct with all of a transport's knobs, and before them fields of its own.
+macro_rules! with_knobs {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+            /// HTTP version.
+            pub protocol: Option<Spanned<Protocol>>,
+            /// Time for connect(), SYN to SYN-ACK.
+            pub dial_timeout: Option<Spanned<OffOr<Time>>>,
+            /// Time for the TLS handshake.
+            pub tls_timeout: Option<Spanned<OffOr<Time>>>,
+            /// Time for a request, dial included. h1: closes the connection; h2: resets the stream only.
+            pub request_timeout: Option<Spanned<OffOr<Time>>>,
+            /// Time without a byte while waiting for a response. Closes the connection (h1) or resets the stream (h2).
+            pub read_timeout: Option<Spanned<OffOr<Time>>>,
+            /// Time a connection may lie idle before the client closes it.
+            pub idle_timeout: Option<Spanned<OffOr<Time>>>,
+            /// TCP keepalive.
+            pub keepalive: Option<Spanned<OffOr<KeepaliveSpec>>>,
+            /// TCP_USER_TIMEOUT.
+            pub user_timeout: Option<Spanned<OffOr<Time>>>,
+            /// HTTP/2 PING health check.
+            pub ping: Option<Spanned<OffOr<PingSpec>>>,
+            /// After a request's timeout on h2 send a PING; close the connection if its answer takes longer than this.
+            pub ping_after_timeout: Option<Spanned<OffOr<Time>>>,
+            /// What the transport sends again by itself.
+            pub retry: Option<Spanned<OffOr<RetrySpec>>>,
+        }
+    };
+}
+
+with_knobs! {
+    /// A client's transport. What is not named here is as in the profile.
+    TransportSpec {}
+}
+
+with_knobs! {
+    /// A client profile of one's own: a base, and the knobs that differ from it.
+    ProfileSpec {
+        /// The profile it begins from (default `bare`: HTTP/1.1 and everything off).
+        base: Option<Spanned<String>>,
+    }
+}
+
+impl ProfileSpec {
+    /// Its knobs alone.
+    #[must_use]
+    pub fn knobs(&self) -> TransportSpec {
+        let this = self.clone();
+        TransportSpec {
+            protocol: this.protocol,
+            dial_timeout: this.dial_timeout,
+            tls_timeout: this.tls_timeout,
+            request_timeout: this.request_timeout,
+            read_timeout: this.read_timeout,
+            idle_timeout: this.idle_timeout,
+            keepalive: this.keepalive,
+            user_timeout: this.user_timeout,
+            ping: this.ping,
+            ping_after_timeout: this.ping_after_timeout,
+            retry: this.retry,
+        }
+    }
+}
+
+/// TCP keepalive of a socket; counts only while nothing is unacknowledged. What is not named is inherited.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeepaliveSpec {
+    /// TCP_KEEPIDLE, whole seconds.
+    pub idle: Option<Spanned<Time>>,
+    /// TCP_KEEPINTVL, whole seconds.
+    pub interval: Option<Spanned<Time>>,
+    /// TCP_KEEPCNT.
+    pub count: Option<Spanned<u8>>,
+}
+
+/// HTTP/2 PING health check. What is not named is inherited.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PingSpec {
+    /// A PING goes out when nothing was read for this long.
+    pub idle: Option<Spanned<Time>>,
+    /// The connection is closed when nothing was read for this long after the PING.
+    pub timeout: Option<Spanned<Time>>,
+    /// Also when no request is open (default false where there is nothing to inherit).
+    pub while_idle: Option<Spanned<bool>>,
+}
+
+/// What a transport sends again by itself. What is not named is inherited.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySpec {
+    /// Tries after the first.
+    pub attempts: Option<Spanned<u8>>,
+    /// Pause before each.
+    pub backoff: Option<Spanned<Time>>,
+    /// On which errors.
+    pub on: Option<Spanned<OneOrList<RetryOn>>>,
+}
+
+/// A fault: what breaks, and either `at` which time or `when` a client is in a phase.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// Time from the case's start.
+    pub at: Option<Spanned<Time>>,
+    /// A client's phase to wait for.
+    pub when: Option<Spanned<WhenSpec>>,
+    /// What breaks.
+    pub fault: Spanned<FaultKindSpec>,
+}
+
+/// A client's phase to wait for.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhenSpec {
+    /// The client.
+    pub client: Spanned<String>,
+    /// The phase.
+    pub phase: Spanned<Phase>,
+    /// Not before this time from the case's start (default 5s: all clients have their connections by then).
+    pub after: Option<Spanned<Time>>,
+}
+
+/// What breaks.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKindSpec {
+    /// A node and everything on it is gone, and says nothing.
+    PowerLoss(PowerLossSpec),
+}
+
+/// A node and everything on it is gone, and says nothing.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerLossSpec {
+    /// The node.
+    pub node: Spanned<String>,
+    /// Whether its link-layer address still resolves, as in cloud networks (default `resolves`).
+    pub neighbour: Option<Spanned<Neighbour>>,
+}
+
+/// What must hold for a client. Times count from the fault.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectSpec {
+    /// First response from a live server after which the client stays well.
+    pub recovered: Option<Spanned<TimeWindowSpec>>,
+    /// The client gave up the dead connection.
+    pub detected: Option<Spanned<TimeWindowSpec>>,
+    /// Requests after the fault that got no response.
+    pub requests_failed: Option<Spanned<CountWindowSpec>>,
+    /// Dials after the fault.
+    pub dials: Option<Spanned<CountWindowSpec>>,
+    /// What ended the wait on the dead connection: one, or one of a list.
+    pub cause: Option<Spanned<OneOrList<Cause>>>,
+}
+
+/// A lower and an upper bound.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub struct Bounds<T>(pub Vec<Spanned<T>>);
+
+impl<T: JsonSchema> JsonSchema for Bounds<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Bounds_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let bound = generator.subschema_for::<T>();
+        json_schema!({ "type": "array", "items": bound, "minItems": 2, "maxItems": 2 })
+    }
+}
+
+/// A window of time from the fault.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeWindowSpec {
+    /// Not within the case.
+    Never,
+    /// Earliest and latest, both included.
+    Between(Bounds<Time>),
+    /// At most.
+    Within(Time),
+    /// At least, and not never.
+    AtLeast(Time),
+}
+
+/// A window of a count.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountWindowSpec {
+    /// Smallest and largest, both included.
+    Between(Bounds<u32>),
+    /// Largest.
+    AtMost(u32),
+    /// Smallest.
+    AtLeast(u32),
+    /// Just this many.
+    Exactly(u32),
+}
+
+/// What must hold where the matrix has certain values.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectWhenSpec {
+    /// Matrix keys, each with a value or a list of values; the entry counts where all of them fit.
+    pub matrix: Spanned<Named<OneOrList<String>>>,
+    /// What must hold there, by client.
+    pub expect: Spanned<Named<ExpectSpec>>,
+}
+
+/// The matrix, which is applied to the file's text before it gets its shape (see [`super::matrix`]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix;
+
+impl<'de> Deserialize<'de> for Matrix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl JsonSchema for Matrix {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Matrix".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": { "type": "array", "minItems": 1 },
+            "examples": [{ "sysctls.net.ipv4.tcp_retries2": [15, 9, 8, 5] }],
+        })
+    }
+}

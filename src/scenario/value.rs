@@ -1,0 +1,347 @@
+//! The kinds of values a scenario is written with: places, names, durations, `off`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use super::source::Span;
+
+/// Names by which the decoder knows the wrappers of this module.
+pub(super) const SPANNED: &str = "$halfopen::Spanned";
+pub(super) const OFF_OR: &str = "$halfopen::OffOr";
+pub(super) const ONE_OR_LIST: &str = "$halfopen::OneOrList";
+
+/// Longest duration a scenario may name.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A value and where it stood. Holds nothing where the value was wrong, which is reported already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spanned<T> {
+    /// Where it stood.
+    pub span: Span,
+    /// The value, if it could be read.
+    pub value: Option<T>,
+}
+
+impl<T> Spanned<T> {
+    /// The value, if it could be read.
+    pub fn get(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+}
+
+/// The value of an optional field, if it is there and could be read.
+pub(crate) fn given<T>(field: &Option<Spanned<T>>) -> Option<&T> {
+    field.as_ref().and_then(Spanned::get)
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Parts<T> {
+            type Value = Spanned<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value with its place")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(
+                self,
+                mut parts: A,
+            ) -> Result<Spanned<T>, A::Error> {
+                let start = parts.next_element()?.unwrap_or_default();
+                let end = parts.next_element()?.unwrap_or_default();
+                Ok(Spanned {
+                    span: Span { start, end },
+                    // The decoder has put an error on its list; here it only means "nothing".
+                    value: parts.next_element().unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_newtype_struct(SPANNED, Parts(PhantomData))
+    }
+}
+
+/// Delegates a wrapper's JSON Schema to the type inside.
+macro_rules! schema_of_inner {
+    ($($wrapper:ident),*) => {$(
+        impl<T: JsonSchema> JsonSchema for $wrapper<T> {
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    )*};
+}
+
+schema_of_inner!(Spanned);
+
+/// A knob that can be `off`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OffOr<T> {
+    /// `off`.
+    Off,
+    /// A value.
+    On(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OffOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choice<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Choice<T> {
+            type Value = OffOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`off` or a value")
+            }
+
+            fn visit_none<E>(self) -> Result<OffOr<T>, E> {
+                Ok(OffOr::Off)
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<OffOr<T>, D::Error> {
+                T::deserialize(inner).map(OffOr::On)
+            }
+        }
+        deserializer.deserialize_newtype_struct(OFF_OR, Choice(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OffOr<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OffOr_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "off" }, generator.subschema_for::<T>()] })
+    }
+}
+
+/// One value, or a list of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneOrList<T>(pub Vec<Spanned<T>>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choice<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Choice<T> {
+            type Value = OneOrList<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one value or a list of them")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                one: D,
+            ) -> Result<OneOrList<T>, D::Error> {
+                Ok(OneOrList(vec![Spanned::deserialize(one)?]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> Result<OneOrList<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    all.push(item);
+                }
+                Ok(OneOrList(all))
+            }
+        }
+        deserializer.deserialize_newtype_struct(ONE_OR_LIST, Choice(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrList<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrList_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}
+
+/// A name and what it names.
+pub type NamedEntry<T> = (Spanned<String>, Spanned<T>);
+
+/// Named things, in the file's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named<T>(pub Vec<NamedEntry<T>>);
+
+impl<T> Named<T> {
+    /// Names and values, where both could be read.
+    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &str, &T)> {
+        self.0
+            .iter()
+            .filter_map(|(name, value)| Some((name, name.get()?.as_str(), value.get()?)))
+    }
+
+    /// All names, also of values that could not be read.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter_map(|(name, _)| name.get().map(String::as_str))
+    }
+
+    /// What is called `name`.
+    pub fn find(&self, name: &str) -> Option<&Spanned<T>> {
+        self.0
+            .iter()
+            .find(|(n, _)| n.get().is_some_and(|n| n == name))
+            .map(|(_, value)| value)
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping from names")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    all.push(entry);
+                }
+                Ok(Named(all))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Named_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<T>();
+        json_schema!({ "type": "object", "additionalProperties": value })
+    }
+}
+
+/// A duration with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl Visitor<'_> for Words {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as `30s`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                parse_time(text)
+                    .map(Time)
+                    .map_err(|(message, help)| E::custom(format!("{message}\n{help}")))
+            }
+        }
+        deserializer.deserialize_str(Words)
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A duration with its unit, at most 24h: `30s`, `200ms`, `1m30s`.",
+            "pattern": r"^([0-9]+ *[a-z]+ *)+$",
+            "examples": ["30s", "200ms", "1m30s"],
+        })
+    }
+}
+
+/// Reads a duration; the error is what is wrong and what would be right.
+fn parse_time(text: &str) -> Result<Duration, (String, String)> {
+    const RIGHT: &str = "write a number and a unit: `30s`, `200ms`, `1m30s`, `2h`";
+    let text = text.trim();
+    if text.starts_with('-') {
+        return Err((format!("`{text}` is negative"), RIGHT.to_owned()));
+    }
+    if text.parse::<f64>().is_ok() {
+        let unit = format!("write `{text}s` if seconds are meant, `{text}ms` for milliseconds");
+        return Err((format!("`{text}` has no unit"), unit));
+    }
+    let parsed = humantime::parse_duration(text).map_err(|error| {
+        (
+            format!("`{text}` is not a duration: {error}"),
+            RIGHT.to_owned(),
+        )
+    })?;
+    if parsed > LONGEST {
+        let message = format!("`{text}` is longer than 24h");
+        return Err((message, "no scenario waits longer than a day".to_owned()));
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_units() {
+        assert_eq!(parse_time("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("200ms"), Ok(Duration::from_millis(200)));
+        let (message, help) = parse_time("30").expect_err("no unit");
+        assert_eq!(message, "`30` has no unit");
+        assert!(help.contains("`30s`"));
+        assert!(
+            parse_time("-5s")
+                .expect_err("negative")
+                .0
+                .contains("negative")
+        );
+        assert!(parse_time("25h").expect_err("long").0.contains("24h"));
+        assert!(parse_time("soon").is_err());
+    }
+}
