@@ -11,6 +11,7 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod server;
 mod task_group;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::verdict::RunSummary;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -30,6 +32,16 @@ impl Exit {
         Self::Broken
     }
 
+    /// The exit that a run's own code stands for.
+    #[must_use]
+    pub fn of_run(summary: &RunSummary, require_all: bool) -> Self {
+        match summary.exit_code(require_all) {
+            0 => Self::Held,
+            1 => Self::Failed,
+            _ => Self::Broken,
+        }
+    }
+
     /// The number.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -46,15 +58,5 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
-    }
-}
-
-impl From<crate::verdict::Exit> for Exit {
-    fn from(exit: crate::verdict::Exit) -> Self {
-        match exit {
-            crate::verdict::Exit::Held => Self::Held,
-            crate::verdict::Exit::Failed => Self::Failed,
-            crate::verdict::Exit::NotRun => Self::Broken,
-        }
     }
 }

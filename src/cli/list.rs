@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Table, presets};
 
 use super::{Exit, run};
 use crate::plan::{Case, Prediction, Window};
@@ -32,7 +32,7 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
 /// A case with the model's predictions, for people.
 fn describe(case: &Case) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING);
     table.set_header(["  client", "profile", "predicted cause", "detected after", "recovered after"]);
     for client in &case.lab.clients {
         let prediction = case.predictions.iter().find(|p| p.client == client.name);

@@ -1,14 +1,12 @@
 //! `halfopen report`.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, inputs, run, with_causes};
-use crate::report::{ReportTarget, record_reader};
+use crate::report::{Output, read_record};
 use crate::verdict::{CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
+pub(super) fn report(paths: &[PathBuf], reports: &[Output]) -> Exit {
     let files = match inputs::files(paths, &["ndjson"]) {
         Ok(files) => files,
         Err(error) => return Exit::usage(&error),
@@ -16,7 +14,7 @@ pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
     let results: Result<Vec<CaseResult>, String> = files.iter().map(|file| judge_file(file)).collect();
     match results {
         Ok(results) => {
-            let exit = Exit::from(RunSummary::of(&results).exit(false));
+            let exit = Exit::of_run(&RunSummary::of(&results), false);
             run::write_reports(&results, reports).unwrap_or(exit)
         }
         Err(error) => Exit::usage(&error),
@@ -24,11 +22,6 @@ pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
 }
 
 fn judge_file(path: &Path) -> Result<CaseResult, String> {
-    let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
-    let record = record_reader::read(BufReader::new(file))
-        .map_err(|e| format!("{}: {}", path.display(), with_causes(&e)))?;
-    if let Some(line) = record.cut_off_line {
-        eprintln!("warning: {}: line {line} is cut off and left out", path.display());
-    }
-    Ok(judge(&record.events))
+    let events = read_record(path).map_err(|e| with_causes(&e))?;
+    Ok(judge(&events))
 }

@@ -1,6 +1,6 @@
 //! `halfopen run`.
 
-use std::io::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -11,8 +11,8 @@ use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
 use super::{Exit, inputs, with_causes};
 use crate::clock::kernel;
-use crate::plan::{self, Case};
-use crate::report::{Report, ReportTarget, Table};
+use crate::plan::{self, Case, PlanOptions};
+use crate::report::{self, Output};
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
 use crate::verdict::{CaseResult, RunSummary};
@@ -83,24 +83,20 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
 /// Parses and resolves every scenario below `paths`; says all that is wrong with them.
 pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Result<Vec<Case>, Exit> {
     let files = inputs::files(paths, &["yaml", "yml"]).map_err(|e| Exit::usage(&e))?;
-    let mut cases: Vec<Case> = Vec::new();
-    let mut wrong = false;
+    let options = PlanOptions { seed, filter: filter.map(str::to_owned) };
+    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
     for file in files {
-        let resolved = scenario::load(&file).and_then(|loaded| plan::cases(&loaded, seed));
-        match resolved {
+        match scenario::load(&file).and_then(|loaded| plan::cases(&loaded, &options)) {
             Ok(resolved) => cases.extend(resolved),
-            Err(diagnostics) => {
-                wrong = true;
-                let _ = write!(std::io::stderr(), "{}", scenario::render(&diagnostics));
-            }
+            Err(diagnostics) => wrong.extend(diagnostics),
         }
     }
-    if wrong {
-        return Err(Exit::Usage);
+    if wrong.is_empty() {
+        return Ok(cases);
     }
-    let full = |case: &Case| format!("{}/{}", case.scenario, case.name);
-    cases.retain(|case| filter.is_none_or(|text| full(case).contains(text)));
-    Ok(cases)
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    eprint!("{}", scenario::render(&wrong, colour));
+    Err(Exit::Usage)
 }
 
 async fn run_until_interrupted(
@@ -135,8 +131,8 @@ async fn stop_signal() {
 }
 
 /// Writes the table and the reports, and says how it ended.
-fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], require_all: bool) -> Exit {
-    let mut exit = Exit::from(RunSummary::of(results).exit(require_all));
+fn finish(results: &[CaseResult], interrupted: bool, reports: &[Output], require_all: bool) -> Exit {
+    let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
     if interrupted {
         eprintln!("interrupted: what was observed until then follows");
         exit = Exit::Interrupted;
@@ -145,14 +141,17 @@ fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], r
 }
 
 /// Writes the table to standard output and each report to its file; the exit only where that failed.
-pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) -> Option<Exit> {
-    if let Err(error) = Table.write(results, &mut std::io::stdout().lock()) {
+pub(super) fn write_reports(results: &[CaseResult], reports: &[Output]) -> Option<Exit> {
+    let mut out = std::io::stdout().lock();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if let Err(error) = report::table(results, colour, &mut out) {
         return Some(Exit::broken(&format!("failed to write the table: {error}")));
     }
+    drop(out);
     let mut exit = None;
     for report in reports {
         if let Err(error) = report.write(results) {
-            exit = Some(Exit::broken(&format!("failed to write {}: {error}", report.file.display())));
+            exit = Some(Exit::broken(&with_causes(&error)));
         }
     }
     exit

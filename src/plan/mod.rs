@@ -546,7 +546,7 @@ pub struct Warning {
 }
 
 /// Where something stood in a YAML file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Location {
     /// File, as named on the command line.
     pub file: String,
