@@ -211,8 +211,8 @@ async fn receive(
     let Some(response) = within(limit, response).await else {
         return Ok(None);
     };
-    answering.set(true);
     let (head, mut stream) = response?.into_parts();
+    answering.set(true);
     let mut body = Vec::new();
     loop {
         let Some(chunk) = within(limit, stream.data()).await else {

@@ -102,20 +102,18 @@ impl Health {
 
     /// Waits for a reason to send a PING, and says when the connection must be given up.
     async fn reason_to_ping(&self, connection: &Connection) -> Deadline {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.timed_out.notified() => {
-                    let mut deadline = Deadline::default();
-                    deadline.answer_within(self.after_timeout);
-                    return deadline;
-                }
-                limit = self.silence(connection) => return Deadline {
-                    sent: Some(Instant::now()),
-                    silence: Some(limit),
-                    answer: None,
-                },
+        tokio::select! {
+            biased;
+            () = self.timed_out.notified() => {
+                let mut deadline = Deadline::default();
+                deadline.answer_within(self.after_timeout);
+                deadline
             }
+            limit = self.silence(connection) => Deadline {
+                sent: Some(Instant::now()),
+                silence: Some(limit),
+                answer: None,
+            },
         }
     }
 

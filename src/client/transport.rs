@@ -33,7 +33,7 @@ pub(super) struct Transport {
 }
 
 enum Speaker {
-    H1(H1),
+    H1(Box<H1>),
     H2(H2),
 }
 
@@ -92,7 +92,7 @@ impl Transport {
         around.phases.join(&client.name);
         Ok(Self {
             protocol: match client.transport.protocol {
-                Protocol::H1 => Speaker::H1(H1::new(dialer, &client.transport, tasks)),
+                Protocol::H1 => Speaker::H1(Box::new(H1::new(dialer, &client.transport, tasks))),
                 Protocol::H2 => Speaker::H2(H2::new(
                     dialer,
                     &client.name,

@@ -132,6 +132,11 @@ impl Bench {
         self.stop.send_replace(true);
     }
 
+    /// Clients started from now on run.
+    pub(crate) fn go_on(&self) {
+        self.stop.send_replace(false);
+    }
+
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.borrow().clone()
     }
