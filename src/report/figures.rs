@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use crate::verdict::CaseResult;
 use crate::verdict::result::{ClientResult, WindowResult, word};
 use crate::verdict::units::{exact, measured};
-use crate::verdict::{CaseResult, Verdict};
+
+/// Whether there is anything to show of its clients: a case that broke before its fault has nothing.
+pub(super) fn has_figures(result: &CaseResult) -> bool {
+    let begun = result.judged || result.faults.iter().any(|fault| fault.at.is_some());
+    begun && !result.clients.is_empty()
+}
 
 /// A client's figures as every report for people shows them.
 pub(super) struct Figures {
@@ -23,11 +29,10 @@ impl Figures {
     /// Of a client of `result`.
     pub(super) fn of(client: &ClientResult, result: &CaseResult) -> Self {
         let none = || String::from("–");
-        let judged = matches!(result.verdict, Verdict::Pass | Verdict::Fail);
         // "never" is said of a case that was measured to its end only.
         let time = |time: Option<Duration>| match time {
             Some(time) => measured(time),
-            None if judged => String::from("never"),
+            None if result.judged => String::from("never"),
             None => none(),
         };
         let window = |window: Option<WindowResult>| match window {

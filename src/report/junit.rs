@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::figures::Figures;
+use super::figures::{Figures, has_figures};
 use super::snippet::{snippet, told};
 use super::{Report, measured_on};
 use crate::verdict::result::ExpectationResult;
@@ -59,33 +59,40 @@ fn suite(result: &CaseResult, name: &str) -> TestSuite {
         test.set_classname(name);
         suite.add_test_case(test);
     }
-    suite.set_system_out(measurements(result));
+    let measurements = measurements(result);
+    if !measurements.is_empty() {
+        suite.set_system_out(measurements);
+    }
     suite
 }
 
 fn tests(result: &CaseResult) -> Vec<TestCase> {
-    let mut tests: Vec<_> = result.expectations.iter().map(test).collect();
-    // What became of the case itself: a suite without a test is shown nowhere.
-    let whole = match (result.verdict, &result.reason) {
-        (Verdict::Pass | Verdict::Fail, _) if !tests.is_empty() => None,
-        (Verdict::Pass | Verdict::Fail, _) => Some(TestCaseStatus::success()),
-        (verdict, reason) => {
-            let text = reason.as_ref().map(|reason| match reason.place() {
-                Some(place) => format!("{} ({place})", reason.text),
-                None => reason.text.clone(),
-            });
-            Some(status(verdict, &text.unwrap_or_default()))
-        }
-    };
-    if let Some(status) = whole {
-        tests.insert(0, TestCase::new("the case runs", status));
+    let mut tests = Vec::new();
+    // A suite without a test is shown nowhere.
+    if !result.judged || result.expectations.is_empty() {
+        let reason = result.reason.as_ref();
+        let message = reason.map(|reason| match reason.place() {
+            Some(place) => format!("{} ({place})", reason.text),
+            None => reason.text.clone(),
+        });
+        let status = status(result.verdict, &message.unwrap_or_default());
+        tests.push(TestCase::new("the case runs", status));
     }
+    tests.extend(result.expectations.iter().map(|expectation| {
+        // The case itself is the error: what it would have shown was not tried.
+        let verdict = if result.judged {
+            expectation.verdict
+        } else {
+            Verdict::Skipped
+        };
+        test(expectation, verdict)
+    }));
     tests
 }
 
-fn test(expectation: &ExpectationResult) -> TestCase {
-    let mut status = status(expectation.verdict, &told(expectation));
-    if expectation.verdict == Verdict::Fail {
+fn test(expectation: &ExpectationResult, verdict: Verdict) -> TestCase {
+    let mut status = status(verdict, &told(expectation));
+    if verdict == Verdict::Fail {
         status.set_type("expectation");
         status.set_description(snippet(expectation));
     }
@@ -93,8 +100,8 @@ fn test(expectation: &ExpectationResult) -> TestCase {
     // Not in the format's first description, but where CIs link a test to its line.
     test.extra
         .insert("file".into(), expectation.file.as_str().into());
-    test.extra
-        .insert("line".into(), expectation.line.to_string().into());
+    let line = expectation.line.to_string();
+    test.extra.insert("line".into(), line.into());
     test
 }
 
@@ -112,7 +119,12 @@ fn status(verdict: Verdict, message: &str) -> TestCaseStatus {
 /// What was measured, whether or not it was expected.
 fn measurements(result: &CaseResult) -> String {
     let mut text = String::new();
-    for client in &result.clients {
+    let clients = if has_figures(result) {
+        &result.clients[..]
+    } else {
+        &[]
+    };
+    for client in clients {
         let figures = Figures::of(client, result);
         text += &format!(
             "{}: cause {}, detected {}, recovered {}, failed requests {}, dials {}, predicted recovery {}\n",

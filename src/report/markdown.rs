@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::figures::Figures;
+use super::figures::{Figures, has_figures};
 use super::snippet::{snippet, told};
 use super::{Report, counts, measured_on};
 use crate::verdict::{CaseResult, Verdict};
@@ -29,8 +29,9 @@ fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|")?;
     for result in results {
         let case = escape(&format!("{} / {}", result.scenario, result.case));
-        if result.clients.is_empty() {
+        if !has_figures(result) {
             writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
+            continue;
         }
         for client in &result.clients {
             let figures = Figures::of(client, result);

@@ -6,10 +6,10 @@ mod figures;
 mod json;
 mod junit;
 mod markdown;
-mod output;
 pub mod record_reader;
 mod snippet;
 mod table;
+mod target;
 
 use std::io::{self, Write};
 
@@ -18,9 +18,8 @@ use crate::verdict::{CaseResult, RunSummary};
 pub use json::{Json, SCHEMA_VERSION};
 pub use junit::Junit;
 pub use markdown::Markdown;
-pub use output::{Output, OutputError, WriteError};
-pub use record_reader::read_record;
-pub use table::{Table, table};
+pub use table::{Table, write_coloured};
+pub use target::{ReportTarget, ReportTargetError};
 
 /// Writes the results of a run in some format.
 pub trait Report {
@@ -48,7 +47,7 @@ pub fn formats() -> &'static [Format] {
         Format {
             name: "table",
             about: "for people, as on the terminal",
-            new: || Box::new(Table::default()),
+            new: || Box::new(Table),
         },
         Format {
             name: "json",

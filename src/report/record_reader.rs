@@ -1,8 +1,6 @@
 //! Reads a record back from its file, so that it can be judged and reported again.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead};
 
 use crate::record::{Event, Observation, RECORD_VERSION};
 
@@ -18,9 +16,6 @@ pub struct Record {
 /// Why a file can't be read as a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file can't be opened.
-    #[error(transparent)]
-    Open(io::Error),
     /// The file can't be read.
     #[error("line {line}: can't be read")]
     Io {
@@ -54,30 +49,6 @@ pub enum RecordError {
     /// There is nothing in it.
     #[error("the record is empty")]
     Empty,
-}
-
-/// A record file that can't be read.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to read the record {}", file.display())]
-pub struct RecordFileError {
-    /// The file.
-    pub file: PathBuf,
-    /// Why.
-    pub source: RecordError,
-}
-
-/// Reads a record file. A last line that was cut off is left out; the verdict on such a record says that it is partial.
-///
-/// # Errors
-/// If it can't be opened, or see [`read`].
-pub fn read_record(file: &Path) -> Result<Vec<Event>, RecordFileError> {
-    let opened = File::open(file).map_err(RecordError::Open);
-    let record = opened.and_then(|opened| read(BufReader::new(opened)));
-    let failed = |source| RecordFileError {
-        file: file.to_owned(),
-        source,
-    };
-    record.map(|record| record.events).map_err(failed)
 }
 
 /// Reads a record.

@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::verdict::Verdict;
 use crate::verdict::result::ExpectationResult;
 
-/// Columns of source shown before a span, and after its start, when a line is long.
+/// Characters of a line that is shown whole.
+const SHOWN_WHOLE: usize = 120;
+/// Characters shown before a span, and after it, of a longer line.
 const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 60;
 
@@ -35,34 +38,36 @@ pub(super) fn snippet(expectation: &ExpectationResult) -> String {
     text
 }
 
-/// `expected …, actual …`.
+/// `expected …, actual …`, or why there is nothing actual.
 pub(super) fn told(expectation: &ExpectationResult) -> String {
-    format!(
-        "expected {}, actual {}",
-        expectation.expected, expectation.actual
-    )
+    let ExpectationResult {
+        expected, actual, ..
+    } = expectation;
+    match expectation.verdict {
+        Verdict::Pass | Verdict::Fail => format!("expected {expected}, actual {actual}"),
+        Verdict::Skipped | Verdict::Error => actual.clone(),
+    }
 }
 
 /// The line as shown, the columns before the carets, and their number.
 fn underlined(source: &str, column: usize, length: usize) -> (String, usize, usize) {
     let start = column.saturating_sub(1);
-    let from = start.saturating_sub(SHOWN_BEFORE);
     let mut shown: Vec<String> = source.chars().map(visible).collect();
-    let to = shown
-        .len()
-        .min(start + length.clamp(1, SHOWN_AFTER) + SHOWN_AFTER);
+    let (from, to) = if shown.len() <= SHOWN_WHOLE {
+        (0, shown.len())
+    } else {
+        let end = start + length.clamp(1, SHOWN_AFTER) + SHOWN_AFTER;
+        (start.saturating_sub(SHOWN_BEFORE), end.min(shown.len()))
+    };
     let cut_after = to < shown.len();
     shown.truncate(to);
-    let mut shown = shown.split_off(from.min(to));
+    let shown = shown.split_off(from.min(to));
     let start = start - from;
     let span = start.min(shown.len())..(start + length).min(shown.len());
     let before = shown[..span.start].concat().width();
     let width = shown[span].concat().width().max(1);
-    let mark = |cut: bool| if cut { "…" } else { "" };
-    if from > 0 {
-        shown.insert(0, mark(true).to_owned());
-    }
-    let line = shown.concat() + mark(cut_after);
+    let mark = |cut| if cut { "…" } else { "" };
+    let line = format!("{}{}{}", mark(from > 0), shown.concat(), mark(cut_after));
     (line, before + usize::from(from > 0), width)
 }
 

@@ -2,31 +2,41 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, presets};
+use comfy_table::{CellAlignment, LineStyle, TableStyle};
 
-use super::figures::Figures;
+use super::figures::{Figures, has_figures};
 use super::snippet::snippet;
 use super::{Report, counts, measured_on};
 use crate::verdict::result::{ExpectationResult, Note};
 use crate::verdict::units::measured;
 use crate::verdict::{CaseResult, Verdict};
 
-/// The table.
-#[derive(Default)]
-pub struct Table {
-    /// With colours, for a terminal.
-    pub colour: bool,
+/// A line below the header, and no more.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// The table, without colours.
+pub struct Table;
+
+impl Report for Table {
+    fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+        Writer { colour: false }.write(results, out)
+    }
 }
 
-/// Writes the table of `results`, with colours for a terminal.
+/// Writes the table with colours, for a terminal.
 ///
 /// # Errors
 /// If `out` can't be written to.
-pub fn table(results: &[CaseResult], colour: bool, out: &mut dyn Write) -> io::Result<()> {
-    Table { colour }.write(results, out)
+pub fn write_coloured(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+    Writer { colour: true }.write(results, out)
 }
 
-impl Report for Table {
+struct Writer {
+    colour: bool,
+}
+
+impl Writer {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         for result in results {
             self.write_case(result, out)?;
@@ -34,9 +44,7 @@ impl Report for Table {
         }
         writeln!(out, "{}", counts(results))
     }
-}
 
-impl Table {
     fn write_case(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         let verdict = self.paint(colour_of(result.verdict), &result.verdict.to_string());
         let (scenario, case) = (&result.scenario, &result.case);
@@ -49,15 +57,19 @@ impl Table {
             writeln!(out, "  {}", placed(reason))?;
         }
         for fault in &result.faults {
-            let at = match fault.at {
-                Some(at) => format!("at {}", measured(at)),
-                None => String::from("never came into force"),
-            };
-            writeln!(out, "  {} of {} {at}", fault.kind, fault.target)?;
+            if let Some(at) = fault.at {
+                writeln!(
+                    out,
+                    "  {} of {} at {}",
+                    fault.kind,
+                    fault.target,
+                    measured(at)
+                )?;
+            }
         }
-        if !result.clients.is_empty() {
-            for line in clients(result).to_string().lines() {
-                writeln!(out, "  {}", line.trim_end())?;
+        if has_figures(result) {
+            for line in clients(result).lines() {
+                writeln!(out, "  {line}")?;
             }
         }
         self.write_failures(result, out)?;
@@ -126,9 +138,10 @@ fn placed(note: &Note) -> String {
     }
 }
 
-fn clients(result: &CaseResult) -> comfy_table::Table {
+/// The clients' rows.
+fn clients(result: &CaseResult) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header([
         "client",
         "phase",
@@ -165,5 +178,10 @@ fn clients(result: &CaseResult) -> comfy_table::Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    // Cells are padded to their column's width, the last one too.
+    let lines: Vec<_> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    lines.join("\n")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Check, CountWindow, TimeWindow};
+use crate::plan::{Check, CountWindow, TimeWindow};
 
 use super::measure::{ClientMeasured, Detection};
 use super::result::{Verdict, word};
@@ -74,11 +74,10 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
         Check::Dials(window) => count(*window, client.dials),
         Check::Cause(causes) => match &client.cause {
             None => (Verdict::Fail, not_affected()),
-            Some(found) if found.cause == Cause::Unknown => {
-                let holds = causes.contains(&Cause::Unknown);
-                (pass_if(holds), format!("unknown ({})", found.evidence))
+            Some(found) => {
+                let text = format!("{} ({})", word(&found.cause), found.evidence);
+                (pass_if(causes.contains(&found.cause)), text)
             }
-            Some(found) => (pass_if(causes.contains(&found.cause)), word(&found.cause)),
         },
     }
 }

@@ -62,9 +62,9 @@ impl<'a> Connection<'a> {
         within.map(|(at, _)| at)
     }
 
-    /// Whether the client had it, open or being opened, at a moment.
+    /// Whether the client had it, open or being opened, at a moment; if its beginning was not recorded, it may have.
     pub(super) fn held_at(&self, moment: Moment) -> bool {
-        self.began().is_some_and(|began| began < moment)
+        self.began().is_none_or(|began| began < moment)
             && self.ended().is_none_or(|ended| ended > moment)
     }
 

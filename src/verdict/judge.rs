@@ -40,6 +40,7 @@ pub fn judge(record: &[Event]) -> CaseResult {
         kernel: Some(timeline.kernel.to_owned()).filter(|kernel| !kernel.is_empty()),
         hz: timeline.hz,
         duration: measured.duration,
+        judged: measured.outcome == Outcome::Whole,
         expectations,
         ..empty(timeline.case, Some(timeline.clock), verdict, reason)
     }
@@ -77,6 +78,7 @@ fn empty(
         kernel: None,
         hz: None,
         verdict,
+        judged: false,
         reason,
         duration: Duration::ZERO,
         faults: Vec::new(),
@@ -95,6 +97,7 @@ fn nameless() -> CaseResult {
         kernel: None,
         hz: None,
         verdict: Verdict::Error,
+        judged: false,
         reason: Some(Note::new("the record does not begin with its case", None)),
         duration: Duration::ZERO,
         faults: Vec::new(),

@@ -18,4 +18,4 @@ pub mod units;
 pub use judge::judge;
 pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, Outcome, measure};
 pub use result::{CaseResult, Verdict};
-pub use summary::RunSummary;
+pub use summary::{Exit, RunSummary};

@@ -13,7 +13,7 @@ use super::timeline::{Moment, Timeline};
 pub(super) enum Outcome {
     /// A response that a server's record has too.
     Answered {
-        /// The server's node had power when it answered.
+        /// The server's node had power when the client had its response.
         alive: bool,
     },
     /// The client says it has a response, but no server's record has it.
@@ -167,16 +167,18 @@ impl Requests {
 }
 
 /// What servers say they answered.
-struct Served {
-    /// By request number: whether any server with power answered.
-    by_request: HashMap<u32, bool>,
-    /// Of programs that do not number their requests: when, to whom, and whether the server had power.
-    by_peer: HashMap<(IpAddr, u16), Vec<(Moment, bool)>>,
+struct Served<'t, 'a> {
+    timeline: &'t Timeline<'a>,
+    /// Nodes of the servers that answered, by request number.
+    by_request: HashMap<u32, Vec<&'a str>>,
+    /// Of programs that do not number their requests: when, and on which node, by peer.
+    by_peer: HashMap<(IpAddr, u16), Vec<(Moment, &'a str)>>,
 }
 
-impl Served {
-    fn of(client: &str, timeline: &Timeline) -> Self {
+impl<'t, 'a> Served<'t, 'a> {
+    fn of(client: &str, timeline: &'t Timeline<'a>) -> Self {
         let mut served = Self {
+            timeline,
             by_request: HashMap::new(),
             by_peer: HashMap::new(),
         };
@@ -190,37 +192,43 @@ impl Served {
             else {
                 continue;
             };
-            let alive = timeline
-                .node_of_server(server)
-                .is_some_and(|node| timeline.alive(node, *at));
+            let Some(node) = timeline.node_of_server(server) else {
+                continue;
+            };
             match request {
                 Some(request) if request.client == client => {
-                    *served.by_request.entry(request.number).or_default() |= alive;
+                    served
+                        .by_request
+                        .entry(request.number)
+                        .or_default()
+                        .push(node);
                 }
                 Some(_) => {}
                 None => served
                     .by_peer
                     .entry(canonical(*peer))
                     .or_default()
-                    .push((*at, alive)),
+                    .push((*at, node)),
             }
         }
         served
     }
 
+    /// What to think of the response that a client says it had `at` a moment.
     fn outcome(&self, number: u32, local: Option<SocketAddr>, sent: Moment, at: Moment) -> Outcome {
-        let by_peer = || {
-            let responses = self.by_peer.get(&canonical(local?))?;
+        let mut nodes = self.by_request.get(&number).cloned().unwrap_or_default();
+        if let Some(responses) = local.and_then(|local| self.by_peer.get(&canonical(local))) {
             let in_time = responses
                 .iter()
-                .rev()
-                .find(|(when, _)| (sent..=at).contains(when));
-            in_time.map(|(_, alive)| *alive)
-        };
-        match self.by_request.get(&number).copied().or_else(by_peer) {
-            Some(alive) => Outcome::Answered { alive },
-            None => Outcome::Claimed,
+                .filter(|(when, _)| (sent..=at).contains(when));
+            nodes.extend(in_time.map(|(_, node)| node));
         }
+        if nodes.is_empty() {
+            return Outcome::Claimed;
+        }
+        // What a node sent before it died may arrive after its death.
+        let alive = nodes.iter().any(|node| self.timeline.alive(node, at));
+        Outcome::Answered { alive }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct CaseResult {
     pub hz: Option<u32>,
     /// The verdict.
     pub verdict: Verdict,
+    /// The case went as planned, so that its expectations could be compared with what was measured.
+    pub judged: bool,
     /// Why the case was skipped or could not be run.
     pub reason: Option<Note>,
     /// How long it lasted, or its record goes.

@@ -15,6 +15,17 @@ pub struct RunSummary {
     pub errors: usize,
 }
 
+/// How a run ends. 2 (bad usage or scenario) and 130 (interrupted) are the command line's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: every expectation held; skipped cases are named in the report.
+    Held = 0,
+    /// 1: an expectation failed, whatever else happened.
+    Failed = 1,
+    /// 3: the harness could not run a case, or ran none, or skipped one though all were required.
+    NotRun = 3,
+}
+
 impl RunSummary {
     /// Counts the verdicts of `results`.
     #[must_use]
@@ -39,22 +50,22 @@ impl RunSummary {
         self.passed + self.failed + self.skipped + self.errors
     }
 
-    /// The code a run with these verdicts exits with:
-    ///
-    /// - 0: every expectation held; skipped cases are named in the report;
-    /// - 1: one failed, whatever else happened;
-    /// - 3: the harness could not run a case, or ran none, or skipped one though `require_all` allows none.
-    ///
-    /// 2 (bad usage or scenario) and 130 (interrupted) are the command line's to say.
+    /// How a run with these verdicts ends; `require_all` allows no skipped case.
+    #[must_use]
+    pub fn exit(&self, require_all: bool) -> Exit {
+        if self.failed > 0 {
+            Exit::Failed
+        } else if self.errors > 0 || self.passed == 0 || (require_all && self.skipped > 0) {
+            Exit::NotRun
+        } else {
+            Exit::Held
+        }
+    }
+
+    /// [`RunSummary::exit`] as a number.
     #[must_use]
     pub fn exit_code(&self, require_all: bool) -> u8 {
-        if self.failed > 0 {
-            1
-        } else if self.errors > 0 || self.passed == 0 || (require_all && self.skipped > 0) {
-            3
-        } else {
-            0
-        }
+        self.exit(require_all) as u8
     }
 }
 

@@ -10,7 +10,7 @@ use crate::verdict::CaseResult;
 
 /// A format and the file it goes to; `-` is standard output.
 #[derive(Clone)]
-pub struct Output {
+pub struct ReportTarget {
     /// The format.
     pub format: &'static Format,
     /// The file.
@@ -19,7 +19,7 @@ pub struct Output {
 
 /// What is wrong with a `FORMAT=FILE`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum OutputError {
+pub enum ReportTargetError {
     /// There is no `=`, or nothing beside it.
     #[error("`{0}` is not FORMAT=FILE; for example json=result.json")]
     Shape(String),
@@ -33,32 +33,22 @@ pub enum OutputError {
     },
 }
 
-/// A report that could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to write {}", file.display())]
-pub struct WriteError {
-    /// Its file.
-    pub file: PathBuf,
-    /// Why.
-    pub source: io::Error,
-}
-
-impl std::fmt::Debug for Output {
+impl std::fmt::Debug for ReportTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}={}", self.format.name, self.file.display())
     }
 }
 
-impl FromStr for Output {
-    type Err = OutputError;
+impl FromStr for ReportTarget {
+    type Err = ReportTargetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text
             .split_once('=')
             .filter(|(name, file)| !name.is_empty() && !file.is_empty());
-        let (name, file) = parts.ok_or_else(|| OutputError::Shape(text.to_owned()))?;
+        let (name, file) = parts.ok_or_else(|| ReportTargetError::Shape(text.to_owned()))?;
         let format = formats().iter().find(|format| format.name == name);
-        let format = format.ok_or_else(|| OutputError::Format {
+        let format = format.ok_or_else(|| ReportTargetError::Format {
             name: name.to_owned(),
             known: formats()
                 .iter()
@@ -71,27 +61,12 @@ impl FromStr for Output {
     }
 }
 
-impl Output {
-    /// Reads several, as given on a command line.
-    ///
-    /// # Errors
-    /// The first that is wrong.
-    pub fn parse_all(texts: &[String]) -> Result<Vec<Self>, OutputError> {
-        texts.iter().map(|text| text.parse()).collect()
-    }
-
+impl ReportTarget {
     /// Writes the report.
     ///
     /// # Errors
     /// If the file can't be made or written.
-    pub fn write(&self, results: &[CaseResult]) -> Result<(), WriteError> {
-        self.try_write(results).map_err(|source| WriteError {
-            file: self.file.clone(),
-            source,
-        })
-    }
-
-    fn try_write(&self, results: &[CaseResult]) -> io::Result<()> {
+    pub fn write(&self, results: &[CaseResult]) -> io::Result<()> {
         let report = (self.format.new)();
         if self.file == Path::new("-") {
             let mut out = io::stdout().lock();
@@ -109,8 +84,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_may_contain_an_equals_sign() -> Result<(), OutputError> {
-        let target: Output = "json=out/retries2=9.json".parse()?;
+    fn a_file_name_may_contain_an_equals_sign() -> Result<(), ReportTargetError> {
+        let target: ReportTarget = "json=out/retries2=9.json".parse()?;
         assert_eq!(target.format.name, "json");
         assert_eq!(target.file, Path::new("out/retries2=9.json"));
         Ok(())
@@ -119,7 +94,7 @@ mod tests {
     #[test]
     fn what_is_not_a_target_is_refused_with_what_would_be() {
         let told = |text: &str| {
-            text.parse::<Output>()
+            text.parse::<ReportTarget>()
                 .map_err(|error| error.to_string())
                 .err()
         };

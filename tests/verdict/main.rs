@@ -1,0 +1,11 @@
+//! Verdicts and reports on records made by hand: what the lab would have written, event by event.
+
+mod causes;
+mod expectations;
+mod outcomes;
+mod properties;
+mod reading;
+mod recovery;
+mod reports;
+mod stories;
+mod story;

@@ -1,0 +1,406 @@
+//! The records that tests share. In each, node3 loses its power at 10 s.
+
+use halfopen::plan::{Cause, Check, CountWindow, Keepalive, Phase, Ping, Protocol, TimeWindow};
+use halfopen::record::{ClockName, EndedBy, Event, Observation, RequestError};
+
+use crate::story::{Story, dead_socket, ended, errno, seconds};
+
+/// A recovery window that nothing here reaches, so that every story fails by it unless it recovers at once.
+const SOON: f64 = 5.0;
+
+fn expect_soon(story: &mut Story, client: &str) {
+    let check = Check::Recovered(TimeWindow::Within(seconds(SOON)));
+    let line = format!("  {client}: {{ recovered: {{ within: 5s }} }}");
+    story.expect(client, check, &line, "recovered: { within: 5s }");
+}
+
+/// Requests every 3 s over connection 1 to aa-1, the last response before the fault at 7 s.
+fn well_until_the_fault(story: &mut Story, client: &str) {
+    story.open(1.0, client, 1, "aa-1");
+    for (number, t) in [(1, 1.01), (2, 4.0), (3, 7.0)] {
+        story.exchange(t, client, number, 1, "aa-1");
+    }
+}
+
+/// Well again from `t` on, over connection `connection` to aa-2.
+fn well_again(story: &mut Story, t: f64, client: &str, number: u32, connection: u32) {
+    story.open(t, client, connection, "aa-2");
+    for n in 0..3 {
+        story.exchange(
+            t + 0.01 + 3.0 * f64::from(n),
+            client,
+            number + n,
+            connection,
+            "aa-2",
+        );
+    }
+}
+
+/// A1: HTTP/2, the request timeout resets streams only, the kernel gives up after 928.2 s.
+pub(crate) fn a1() -> Story {
+    let mut story = Story::new("leader-election-h2", 1000.0);
+    story.client("standby", 1, Protocol::H2).request_timeout = Some(seconds(10.0));
+    story.sysctl("standby", "net.ipv4.tcp_retries2", "15");
+    story.predict(
+        "standby",
+        Some((924.6, 1044.6)),
+        Some((924.6, 1058.0)),
+        Cause::RetransmissionTimeout,
+    );
+    well_until_the_fault(&mut story, "standby");
+    story.cut(10.0, &[("standby", Phase::Idle)]);
+    story.removed(50.0);
+    for n in 0..71 {
+        story.times_out(10.002 + 13.0 * f64::from(n), 10.0, "standby", 4 + n, 1);
+    }
+    story.sent(933.002, "standby", 75, 1);
+    story.closed(
+        938.2,
+        "standby",
+        1,
+        errno(libc::ETIMEDOUT, Some(dead_socket(15, 0, 931.2))),
+    );
+    story.failed(938.2, "standby", 75, Some(1), RequestError::ConnectionLost);
+    well_again(&mut story, 949.3, "standby", 76, 2);
+    story
+}
+
+/// A1 with what its scenario expects, and one thing that it should not.
+pub(crate) fn a1_expected() -> Story {
+    let mut story = a1();
+    let line =
+        "  standby: { recovered: { between: [924s, 1050s] }, cause: retransmission_timeout }";
+    let window = TimeWindow::Between(seconds(924.0), seconds(1050.0));
+    story.expect(
+        "standby",
+        Check::Recovered(window),
+        line,
+        "recovered: { between: [924s, 1050s] }",
+    );
+    story.expect(
+        "standby",
+        Check::Cause(vec![Cause::RetransmissionTimeout]),
+        line,
+        "cause: retransmission_timeout",
+    );
+    story
+}
+
+/// A2: HTTP/1.1, the request timeout closes the connection, two dials meet the dead endpoint.
+pub(crate) fn a2() -> Story {
+    let mut story = Story::new("leader-election-h1", 120.0);
+    story.client("standby", 1, Protocol::H1).request_timeout = Some(seconds(10.0));
+    story.sysctl("standby", "net.ipv4.tcp_retries2", "15");
+    story.predict(
+        "standby",
+        Some((10.0, 23.1)),
+        Some((10.0, 66.0)),
+        Cause::RequestTimeout,
+    );
+    expect_soon(&mut story, "standby");
+    well_until_the_fault(&mut story, "standby");
+    story.cut(10.0, &[("standby", Phase::Idle)]);
+    story.times_out(10.002, 10.0, "standby", 4, 1);
+    story.closed(20.002, "standby", 1, ended(EndedBy::RequestTimeout));
+    for (number, connection, t) in [(5, 2, 23.002), (6, 3, 36.002)] {
+        story.dial(t, "standby", connection, "aa-1");
+        story.failed(t + 10.0, "standby", number, None, RequestError::Timeout);
+        story.dial_failed(t + 10.0, "standby", connection, ended(EndedBy::Cancelled));
+    }
+    story.removed(50.0);
+    well_again(&mut story, 50.1, "standby", 7, 4);
+    story
+}
+
+/// Its connection leads to a live node: nothing happens to it.
+pub(crate) fn unaffected() -> Story {
+    let mut story = Story::new("bystander", 40.0);
+    story.client("bystander", 1, Protocol::H2);
+    expect_soon(&mut story, "bystander");
+    story.open(1.0, "bystander", 1, "aa-2");
+    for n in 0..8 {
+        story.exchange(1.01 + 3.0 * f64::from(n), "bystander", 1 + n, 1, "aa-2");
+    }
+    story.cut(10.0, &[("bystander", Phase::Idle)]);
+    story
+}
+
+/// It runs on the node that loses power.
+pub(crate) fn gone() -> Story {
+    let mut story = Story::new("gone", 40.0);
+    story.client("victim", 3, Protocol::H2);
+    expect_soon(&mut story, "victim");
+    well_until_the_fault(&mut story, "victim");
+    story.cut(10.0, &[("victim", Phase::Idle)]);
+    story.gone(10.0, "victim");
+    story
+}
+
+/// Nothing ends its wait within the case.
+pub(crate) fn never_recovers() -> Story {
+    let mut story = Story::new("no-timeouts", 60.0);
+    story.client("waiter", 1, Protocol::H1);
+    story.predict("waiter", None, None, Cause::Never);
+    expect_soon(&mut story, "waiter");
+    well_until_the_fault(&mut story, "waiter");
+    story.cut(10.0, &[("waiter", Phase::WaitingForResponse)]);
+    story.sent(10.0001, "waiter", 4, 1);
+    story
+}
+
+fn keepalive() -> Keepalive {
+    Keepalive {
+        idle: seconds(5.0),
+        interval: seconds(5.0),
+        count: 3,
+    }
+}
+
+/// One client whose dead connection ends with `end` at `t`, after which it is well.
+fn ends(
+    scenario: &str,
+    knobs: impl FnOnce(&mut Story),
+    t: f64,
+    end: halfopen::record::ConnectionEnd,
+) -> Story {
+    let mut story = Story::new(scenario, 1100.0);
+    story.client("standby", 1, Protocol::H2);
+    knobs(&mut story);
+    story.sysctl("standby", "net.ipv4.tcp_retries2", "15");
+    expect_soon(&mut story, "standby");
+    well_until_the_fault(&mut story, "standby");
+    story.sent(9.0, "standby", 4, 1);
+    story.cut(10.0, &[("standby", Phase::WaitingForResponse)]);
+    story.closed(t, "standby", 1, end);
+    story.failed(t, "standby", 4, Some(1), RequestError::ConnectionLost);
+    well_again(&mut story, t + 3.0, "standby", 5, 2);
+    story
+}
+
+fn transport(story: &mut Story) -> &mut halfopen::plan::Transport {
+    &mut story.case.lab.clients[0].transport
+}
+
+/// Keepalive: nothing unacknowledged, three probes unanswered.
+pub(crate) fn keepalive_ends() -> Story {
+    let end = errno(libc::ETIMEDOUT, Some(dead_socket(0, 3, 20.1)));
+    ends(
+        "keepalive",
+        |story| transport(story).keepalive = Some(keepalive()),
+        29.1,
+        end,
+    )
+}
+
+/// TCP_USER_TIMEOUT of 30 s.
+pub(crate) fn user_timeout_ends() -> Story {
+    let end = errno(libc::ETIMEDOUT, Some(dead_socket(7, 0, 30.3)));
+    ends(
+        "user-timeout",
+        |story| transport(story).user_timeout = Some(seconds(30.0)),
+        40.0,
+        end,
+    )
+}
+
+/// No answer to a PING.
+pub(crate) fn ping_ends() -> Story {
+    let ping = Ping {
+        idle: seconds(30.0),
+        timeout: seconds(15.0),
+        while_idle: true,
+    };
+    let mut story = ends(
+        "ping",
+        |story| transport(story).ping = Some(ping),
+        54.0,
+        ended(EndedBy::PingTimeout),
+    );
+    story.event(
+        39.0,
+        Observation::PingSent {
+            client: "standby".to_owned(),
+            connection: 1,
+        },
+    );
+    story
+}
+
+/// RST.
+pub(crate) fn reset_ends() -> Story {
+    ends(
+        "reset",
+        |_| (),
+        12.0,
+        errno(libc::ECONNRESET, Some(dead_socket(2, 0, 3.0))),
+    )
+}
+
+/// The neighbour table says there is no way.
+pub(crate) fn unreachable_ends() -> Story {
+    ends(
+        "unreachable",
+        |_| (),
+        945.0,
+        errno(libc::EHOSTUNREACH, Some(dead_socket(20, 0, 936.0))),
+    )
+}
+
+/// ETIMEDOUT, but no TCP_INFO.
+pub(crate) fn no_tcp_info() -> Story {
+    ends("no-tcp-info", |_| (), 938.0, errno(libc::ETIMEDOUT, None))
+}
+
+/// ETIMEDOUT with retransmissions, but far too early for the kernel's bound.
+pub(crate) fn too_early() -> Story {
+    ends(
+        "too-early",
+        |_| (),
+        100.0,
+        errno(libc::ETIMEDOUT, Some(dead_socket(9, 0, 91.0))),
+    )
+}
+
+/// RST in answer to the SYN of the dial that was under way at the fault.
+pub(crate) fn refused_while_dialling() -> Story {
+    let mut story = Story::new("dialling", 60.0);
+    story.client("dialler", 1, Protocol::H1);
+    expect_soon(&mut story, "dialler");
+    story.dial(9.999, "dialler", 1, "aa-1");
+    story.cut(10.0, &[("dialler", Phase::Connecting)]);
+    story.dial_failed(16.0, "dialler", 1, errno(libc::ECONNREFUSED, None));
+    story.failed(16.0, "dialler", 1, None, RequestError::Dial);
+    well_again(&mut story, 19.0, "dialler", 2, 2);
+    story
+}
+
+/// The client says that it was answered at 12 s, but no server's record has that.
+pub(crate) fn claims_success() -> Story {
+    let mut story = Story::new("claims", 60.0);
+    story.client("optimist", 1, Protocol::H2);
+    expect_soon(&mut story, "optimist");
+    well_until_the_fault(&mut story, "optimist");
+    story.cut(10.0, &[("optimist", Phase::Idle)]);
+    story.sent(11.0, "optimist", 4, 1);
+    story.response(12.0, "optimist", 4, 1, "aa-2");
+    story
+}
+
+/// Recovered at 14 s, unwell at 25 s, and well again from 38 s on.
+pub(crate) fn relapses() -> Story {
+    let mut story = Story::new("relapse", 60.0);
+    story.client("shaky", 1, Protocol::H1).request_timeout = Some(seconds(2.0));
+    expect_soon(&mut story, "shaky");
+    well_until_the_fault(&mut story, "shaky");
+    story.cut(10.0, &[("shaky", Phase::Idle)]);
+    story.times_out(10.5, 2.0, "shaky", 4, 1);
+    story.closed(12.5, "shaky", 1, ended(EndedBy::RequestTimeout));
+    story.open(14.0, "shaky", 2, "aa-2");
+    for (number, t) in [(5, 14.01), (6, 17.0), (7, 20.0)] {
+        story.exchange(t, "shaky", number, 2, "aa-2");
+    }
+    story.times_out(23.0, 2.0, "shaky", 8, 2);
+    story.closed(25.0, "shaky", 2, ended(EndedBy::RequestTimeout));
+    story.dial(28.0, "shaky", 3, "aa-1");
+    story.failed(30.0, "shaky", 9, None, RequestError::Timeout);
+    story.dial_failed(30.0, "shaky", 3, ended(EndedBy::Cancelled));
+    well_again(&mut story, 38.0, "shaky", 10, 4);
+    story
+}
+
+/// Two clients of which one is struck; expectations of every kind, most of which fail.
+pub(crate) fn everything_expected() -> Story {
+    let mut story = a2();
+    story.case.scenario = "everything".to_owned();
+    story.clock = ClockName::Virtual;
+    story.case.expectations.clear();
+    story.client("bystander", 1, Protocol::H2);
+    story.client("victim", 3, Protocol::H2);
+    story.open(1.0, "bystander", 1, "aa-2");
+    for n in 0..20 {
+        story.exchange(1.5 + 5.0 * f64::from(n), "bystander", 1 + n, 1, "aa-2");
+    }
+    story.gone(10.0, "victim");
+    story.case.predictions[0].recovery = None;
+    story.warn("node1's net.ipv4.tcp_retries2 does not reach the pods on it: standby, bystander");
+    let at_most = |max| CountWindow {
+        min: 0,
+        max: Some(max),
+    };
+    let within = |s| TimeWindow::Within(seconds(s));
+    let line = "  standby: { recovered: { within: 30s }, detected: { within: 15s }, requests_failed: 0, dials: 3 }";
+    story.expect(
+        "standby",
+        Check::Recovered(within(30.0)),
+        line,
+        "recovered: { within: 30s }",
+    );
+    story.expect(
+        "standby",
+        Check::Detected(within(15.0)),
+        line,
+        "detected: { within: 15s }",
+    );
+    story.expect(
+        "standby",
+        Check::RequestsFailed(at_most(0)),
+        line,
+        "requests_failed: 0",
+    );
+    story.expect(
+        "standby",
+        Check::Dials(CountWindow {
+            min: 3,
+            max: Some(3),
+        }),
+        line,
+        "dials: 3",
+    );
+    let line = "  bystander: { cause: never, recovered: never }";
+    story.expect(
+        "bystander",
+        Check::Cause(vec![Cause::Never]),
+        line,
+        "cause: never",
+    );
+    story.expect(
+        "bystander",
+        Check::Recovered(TimeWindow::Never),
+        line,
+        "recovered: never",
+    );
+    story.expect(
+        "victim",
+        Check::Recovered(within(30.0)),
+        "  victim: { recovered: { within: 30s } }",
+        "recovered: { within: 30s }",
+    );
+    story
+}
+
+/// Every whole story, by name.
+pub(crate) fn all() -> Vec<(String, Vec<Event>)> {
+    let stories = [
+        a1(),
+        a1_expected(),
+        a2(),
+        unaffected(),
+        gone(),
+        never_recovers(),
+        keepalive_ends(),
+        user_timeout_ends(),
+        ping_ends(),
+        reset_ends(),
+        unreachable_ends(),
+        no_tcp_info(),
+        too_early(),
+        refused_while_dialling(),
+        claims_success(),
+        relapses(),
+        everything_expected(),
+    ];
+    let named = stories
+        .into_iter()
+        .map(|mut story| (story.case.scenario.clone(), story.end()));
+    named.collect()
+}

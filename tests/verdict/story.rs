@@ -1,0 +1,621 @@
+//! Builds a record event by event. Times are in seconds from the case's start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use halfopen::plan::{
+    App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
+    Neighbour, Node, Phase, Place, Pod, Prediction, Protocol, Retry, Server, Service, Target,
+    Transport, Trigger, Warning, Window, Workload,
+};
+use halfopen::record::{
+    ClockName, ConnectionEnd, EndedBy, Event, Observation, RECORD_VERSION, RequestError, RequestId,
+    Segment, TcpInfo,
+};
+
+/// Where the service is.
+pub(crate) const SERVICE: &str = "192.168.255.220:443";
+
+/// A duration of seconds.
+pub(crate) fn seconds(s: f64) -> Duration {
+    Duration::from_nanos((s * 1e9).round() as u64)
+}
+
+/// A record under construction.
+pub(crate) struct Story {
+    pub(crate) case: Case,
+    pub(crate) clock: ClockName,
+    events: Vec<Event>,
+    open: BTreeSet<(String, u32)>,
+    waiting: BTreeMap<(String, u32), Option<u32>>,
+    yaml_line: usize,
+}
+
+impl Story {
+    /// Three nodes; `aa-1` on node3 and `aa-2` on node2 behind the service; clients on node1.
+    pub(crate) fn new(scenario: &str, duration: f64) -> Self {
+        let node = |index: u8| Node {
+            name: format!("node{index}"),
+            index,
+            address: Ipv4Addr::new(10, 0, 0, index),
+            address6: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, index.into()),
+            pod_network: Ipv4Addr::new(192, 168, index, 0),
+            pod_network6: Ipv6Addr::new(0xfd00, 0, 0, index.into(), 0, 0, 0, 0),
+            sysctls: Vec::new(),
+        };
+        let mut story = Self {
+            case: Case {
+                scenario: scenario.to_owned(),
+                name: "default".to_owned(),
+                lab: LabPlan {
+                    seed: 0,
+                    duration: seconds(duration),
+                    drain: seconds(1.0),
+                    nodes: (1..=3).map(node).collect(),
+                    pods: Vec::new(),
+                    servers: Vec::new(),
+                    services: Vec::new(),
+                    clients: Vec::new(),
+                    faults: vec![Fault {
+                        trigger: Trigger::At(seconds(10.0)),
+                        kind: FaultKind::PowerLoss {
+                            node: "node3".to_owned(),
+                            neighbour: Neighbour::Resolves,
+                        },
+                        location: Location::default(),
+                    }],
+                },
+                expectations: Vec::new(),
+                predictions: Vec::new(),
+                warnings: Vec::new(),
+            },
+            clock: ClockName::Real,
+            events: Vec::new(),
+            open: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            yaml_line: 20,
+        };
+        story.server("aa-1", 3);
+        story.server("aa-2", 2);
+        let endpoint = |server: &Server| Endpoint {
+            server: server.name.clone(),
+            address: server.listen[0],
+        };
+        let endpoints = story.case.lab.servers.iter().map(endpoint).collect();
+        story.case.lab.services.push(Service {
+            name: "aa".to_owned(),
+            address: address(SERVICE),
+            endpoints,
+            pin_first: Some("aa-1".to_owned()),
+            removal: Some(seconds(40.0)),
+        });
+        story
+    }
+
+    fn pod(&mut self, name: &str, node: u8) -> Ipv4Addr {
+        let used = self
+            .case
+            .lab
+            .pods
+            .iter()
+            .filter(|p| p.node == format!("node{node}"))
+            .count();
+        let number = u8::try_from(used).unwrap() + 2;
+        let address = Ipv4Addr::new(192, 168, node, number);
+        self.case.lab.pods.push(Pod {
+            name: name.to_owned(),
+            node: format!("node{node}"),
+            address,
+            address6: Ipv6Addr::new(0xfd00, 0, 0, node.into(), 0, 0, 0, number.into()),
+            sysctls: Vec::new(),
+        });
+        address
+    }
+
+    fn server(&mut self, name: &str, node: u8) {
+        let address = self.pod(name, node);
+        self.case.lab.servers.push(Server {
+            name: name.to_owned(),
+            place: Place::Pod(name.to_owned()),
+            node: format!("node{node}"),
+            listen: vec![SocketAddr::new(address.into(), 443)],
+            tls: true,
+            tls_names: vec!["aa".to_owned()],
+            protocols: vec![Protocol::H1, Protocol::H2],
+            app: App::Lock,
+            response_delay: Duration::ZERO,
+            store: "aa".to_owned(),
+        });
+    }
+
+    /// A client in a pod of `node`; its transport has no knob set.
+    pub(crate) fn client(&mut self, name: &str, node: u8, protocol: Protocol) -> &mut Transport {
+        self.pod(name, node);
+        self.case.lab.clients.push(Client {
+            name: name.to_owned(),
+            place: Place::Pod(name.to_owned()),
+            node: format!("node{node}"),
+            target: Target {
+                host: "aa".to_owned(),
+                address: address(SERVICE),
+                path: "/lock".to_owned(),
+                tls: true,
+                servers: vec!["aa-1".to_owned(), "aa-2".to_owned()],
+                service: Some("aa".to_owned()),
+            },
+            profile: "plain".to_owned(),
+            transport: Transport {
+                protocol,
+                dial_timeout: None,
+                tls_timeout: None,
+                request_timeout: None,
+                read_timeout: None,
+                idle_timeout: None,
+                keepalive: None,
+                user_timeout: None,
+                ping: None,
+                ping_after_timeout: None,
+                retry: Retry::default(),
+            },
+            workload: Workload::LeaderElection {
+                every: seconds(3.0),
+                lease: seconds(15.0),
+            },
+            start: Duration::ZERO,
+            location: Location::default(),
+        });
+        &mut self.case.lab.clients.last_mut().unwrap().transport
+    }
+
+    /// An expectation, written as the YAML line `source`, whose span is `span`.
+    pub(crate) fn expect(
+        &mut self,
+        client: &str,
+        check: Check,
+        source: &str,
+        span: &str,
+    ) -> &mut Self {
+        let column = source.find(span).expect("the span is in the line") + 1;
+        let location = Location {
+            file: "scenarios/example.yaml".to_owned(),
+            line: self.yaml_line,
+            column,
+            length: span.chars().count(),
+            text: source.to_owned(),
+        };
+        self.yaml_line += 1;
+        let text = format!("{client}.{}", span.replace(": ", " "));
+        self.case.expectations.push(Expectation {
+            client: client.to_owned(),
+            check,
+            text,
+            location,
+        });
+        self
+    }
+
+    /// A prediction; windows in seconds.
+    pub(crate) fn predict(
+        &mut self,
+        client: &str,
+        detection: Option<(f64, f64)>,
+        recovery: Option<(f64, f64)>,
+        cause: Cause,
+    ) -> &mut Self {
+        let window = |(min, max)| Window {
+            min: seconds(min),
+            max: seconds(max),
+        };
+        self.case.predictions.push(Prediction {
+            client: client.to_owned(),
+            detection: detection.map(window),
+            recovery: recovery.map(window),
+            cause,
+        });
+        self
+    }
+
+    /// A trap that the plan noticed.
+    pub(crate) fn warn(&mut self, text: &str) -> &mut Self {
+        let location = Location {
+            file: "scenarios/example.yaml".to_owned(),
+            line: 7,
+            column: 5,
+            ..Location::default()
+        };
+        self.case.warnings.push(Warning {
+            text: text.to_owned(),
+            location,
+        });
+        self
+    }
+
+    /// Any event.
+    pub(crate) fn event(&mut self, t: f64, what: Observation) -> &mut Self {
+        let t_ns = u64::try_from(seconds(t).as_nanos()).unwrap();
+        self.events.push(Event { t_ns, what });
+        self
+    }
+
+    /// The client's own address on a connection.
+    pub(crate) fn local(&self, client: &str, connection: u32) -> SocketAddr {
+        let pod = self
+            .case
+            .lab
+            .pods
+            .iter()
+            .find(|p| p.name == client)
+            .expect("a client has a pod");
+        SocketAddr::new(
+            pod.address.into(),
+            40_000 + u16::try_from(connection).unwrap(),
+        )
+    }
+
+    /// The SYN of a dial, which the rules send to `server`.
+    pub(crate) fn dial(
+        &mut self,
+        t: f64,
+        client: &str,
+        connection: u32,
+        server: &str,
+    ) -> &mut Self {
+        let from = self.local(client, connection);
+        let to = self
+            .case
+            .lab
+            .servers
+            .iter()
+            .find(|s| s.name == server)
+            .expect("a server")
+            .listen[0];
+        let node = self
+            .case
+            .lab
+            .clients
+            .iter()
+            .find(|c| c.name == client)
+            .expect("a client")
+            .node
+            .clone();
+        self.event(
+            t,
+            Observation::DialStarted {
+                client: client.to_owned(),
+                connection,
+                target: address(SERVICE),
+                local: Some(from),
+            },
+        );
+        self.open.insert((client.to_owned(), connection));
+        self.event(
+            t + 0.0001,
+            Observation::Segment(Segment {
+                node,
+                from,
+                to,
+                flags: "S".to_owned(),
+                seq: 1,
+                len: 0,
+                retransmission: 0,
+                stamp_ns: u64::try_from(seconds(t).as_nanos()).unwrap() + 20_000,
+            }),
+        )
+    }
+
+    /// A dial that succeeds.
+    pub(crate) fn open(
+        &mut self,
+        t: f64,
+        client: &str,
+        connection: u32,
+        server: &str,
+    ) -> &mut Self {
+        let local = self.local(client, connection);
+        let protocol = Protocol::H2;
+        self.dial(t, client, connection, server);
+        self.event(
+            t + 0.001,
+            Observation::ServerAccepted {
+                server: server.to_owned(),
+                peer: local,
+                protocol,
+            },
+        );
+        self.event(
+            t + 0.0012,
+            Observation::ConnectionOpened {
+                client: client.to_owned(),
+                connection,
+                local,
+                target: address(SERVICE),
+                protocol,
+            },
+        )
+    }
+
+    /// A dial's end without a connection.
+    pub(crate) fn dial_failed(
+        &mut self,
+        t: f64,
+        client: &str,
+        connection: u32,
+        error: ConnectionEnd,
+    ) -> &mut Self {
+        self.open.remove(&(client.to_owned(), connection));
+        self.event(
+            t,
+            Observation::DialFailed {
+                client: client.to_owned(),
+                connection,
+                error,
+            },
+        )
+    }
+
+    /// A request that goes out.
+    pub(crate) fn sent(&mut self, t: f64, client: &str, number: u32, connection: u32) -> &mut Self {
+        let request = id(client, number);
+        self.waiting
+            .insert((client.to_owned(), number), Some(connection));
+        self.event(
+            t,
+            Observation::RequestSent {
+                request,
+                connection,
+                attempt: 1,
+            },
+        )
+    }
+
+    /// A server's part of an exchange.
+    pub(crate) fn served(
+        &mut self,
+        t: f64,
+        client: &str,
+        number: u32,
+        connection: u32,
+        server: &str,
+    ) -> &mut Self {
+        let (server, peer) = (server.to_owned(), self.local(client, connection));
+        let request = Some(id(client, number));
+        let line = "GET /lock".to_owned();
+        let received = Observation::ServerRequest {
+            server: server.clone(),
+            peer,
+            request: request.clone(),
+            line,
+        };
+        self.event(t, received);
+        self.event(
+            t,
+            Observation::ServerResponse {
+                server,
+                peer,
+                request,
+                status: 200,
+            },
+        )
+    }
+
+    /// A client's word that it has a response.
+    pub(crate) fn response(
+        &mut self,
+        t: f64,
+        client: &str,
+        number: u32,
+        connection: u32,
+        server: &str,
+    ) -> &mut Self {
+        self.waiting.remove(&(client.to_owned(), number));
+        let request = id(client, number);
+        self.event(
+            t,
+            Observation::Response {
+                request,
+                connection,
+                server: Some(server.to_owned()),
+                status: 200,
+            },
+        )
+    }
+
+    /// A request and its response.
+    pub(crate) fn exchange(
+        &mut self,
+        t: f64,
+        client: &str,
+        number: u32,
+        connection: u32,
+        server: &str,
+    ) -> &mut Self {
+        self.sent(t, client, number, connection);
+        self.served(t + 0.001, client, number, connection, server);
+        self.response(t + 0.002, client, number, connection, server)
+    }
+
+    /// A request that ended without a response.
+    pub(crate) fn failed(
+        &mut self,
+        t: f64,
+        client: &str,
+        number: u32,
+        connection: Option<u32>,
+        error: RequestError,
+    ) -> &mut Self {
+        self.waiting.remove(&(client.to_owned(), number));
+        let text = format!("{error:?}");
+        self.event(
+            t,
+            Observation::RequestFailed {
+                request: id(client, number),
+                connection,
+                error,
+                text,
+            },
+        )
+    }
+
+    /// A request that goes out and times out after `after`.
+    pub(crate) fn times_out(
+        &mut self,
+        t: f64,
+        after: f64,
+        client: &str,
+        number: u32,
+        connection: u32,
+    ) -> &mut Self {
+        self.sent(t, client, number, connection);
+        self.failed(
+            t + after,
+            client,
+            number,
+            Some(connection),
+            RequestError::Timeout,
+        )
+    }
+
+    /// A connection's end.
+    pub(crate) fn closed(
+        &mut self,
+        t: f64,
+        client: &str,
+        connection: u32,
+        end: ConnectionEnd,
+    ) -> &mut Self {
+        self.open.remove(&(client.to_owned(), connection));
+        self.event(
+            t,
+            Observation::ConnectionClosed {
+                client: client.to_owned(),
+                connection,
+                end,
+            },
+        )
+    }
+
+    /// Power loss of node3, with what clients were doing.
+    pub(crate) fn cut(&mut self, t: f64, phases: &[(&str, Phase)]) -> &mut Self {
+        let phases = phases
+            .iter()
+            .map(|(client, phase)| ((*client).to_owned(), *phase))
+            .collect();
+        self.event(t, Observation::FaultInjected { fault: 0, phases })
+    }
+
+    /// The dead endpoint leaves the rules.
+    pub(crate) fn removed(&mut self, t: f64) -> &mut Self {
+        self.event(
+            t,
+            Observation::EndpointRemoved {
+                service: "aa".to_owned(),
+                endpoint: "aa-1".to_owned(),
+            },
+        )
+    }
+
+    /// The client's node was the one that lost power.
+    pub(crate) fn gone(&mut self, t: f64, client: &str) -> &mut Self {
+        self.open.retain(|(name, _)| name != client);
+        self.waiting.retain(|(name, _), _| name != client);
+        self.event(
+            t,
+            Observation::ClientGone {
+                client: client.to_owned(),
+            },
+        )
+    }
+
+    /// A sysctl as read back in a client's pod.
+    pub(crate) fn sysctl(&mut self, place: &str, key: &str, value: &str) -> &mut Self {
+        let (place, key, value) = (place.to_owned(), key.to_owned(), value.to_owned());
+        self.event(0.0, Observation::Sysctl { place, key, value })
+    }
+
+    /// The record so far, as it stands when its writer is killed.
+    pub(crate) fn cut_off(&self) -> Vec<Event> {
+        let started = Observation::CaseStarted {
+            record_version: RECORD_VERSION,
+            clock: self.clock,
+            kernel: "6.18.5".to_owned(),
+            hz: Some(250),
+            case: Box::new(self.case.clone()),
+        };
+        let ready = Observation::LabReady { setup_us: 4_200 };
+        let begin = [started, ready].map(|what| Event { t_ns: 0, what });
+        begin
+            .into_iter()
+            .chain(self.events.iter().cloned())
+            .collect()
+    }
+
+    /// The whole record: what is still open or waiting ends with the case.
+    pub(crate) fn end(&mut self) -> Vec<Event> {
+        let t = self.case.lab.duration.as_secs_f64();
+        for ((client, number), connection) in std::mem::take(&mut self.waiting) {
+            let request = id(&client, number);
+            self.event(
+                t + 1.0,
+                Observation::RequestUnfinished {
+                    request,
+                    connection,
+                },
+            );
+        }
+        for (client, connection) in std::mem::take(&mut self.open) {
+            self.closed(t + 1.0, &client, connection, ended(EndedBy::CaseEnd));
+        }
+        self.event(t + 1.0, Observation::CaseEnded {});
+        self.cut_off()
+    }
+}
+
+fn id(client: &str, number: u32) -> RequestId {
+    RequestId {
+        client: client.to_owned(),
+        number,
+    }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// An end that is not the kernel's.
+pub(crate) fn ended(by: EndedBy) -> ConnectionEnd {
+    ConnectionEnd {
+        by,
+        errno: None,
+        tcp_info: None,
+        text: format!("{by:?}"),
+    }
+}
+
+/// An error on the socket.
+pub(crate) fn errno(errno: i32, tcp_info: Option<TcpInfo>) -> ConnectionEnd {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    ConnectionEnd {
+        by: EndedBy::Kernel,
+        errno: Some(errno),
+        tcp_info,
+        text,
+    }
+}
+
+/// A socket that died `silent` seconds after it had last heard anything.
+pub(crate) fn dead_socket(retransmits: u8, probes: u8, silent: f64) -> TcpInfo {
+    let silent_ms = u32::try_from(seconds(silent).as_millis()).unwrap();
+    TcpInfo {
+        state: 7,
+        retransmits,
+        probes,
+        rto_us: 120_000_000,
+        rtt_us: 60,
+        total_retrans: u32::from(retransmits) + 1,
+        last_data_sent_ms: 120_000,
+        last_data_recv_ms: silent_ms,
+        last_ack_recv_ms: silent_ms,
+        ..TcpInfo::default()
+    }
+}
