@@ -67,6 +67,14 @@ fn a_relapse_moves_recovery() {
 }
 
 #[test]
+fn a_client_that_ends_unwell_has_not_recovered() {
+    assert_eq!(client(stories::ends_unwell()).recovered_after, None);
+    assert_eq!(client(stories::ends_dialling()).recovered_after, None);
+    let relapse = client(stories::relapses_dialling());
+    assert_eq!(rounded(relapse.recovered_after), Some(27.012));
+}
+
+#[test]
 fn a_response_that_no_server_gave_does_not_count() {
     let result = judged(stories::claims_success());
     assert_eq!(result.verdict, Verdict::Fail);

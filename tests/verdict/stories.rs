@@ -308,6 +308,48 @@ pub(crate) fn relapses() -> Story {
     story
 }
 
+/// Well again from 14 s on, and then what `end` adds.
+fn recovers_but(scenario: &str, end: impl FnOnce(&mut Story)) -> Story {
+    let mut story = Story::new(scenario, 60.0);
+    story.client("shaky", 1, Protocol::H1).request_timeout = Some(seconds(2.0));
+    expect_soon(&mut story, "shaky");
+    well_until_the_fault(&mut story, "shaky");
+    story.cut(10.0, &[("shaky", Phase::Idle)]);
+    story.times_out(10.5, 2.0, "shaky", 4, 1);
+    story.closed(12.5, "shaky", 1, ended(EndedBy::RequestTimeout));
+    well_again(&mut story, 14.0, "shaky", 5, 2);
+    end(&mut story);
+    story
+}
+
+/// Its last request times out.
+pub(crate) fn ends_unwell() -> Story {
+    recovers_but("ends-unwell", |story| {
+        story.times_out(50.0, 2.0, "shaky", 8, 2);
+    })
+}
+
+/// Its last request never gets a connection.
+pub(crate) fn ends_dialling() -> Story {
+    recovers_but("ends-dialling", |story| {
+        story.closed(30.0, "shaky", 2, ended(EndedBy::IdleTimeout));
+        story.dial(50.0, "shaky", 3, "aa-1");
+        story.dial_failed(52.0, "shaky", 3, ended(EndedBy::DialTimeout));
+        story.failed(52.0, "shaky", 8, None, RequestError::Dial);
+    })
+}
+
+/// One request in the midst of good ones never gets a connection.
+pub(crate) fn relapses_dialling() -> Story {
+    recovers_but("relapse-dialling", |story| {
+        story.closed(30.0, "shaky", 2, ended(EndedBy::IdleTimeout));
+        story.dial(32.0, "shaky", 3, "aa-1");
+        story.dial_failed(34.0, "shaky", 3, ended(EndedBy::DialTimeout));
+        story.failed(34.0, "shaky", 8, None, RequestError::Dial);
+        well_again(story, 37.0, "shaky", 9, 4);
+    })
+}
+
 /// Two clients of which one is struck; expectations of every kind, most of which fail.
 pub(crate) fn everything_expected() -> Story {
     let mut story = a2();
@@ -397,6 +439,9 @@ pub(crate) fn all() -> Vec<(String, Vec<Event>)> {
         refused_while_dialling(),
         claims_success(),
         relapses(),
+        ends_unwell(),
+        ends_dialling(),
+        relapses_dialling(),
         everything_expected(),
     ];
     let named = stories

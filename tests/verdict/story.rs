@@ -1,14 +1,10 @@
 //! Builds a record event by event. Times are in seconds from the case's start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use halfopen::plan::{
-    App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
-    Neighbour, Node, Phase, Place, Pod, Prediction, Protocol, Retry, Server, Service, Target,
-    Transport, Trigger, Warning, Window, Workload,
-};
+use halfopen::plan::{Case, Phase, Protocol};
 use halfopen::record::{
     ClockName, ConnectionEnd, EndedBy, Event, Observation, RECORD_VERSION, RequestError, RequestId,
     Segment, TcpInfo,
@@ -26,211 +22,13 @@ pub(crate) fn seconds(s: f64) -> Duration {
 pub(crate) struct Story {
     pub(crate) case: Case,
     pub(crate) clock: ClockName,
-    events: Vec<Event>,
-    open: BTreeSet<(String, u32)>,
-    waiting: BTreeMap<(String, u32), Option<u32>>,
-    yaml_line: usize,
+    pub(crate) events: Vec<Event>,
+    pub(crate) open: BTreeSet<(String, u32)>,
+    pub(crate) waiting: BTreeMap<(String, u32), Option<u32>>,
+    pub(crate) yaml_line: usize,
 }
 
 impl Story {
-    /// Three nodes; `aa-1` on node3 and `aa-2` on node2 behind the service; clients on node1.
-    pub(crate) fn new(scenario: &str, duration: f64) -> Self {
-        let node = |index: u8| Node {
-            name: format!("node{index}"),
-            index,
-            address: Ipv4Addr::new(10, 0, 0, index),
-            address6: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, index.into()),
-            pod_network: Ipv4Addr::new(192, 168, index, 0),
-            pod_network6: Ipv6Addr::new(0xfd00, 0, 0, index.into(), 0, 0, 0, 0),
-            sysctls: Vec::new(),
-        };
-        let mut story = Self {
-            case: Case {
-                scenario: scenario.to_owned(),
-                name: "default".to_owned(),
-                lab: LabPlan {
-                    seed: 0,
-                    duration: seconds(duration),
-                    drain: seconds(1.0),
-                    nodes: (1..=3).map(node).collect(),
-                    pods: Vec::new(),
-                    servers: Vec::new(),
-                    services: Vec::new(),
-                    clients: Vec::new(),
-                    faults: vec![Fault {
-                        trigger: Trigger::At(seconds(10.0)),
-                        kind: FaultKind::PowerLoss {
-                            node: "node3".to_owned(),
-                            neighbour: Neighbour::Resolves,
-                        },
-                        location: Location::default(),
-                    }],
-                },
-                expectations: Vec::new(),
-                predictions: Vec::new(),
-                warnings: Vec::new(),
-            },
-            clock: ClockName::Real,
-            events: Vec::new(),
-            open: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            yaml_line: 20,
-        };
-        story.server("aa-1", 3);
-        story.server("aa-2", 2);
-        let endpoint = |server: &Server| Endpoint {
-            server: server.name.clone(),
-            address: server.listen[0],
-        };
-        let endpoints = story.case.lab.servers.iter().map(endpoint).collect();
-        story.case.lab.services.push(Service {
-            name: "aa".to_owned(),
-            address: address(SERVICE),
-            endpoints,
-            pin_first: Some("aa-1".to_owned()),
-            removal: Some(seconds(40.0)),
-        });
-        story
-    }
-
-    fn pod(&mut self, name: &str, node: u8) -> Ipv4Addr {
-        let used = self
-            .case
-            .lab
-            .pods
-            .iter()
-            .filter(|p| p.node == format!("node{node}"))
-            .count();
-        let number = u8::try_from(used).unwrap() + 2;
-        let address = Ipv4Addr::new(192, 168, node, number);
-        self.case.lab.pods.push(Pod {
-            name: name.to_owned(),
-            node: format!("node{node}"),
-            address,
-            address6: Ipv6Addr::new(0xfd00, 0, 0, node.into(), 0, 0, 0, number.into()),
-            sysctls: Vec::new(),
-        });
-        address
-    }
-
-    fn server(&mut self, name: &str, node: u8) {
-        let address = self.pod(name, node);
-        self.case.lab.servers.push(Server {
-            name: name.to_owned(),
-            place: Place::Pod(name.to_owned()),
-            node: format!("node{node}"),
-            listen: vec![SocketAddr::new(address.into(), 443)],
-            tls: true,
-            tls_names: vec!["aa".to_owned()],
-            protocols: vec![Protocol::H1, Protocol::H2],
-            app: App::Lock,
-            response_delay: Duration::ZERO,
-            store: "aa".to_owned(),
-        });
-    }
-
-    /// A client in a pod of `node`; its transport has no knob set.
-    pub(crate) fn client(&mut self, name: &str, node: u8, protocol: Protocol) -> &mut Transport {
-        self.pod(name, node);
-        self.case.lab.clients.push(Client {
-            name: name.to_owned(),
-            place: Place::Pod(name.to_owned()),
-            node: format!("node{node}"),
-            target: Target {
-                host: "aa".to_owned(),
-                address: address(SERVICE),
-                path: "/lock".to_owned(),
-                tls: true,
-                servers: vec!["aa-1".to_owned(), "aa-2".to_owned()],
-                service: Some("aa".to_owned()),
-            },
-            profile: "plain".to_owned(),
-            transport: Transport {
-                protocol,
-                dial_timeout: None,
-                tls_timeout: None,
-                request_timeout: None,
-                read_timeout: None,
-                idle_timeout: None,
-                keepalive: None,
-                user_timeout: None,
-                ping: None,
-                ping_after_timeout: None,
-                retry: Retry::default(),
-            },
-            workload: Workload::LeaderElection {
-                every: seconds(3.0),
-                lease: seconds(15.0),
-            },
-            start: Duration::ZERO,
-            location: Location::default(),
-        });
-        &mut self.case.lab.clients.last_mut().unwrap().transport
-    }
-
-    /// An expectation, written as the YAML line `source`, whose span is `span`.
-    pub(crate) fn expect(
-        &mut self,
-        client: &str,
-        check: Check,
-        source: &str,
-        span: &str,
-    ) -> &mut Self {
-        let column = source.find(span).expect("the span is in the line") + 1;
-        let location = Location {
-            file: "scenarios/example.yaml".to_owned(),
-            line: self.yaml_line,
-            column,
-            length: span.chars().count(),
-            text: source.to_owned(),
-        };
-        self.yaml_line += 1;
-        let text = format!("{client}.{}", span.replace(": ", " "));
-        self.case.expectations.push(Expectation {
-            client: client.to_owned(),
-            check,
-            text,
-            location,
-        });
-        self
-    }
-
-    /// A prediction; windows in seconds.
-    pub(crate) fn predict(
-        &mut self,
-        client: &str,
-        detection: Option<(f64, f64)>,
-        recovery: Option<(f64, f64)>,
-        cause: Cause,
-    ) -> &mut Self {
-        let window = |(min, max)| Window {
-            min: seconds(min),
-            max: seconds(max),
-        };
-        self.case.predictions.push(Prediction {
-            client: client.to_owned(),
-            detection: detection.map(window),
-            recovery: recovery.map(window),
-            cause,
-        });
-        self
-    }
-
-    /// A trap that the plan noticed.
-    pub(crate) fn warn(&mut self, text: &str) -> &mut Self {
-        let location = Location {
-            file: "scenarios/example.yaml".to_owned(),
-            line: 7,
-            column: 5,
-            ..Location::default()
-        };
-        self.case.warnings.push(Warning {
-            text: text.to_owned(),
-            location,
-        });
-        self
-    }
-
     /// Any event.
     pub(crate) fn event(&mut self, t: f64, what: Observation) -> &mut Self {
         let t_ns = u64::try_from(seconds(t).as_nanos()).unwrap();
@@ -578,7 +376,7 @@ fn id(client: &str, number: u32) -> RequestId {
     }
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
