@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::report::Output;
+use crate::report::ReportTarget;
 
 /// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
 #[derive(Debug, Parser)]
@@ -45,7 +45,7 @@ pub enum Command {
         paths: Vec<PathBuf>,
         /// Also write a report: FORMAT=FILE. May be repeated.
         #[arg(long = "report", value_name = "FORMAT=FILE")]
-        reports: Vec<Output>,
+        reports: Vec<ReportTarget>,
     },
     /// Say what this machine can and can't do, and how to mend it.
     Doctor,
@@ -97,7 +97,7 @@ pub struct RunArguments {
     pub filter: Option<String>,
     /// Also write a report: FORMAT=FILE. May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
-    pub reports: Vec<Output>,
+    pub reports: Vec<ReportTarget>,
     /// Keep the records of all cases in this folder.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,

@@ -12,7 +12,7 @@ use super::progress::Terminal;
 use super::{Exit, inputs, with_causes};
 use crate::clock::kernel;
 use crate::plan::{self, Case, PlanOptions};
-use crate::report::{self, Output};
+use crate::report::{self, Report as _, ReportTarget, Table};
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
 use crate::verdict::{CaseResult, RunSummary};
@@ -131,7 +131,7 @@ async fn stop_signal() {
 }
 
 /// Writes the table and the reports, and says how it ended.
-fn finish(results: &[CaseResult], interrupted: bool, reports: &[Output], require_all: bool) -> Exit {
+fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], require_all: bool) -> Exit {
     let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
     if interrupted {
         eprintln!("interrupted: what was observed until then follows");
@@ -141,18 +141,24 @@ fn finish(results: &[CaseResult], interrupted: bool, reports: &[Output], require
 }
 
 /// Writes the table to standard output and each report to its file; the exit only where that failed.
-pub(super) fn write_reports(results: &[CaseResult], reports: &[Output]) -> Option<Exit> {
-    let mut out = std::io::stdout().lock();
-    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if let Err(error) = report::table(results, colour, &mut out) {
+pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) -> Option<Exit> {
+    if let Err(error) = write_table(results) {
         return Some(Exit::broken(&format!("failed to write the table: {error}")));
     }
-    drop(out);
     let mut exit = None;
     for report in reports {
         if let Err(error) = report.write(results) {
-            exit = Some(Exit::broken(&with_causes(&error)));
+            exit = Some(Exit::broken(&format!("failed to write {}: {error}", report.file.display())));
         }
     }
     exit
+}
+
+fn write_table(results: &[CaseResult]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        report::write_coloured(results, &mut out)
+    } else {
+        Table.write(results, &mut out)
+    }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::personality::{self, Persona};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -33,6 +34,13 @@ pub const SUBCOMMAND: &str = "__guest";
 
 /// Instead of the kernel's own path in its argument list: a guest that reboots executes that, and must not come back.
 const NO_REBOOT: &str = "/halfopen-guest-must-not-reboot";
+
+/// The job's file in the guest's private folder. The guest reads it through the host's /proc, which it sees until it
+/// mounts its own.
+const JOB: &str = "job.json";
+
+/// The guest's wall clock when it starts, in nanoseconds since 1970: always the same, 2026-01-01.
+const START_NS: u64 = 1_767_225_600_000_000_000;
 
 /// What a guest's programs may write into its memory files, in bytes; the guest is ended beyond it.
 const MOST_OUTPUT: u64 = 2 << 30;
@@ -99,28 +107,29 @@ impl Guest {
     /// See [`GuestError`].
     pub fn start(kernel: &Kernel, job: &LabJob, options: &GuestOptions) -> Result<Self, GuestError> {
         let folder = memory_folder(options.memory_mib)?;
-        let job_file = folder.path().join("job.json");
-        fs::write(&job_file, serde_json::to_vec(job).map_err(io::Error::other)?)?;
+        fs::write(folder.path().join(JOB), serde_json::to_vec(job).map_err(io::Error::other)?)?;
         let (events, log) = (MemoryFile::new(c"halfopen-events")?, MemoryFile::new(c"halfopen-log")?);
         let mut confinement = Confinement::new(folder.path())?;
         let (events_fd, log_fd) = (events.file.as_raw_fd(), log.file.as_raw_fd());
         let mut command = Command::new(&kernel.path);
         command
             .arg0(NO_REBOOT)
-            .args(arguments(kernel, &folder, &job_file, options)?)
+            .args(arguments(kernel, options)?)
             .env_clear()
+            .current_dir(folder.path())
             .env("TMPDIR", folder.path())
             .env("UML_RANDOM_SEED", options.seed.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.file.try_clone()?))
             .stderr(Stdio::from(log.file.try_clone()?));
-        let cpu = options.cpu;
+        // Its memory is a file, too, and the kernel makes it longer than what it uses.
+        let (cpu, most_output) = (options.cpu, MOST_OUTPUT + (u64::from(options.memory_mib) << 20));
         // SAFETY: between fork and exec only system calls are made; what they need was allocated before.
         unsafe {
             command.pre_exec(move || {
                 set_pdeathsig(Signal::SIGKILL)?;
                 setsid()?;
-                settle(cpu)?;
+                settle(cpu, most_output)?;
                 for (from, to) in [(log_fd, LOG_FD), (events_fd, EVENTS_FD)] {
                     place(from, to)?;
                 }
@@ -234,36 +243,24 @@ impl MemoryFile {
     }
 }
 
-/// The kernel's arguments. It joins them with blanks and splits them again, so none may hold one.
-fn arguments(
-    kernel: &Kernel,
-    folder: &TempDir,
-    job: &Path,
-    options: &GuestOptions,
-) -> Result<Vec<String>, GuestError> {
-    let lab = std::env::current_exe()?;
-    let mut arguments = vec!["time-travel=inf-cpu".to_owned()];
+/// The kernel's arguments. It joins them with blanks and splits them again, so none may hold one; and it mixes them
+/// into its randomness, so none may differ between two runs with the same seed: the private folder is the working one.
+fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, GuestError> {
+    let mut arguments = vec!["time-travel=inf-cpu".to_owned(), format!("time-travel-start={START_NS}")];
     if kernel.has_seccomp_mode() {
         arguments.push("seccomp=on".to_owned());
     }
+    let fixed = "rootfstype=hostfs rootflags=/ root=/dev/root ro quiet console=tty0 uml_dir=./ umid=guest con=null \
+                 panic=-1 random.trust_cpu=on random.trust_bootloader=on";
+    arguments.extend(fixed.split_whitespace().map(str::to_owned));
     arguments.extend([
         format!("mem={}M", options.memory_mib),
-        "rootfstype=hostfs".to_owned(),
-        "rootflags=/".to_owned(),
-        "root=/dev/root".to_owned(),
-        "ro".to_owned(),
-        "quiet".to_owned(),
-        "console=tty0".to_owned(),
-        format!("uml_dir={}", folder.path().display()),
-        "umid=guest".to_owned(),
-        "con=null".to_owned(),
         format!("con0=null,fd:{LOG_FD}"),
         format!("con1=null,fd:{EVENTS_FD}"),
-        "panic=-1".to_owned(),
-        format!("init={}", lab.display()),
+        format!("init={}", std::env::current_exe()?.display()),
         "--".to_owned(),
         SUBCOMMAND.to_owned(),
-        job.display().to_string(),
+        format!("/proc/self/cwd/{JOB}"),
     ]);
     match arguments.iter().find(|argument| argument.contains([' ', '"', '\''])) {
         Some(argument) => Err(GuestError::Prepare(io::Error::other(format!(
@@ -304,14 +301,17 @@ fn suits(folder: &Path, needed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// One processor, no core files, and files no longer than what a guest may write.
-fn settle(cpu: usize) -> io::Result<()> {
+/// One processor, no core files, files no longer than what a guest may write, and addresses that are the same in every
+/// run.
+fn settle(cpu: usize, longest_file: u64) -> io::Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
     // Where the processor is not ours to choose, the guest is slower and as right.
     let _ = sched_setaffinity(Pid::from_raw(0), &cpus);
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_FSIZE, MOST_OUTPUT, MOST_OUTPUT)?;
+    setrlimit(Resource::RLIMIT_FSIZE, longest_file, longest_file)?;
+    // The kernel would do it itself and execute itself again; where it is forbidden, it does.
+    let _ = personality::set(Persona::ADDR_NO_RANDOMIZE);
     Ok(())
 }
 
