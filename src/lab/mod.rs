@@ -9,6 +9,7 @@ pub mod network;
 mod nft;
 pub mod service;
 pub mod sysctl;
+pub(crate) mod trial;
 
 use std::io;
 
