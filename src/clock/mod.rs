@@ -7,6 +7,7 @@ pub mod confine;
 pub mod guest;
 pub mod inside;
 pub mod kernel;
+pub mod machine;
 pub mod real;
 
 use std::io;

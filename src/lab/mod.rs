@@ -11,6 +11,7 @@ pub mod process;
 mod run;
 pub mod service;
 pub mod sysctl;
+pub(crate) mod trial;
 
 use std::io;
 

@@ -43,7 +43,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    out.borrow_mut().say(&FromLab::Kernel { release: release(), hz: None });
+    out.borrow_mut().say(&FromLab::Kernel { release: release(), hz: crate::clock::machine::hz() });
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
