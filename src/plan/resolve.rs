@@ -51,7 +51,7 @@ pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Di
         }
         cases.extend(resolve(loaded, &variant, options.seed, &mut problems));
     }
-    problems.dedup();
+    crate::scenario::only_once(&mut problems);
     match problems.is_empty() {
         true => Ok(cases),
         false => Err(problems.iter().map(|p| loaded.diagnostic(p)).collect()),

@@ -69,12 +69,8 @@ impl de::Error for DecodeError {
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
-        let message = match known {
-            [] => format!("`{variant}` is not possible here"),
-            _ => format!("`{variant}` is none of {}", list(known)),
-        };
-        let near = suggest(variant, known.iter().copied());
-        Self::New(message, near.filter(|help| help.starts_with("did you")))
+        let message = format!("`{variant}` is not possible here");
+        Self::New(message, suggest(variant, known.iter().copied()))
     }
 }
 

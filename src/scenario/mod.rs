@@ -13,6 +13,7 @@ mod source;
 mod tree;
 mod value;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use model::Scenario;
 
 /// Largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Problems after which the matrix's other cases are not looked at.
+const SHOWN_PROBLEMS: usize = 1000;
 
 /// A scenario file that is right.
 #[derive(Debug, Clone)]
@@ -142,6 +146,12 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     };
     for choice in matrix::choices(&loaded.axes) {
         loaded.variant(&choice, &mut problems);
+        if problems.len() > SHOWN_PROBLEMS {
+            only_once(&mut problems);
+        }
+        if problems.len() > SHOWN_PROBLEMS {
+            break;
+        }
     }
     match problems.is_empty() {
         true => Ok(loaded),
@@ -149,18 +159,24 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     }
 }
 
-/// In the file's order, and what every case of a matrix says only once.
+/// In the file's order.
 fn diagnostics(
     source: &Source,
     named: &Arc<NamedSource<String>>,
     mut problems: Vec<Problem>,
 ) -> Vec<Diagnostic> {
-    problems.sort_by(|a, b| (a.span, &a.message).cmp(&(b.span, &b.message)));
-    problems.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+    only_once(&mut problems);
+    problems.sort_by_key(|problem| problem.span.start);
     problems
         .iter()
         .map(|problem| Diagnostic::new(source, named, problem))
         .collect()
+}
+
+/// Every case of a matrix finds the same problems.
+pub(crate) fn only_once(problems: &mut Vec<Problem>) {
+    let mut seen = HashSet::new();
+    problems.retain(|p| seen.insert((p.span, p.message.clone())));
 }
 
 fn too_large(name: &str, bytes: u64) -> Diagnostic {

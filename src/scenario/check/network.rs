@@ -187,7 +187,9 @@ impl Checker<'_> {
                     .help("write a number from 1 to 65535"),
             );
         }
-        let nodes = self.names_of_kind(Kind::Node).len();
+        let nodes = self
+            .names_of_kind(Kind::Node)
+            .map_or(0, |names| names.len());
         if let Some(why) = taken_by(address.ip(), nodes) {
             let message = format!("a service can't have the address {}: {why}", address.ip());
             self.push(
@@ -271,7 +273,7 @@ impl Checker<'_> {
     }
 
     fn sysctls(&mut self, sysctls: &Option<Spanned<Named<String>>>) {
-        for name in names_of(given(sysctls)) {
+        for name in given(sysctls).map(names_of).unwrap_or_default() {
             let Some(key) = name.get() else {
                 continue;
             };
