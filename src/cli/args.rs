@@ -72,7 +72,7 @@ pub enum Command {
         job: PathBuf,
     },
     /// The doctor's look from inside a lab's namespaces.
-    #[command(name = "__probe", hide = true)]
+    #[command(name = super::doctor::PROBE, hide = true)]
     Probe,
 }
 

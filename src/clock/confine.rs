@@ -46,6 +46,9 @@ const FORBIDDEN: [libc::c_long; 27] = [
     libc::SYS_init_module,
 ];
 
+/// Flag of landlock_create_ruleset(2) that asks for the interface's version.
+const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+
 /// A ready confinement, to be put on a process between fork and exec.
 pub struct Confinement {
     ruleset: Option<RulesetCreated>,
@@ -108,6 +111,19 @@ impl Confinement {
         }
         seccompiler::apply_filter(&self.filter).map_err(io::Error::other)
     }
+}
+
+/// Whether this machine can hold a guest in; says by which version of Landlock's interface.
+///
+/// # Errors
+/// See [`ConfineError`].
+pub fn available() -> Result<String, ConfineError> {
+    Confinement::new(&std::env::temp_dir())?;
+    // SAFETY: with this flag the call only returns a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, LANDLOCK_CREATE_RULESET_VERSION)
+    };
+    Ok(format!("version {version} of its interface"))
 }
 
 fn filter() -> Result<BpfProgram, ConfineError> {

@@ -48,6 +48,9 @@ const MOST_OUTPUT: u64 = 2 << 30;
 /// Time a guest has for ending itself after SIGTERM.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
+/// Memory of a guest with one lab, in MiB.
+const SMALL_GUEST: u32 = 208;
+
 /// How often the parent looks for new messages, in wall time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -270,14 +273,27 @@ fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, Gue
     }
 }
 
-/// A folder on a tmpfs from which programs may be run, with room for the guest's memory.
+/// Where a guest's memory would lie: for `doctor`.
+///
+/// # Errors
+/// [`GuestError::Memory`].
+pub fn memory_place() -> Result<String, GuestError> {
+    find_memory(SMALL_GUEST).map(|folder| folder.display().to_string())
+}
+
+/// A folder on a tmpfs for one guest.
 fn memory_folder(memory_mib: u32) -> Result<TempDir, GuestError> {
+    Ok(tempfile::Builder::new().prefix("halfopen-").tempdir_in(find_memory(memory_mib)?)?)
+}
+
+/// A tmpfs from which programs may be run, with room for the guest's memory.
+fn find_memory(memory_mib: u32) -> Result<PathBuf, GuestError> {
     let needed = u64::from(memory_mib) << 20;
     let candidates = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
     let mut why = Vec::new();
     for candidate in candidates {
         match suits(&candidate, needed) {
-            Ok(()) => return Ok(tempfile::Builder::new().prefix("halfopen-").tempdir_in(candidate)?),
+            Ok(()) => return Ok(candidate),
             Err(reason) => why.push(format!("{} {reason}", candidate.display())),
         }
     }
