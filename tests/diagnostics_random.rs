@@ -32,6 +32,9 @@ fn read(text: &str) -> Result<bool, TestCaseError> {
             "{:?}",
             location
         );
+        if error.message().ends_with("more errors") {
+            continue;
+        }
         prop_assert_eq!(location.text.as_str(), line);
     }
     prop_assert!(render(&errors, false).contains("random.yaml"));

@@ -29,8 +29,8 @@ use model::Scenario;
 /// Largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Problems after which the matrix's other cases are not looked at.
-const SHOWN_PROBLEMS: usize = 1000;
+/// Errors of one file that are shown; nobody reads more, and each is rendered with its source.
+const SHOWN_PROBLEMS: usize = 100;
 
 /// A scenario file that is right.
 #[derive(Debug, Clone)]
@@ -167,10 +167,15 @@ fn diagnostics(
 ) -> Vec<Diagnostic> {
     only_once(&mut problems);
     problems.sort_by_key(|problem| problem.span.start);
-    problems
-        .iter()
+    let shown = problems.iter().take(SHOWN_PROBLEMS);
+    let mut all: Vec<Diagnostic> = shown
         .map(|problem| Diagnostic::new(source, named, problem))
-        .collect()
+        .collect();
+    if problems.len() > SHOWN_PROBLEMS {
+        let message = format!("and {} more errors", problems.len() - SHOWN_PROBLEMS);
+        all.push(Diagnostic::of_file(source.name(), message, None));
+    }
+    all
 }
 
 /// Every case of a matrix finds the same problems.

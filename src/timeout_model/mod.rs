@@ -5,6 +5,7 @@
 
 mod kernel;
 mod predict;
+mod situation;
 mod timer;
 
 pub use kernel::{HZ, Series, TcpSysctls, connect, keepalive, retransmission};

@@ -7,7 +7,7 @@ use super::{Checker, Kind, names_of};
 use crate::plan::address::{MAX_NODES, MAX_PODS, taken_by};
 use crate::plan::topology::port_of;
 use crate::scenario::diagnostic::Problem;
-use crate::scenario::model::{Named, ServerSpec, ServiceSpec, Spanned};
+use crate::scenario::model::{Named, ServerSpec, ServiceSpec, Spanned, Text};
 use crate::scenario::source::Span;
 use crate::scenario::value::given;
 
@@ -258,7 +258,7 @@ impl Checker<'_> {
     pub(super) fn own_sysctls(
         &mut self,
         host_network: bool,
-        sysctls: &Option<Spanned<Named<String>>>,
+        sysctls: &Option<Spanned<Named<Text>>>,
     ) {
         if let Some(sysctls) = sysctls.as_ref().filter(|_| host_network) {
             self.push(
@@ -272,7 +272,7 @@ impl Checker<'_> {
         self.sysctls(sysctls);
     }
 
-    fn sysctls(&mut self, sysctls: &Option<Spanned<Named<String>>>) {
+    fn sysctls(&mut self, sysctls: &Option<Spanned<Named<Text>>>) {
         for name in given(sysctls).map(names_of).unwrap_or_default() {
             let Some(key) = name.get() else {
                 continue;
@@ -301,7 +301,7 @@ impl Checker<'_> {
             let key = name.get().map_or("", String::as_str);
             if value
                 .get()
-                .is_some_and(|v| v.trim().is_empty() || v.contains(['\n', '\0']))
+                .is_some_and(|v| v.0.trim().is_empty() || v.0.contains(['\n', '\0']))
             {
                 self.push(Problem::new(
                     value.span,
