@@ -21,19 +21,28 @@ use crate::verdict::{CaseResult, RunSummary};
 const JOBS_PER_CORE: usize = 50;
 
 pub(super) fn run(arguments: &RunArguments) -> Exit {
-    let cases = match cases(&arguments.paths, arguments.filter.as_deref(), arguments.seed) {
+    let cases = match cases(
+        &arguments.paths,
+        arguments.filter.as_deref(),
+        arguments.seed,
+    ) {
         Ok(cases) => cases,
         Err(exit) => return exit,
     };
     if cases.is_empty() {
         let filter = arguments.filter.as_deref().unwrap_or_default();
-        return Exit::broken(&format!("no case's name contains `{filter}`; `halfopen list` names them"));
+        return Exit::broken(&format!(
+            "no case's name contains `{filter}`; `halfopen list` names them"
+        ));
     }
     let clocks = match clocks(arguments) {
         Ok(clocks) => clocks,
         Err(error) => return Exit::broken(&error.to_string()),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
@@ -52,12 +61,22 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             break;
         }
     }
-    finish(&results, interrupted, &arguments.reports, arguments.require_all)
+    finish(
+        &results,
+        interrupted,
+        &arguments.reports,
+        arguments.require_all,
+    )
 }
 
 /// The clocks to run every case on.
 fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, kernel::KernelError> {
-    let on_virtual = || Ok(kernel::choose(&arguments.kernels)?.into_iter().map(Clock::Virtual).collect());
+    let on_virtual = || {
+        Ok(kernel::choose(&arguments.kernels)?
+            .into_iter()
+            .map(Clock::Virtual)
+            .collect())
+    };
     match arguments.clock {
         Some(ClockChoice::Real) => Ok(vec![Clock::Real]),
         Some(ClockChoice::Virtual) => on_virtual(),
@@ -83,7 +102,10 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
 /// Parses and resolves every scenario below `paths`; says all that is wrong with them.
 pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Result<Vec<Case>, Exit> {
     let files = inputs::files(paths, &["yaml", "yml"]).map_err(|e| Exit::usage(&e))?;
-    let options = PlanOptions { seed, filter: filter.map(str::to_owned) };
+    let options = PlanOptions {
+        seed,
+        filter: filter.map(str::to_owned),
+    };
     let (mut cases, mut wrong) = (Vec::new(), Vec::new());
     for file in files {
         match scenario::load(&file).and_then(|loaded| plan::cases(&loaded, &options)) {
@@ -122,7 +144,10 @@ async fn run_until_interrupted(
 
 /// Waits for SIGINT or SIGTERM.
 async fn stop_signal() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+    match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         }
@@ -131,7 +156,12 @@ async fn stop_signal() {
 }
 
 /// Writes the table and the reports, and says how it ended.
-fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], require_all: bool) -> Exit {
+fn finish(
+    results: &[CaseResult],
+    interrupted: bool,
+    reports: &[ReportTarget],
+    require_all: bool,
+) -> Exit {
     let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
     if interrupted {
         eprintln!("interrupted: what was observed until then follows");
@@ -148,7 +178,10 @@ pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) ->
     let mut exit = None;
     for report in reports {
         if let Err(error) = report.write(results) {
-            exit = Some(Exit::broken(&format!("failed to write {}: {error}", report.file.display())));
+            exit = Some(Exit::broken(&format!(
+                "failed to write {}: {error}",
+                report.file.display()
+            )));
         }
     }
     exit

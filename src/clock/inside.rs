@@ -32,7 +32,12 @@ fn run(job: &Path) -> io::Result<()> {
     furnish()?;
     let events = open_events()?;
     // SAFETY: there is one thread.
-    unsafe { std::env::set_var("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") };
+    unsafe {
+        std::env::set_var(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+    };
     let _ = crate::lab::process::run(job, Box::new(events));
     Ok(())
 }
@@ -51,7 +56,11 @@ fn furnish() -> io::Result<()> {
 
 /// The console, raw: bytes go out as they are.
 fn open_events() -> io::Result<File> {
-    let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(EVENTS)?;
+    let console = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(EVENTS)?;
     let mut settings = tcgetattr(&console)?;
     cfmakeraw(&mut settings);
     tcsetattr(&console, SetArg::TCSANOW, &settings)?;

@@ -105,8 +105,9 @@ impl Lab {
         let mut servers = Vec::new();
         for server in &self.plan.servers {
             let namespace = self.network.namespace(&server.place);
-            let bound = server::bind(server, &namespace, &self.commons)
-                .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))?;
+            let bound = server::bind(server, &namespace, &self.commons).map_err(|e| {
+                LabError::Setup(format!("failed to bind server {}: {e}", server.name))
+            })?;
             servers.push((server, bound));
         }
         let probes = self.open_probes()?;
@@ -130,7 +131,12 @@ impl Lab {
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.arm(index, &fault.trigger);
         }
-        Ok(self.plan.clients.iter().map(|client| self.start_client(client)).collect())
+        Ok(self
+            .plan
+            .clients
+            .iter()
+            .map(|client| self.start_client(client))
+            .collect())
     }
 
     /// A probe on the uplink of every node that has clients.
@@ -138,7 +144,12 @@ impl Lab {
         let has_client = |node: &&plan::Node| self.plan.clients.iter().any(|c| c.node == node.name);
         let nodes = self.plan.nodes.iter().filter(has_client);
         nodes
-            .map(|node| PacketProbe::open(&node.name, &self.network.namespace(&Place::Node(node.name.clone()))))
+            .map(|node| {
+                PacketProbe::open(
+                    &node.name,
+                    &self.network.namespace(&Place::Node(node.name.clone())),
+                )
+            })
             .collect()
     }
 
@@ -150,6 +161,7 @@ impl Lab {
             phases: Rc::clone(&self.commons.phases),
             stop: self.stop.subscribe(),
             drain: self.plan.drain,
+            seed: self.plan.seed,
         };
         let work = client::run(client.clone(), around);
         self.watch_over(&format!("client {}", client.name), Some(&client.node), work)
@@ -158,7 +170,9 @@ impl Lab {
     /// Notices a client that is already in a phase when the time for it comes.
     fn watch_phases(self: &Rc<Self>) {
         let phases = Rc::clone(&self.commons.phases);
-        self.watch_over("the phase board", None, async move { match phases.watch().await {} });
+        self.watch_over("the phase board", None, async move {
+            match phases.watch().await {}
+        });
     }
 
     /// Runs `work`; a panic in it breaks the rig, and it ends with its node.
@@ -170,7 +184,11 @@ impl Lab {
     ) -> JoinHandle<()> {
         let task = spawn_local(work);
         let abort = task.abort_handle();
-        self.inhabitants.borrow_mut().entry(node.unwrap_or_default().to_owned()).or_default().push(abort);
+        self.inhabitants
+            .borrow_mut()
+            .entry(node.unwrap_or_default().to_owned())
+            .or_default()
+            .push(abort);
         let (lab, what) = (Rc::clone(self), what.to_owned());
         spawn_local(async move {
             if let Err(error) = task.await
@@ -189,7 +207,10 @@ impl Lab {
 
     /// The rig is broken: what was observed so far stays, but the case has no verdict.
     fn break_with(&self, text: String) {
-        self.break_by(Observation::RigError { text, location: None });
+        self.break_by(Observation::RigError {
+            text,
+            location: None,
+        });
     }
 
     fn break_by(&self, observation: Observation) {
@@ -206,7 +227,9 @@ impl Lab {
         }
         let (lab, waiting) = (Rc::downgrade(self), RefCell::new(waiting));
         self.recorder.listen(move |event: &Event| {
-            let Observation::Response { request, .. } = &event.what else { return };
+            let Observation::Response { request, .. } = &event.what else {
+                return;
+            };
             let last = waiting.borrow_mut().remove(&request.client) && waiting.borrow().is_empty();
             if let (true, Some(lab)) = (last, lab.upgrade()) {
                 spawn_local(async move {
@@ -221,9 +244,15 @@ impl Lab {
 
     fn clients_of_pinned(&self) -> impl Iterator<Item = &plan::Client> {
         let is_pinned = |name: &String| {
-            self.plan.services.iter().any(|s| s.name == *name && s.pin_first.is_some())
+            self.plan
+                .services
+                .iter()
+                .any(|s| s.name == *name && s.pin_first.is_some())
         };
-        self.plan.clients.iter().filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
+        self.plan
+            .clients
+            .iter()
+            .filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
     }
 
     fn arm(self: &Rc<Self>, index: usize, trigger: &Trigger) {
@@ -236,8 +265,14 @@ impl Lab {
                     lab.inject(index);
                 });
             }
-            Trigger::Phase { client, phase, after } => {
-                self.commons.phases.on(client, *phase, *after, Box::new(move || lab.inject(index)));
+            Trigger::Phase {
+                client,
+                phase,
+                after,
+            } => {
+                self.commons
+                    .phases
+                    .on(client, *phase, *after, Box::new(move || lab.inject(index)));
             }
         }
     }
@@ -250,7 +285,10 @@ impl Lab {
             Ok(cut) => self.cuts.borrow_mut().push(cut),
             Err(error) => return self.break_by(error.into_observation()),
         }
-        self.recorder.emit(Observation::FaultInjected { fault: index, phases });
+        self.recorder.emit(Observation::FaultInjected {
+            fault: index,
+            phases,
+        });
         match kind {
             FaultKind::PowerLoss { node, .. } => self.end_node(node),
         }
@@ -258,11 +296,18 @@ impl Lab {
 
     /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
     fn end_node(self: &Rc<Self>, node: &str) {
-        for handle in self.inhabitants.borrow_mut().remove(node).unwrap_or_default() {
+        for handle in self
+            .inhabitants
+            .borrow_mut()
+            .remove(node)
+            .unwrap_or_default()
+        {
             handle.abort();
         }
         for client in self.plan.clients.iter().filter(|c| c.node == node) {
-            self.recorder.emit(Observation::ClientGone { client: client.name.clone() });
+            self.recorder.emit(Observation::ClientGone {
+                client: client.name.clone(),
+            });
         }
         if !self.pins_released.get() && self.clients_of_pinned().next().is_some() {
             let text = format!(
@@ -272,22 +317,40 @@ impl Lab {
             self.recorder.emit(Observation::Warning { text });
         }
         for service in &self.plan.services {
-            let lost = |e: &&plan::Endpoint| self.plan.servers.iter().any(|s| s.name == e.server && s.node == node);
-            let lost: Vec<String> = service.endpoints.iter().filter(lost).map(|e| e.server.clone()).collect();
+            let lost = |e: &&plan::Endpoint| {
+                self.plan
+                    .servers
+                    .iter()
+                    .any(|s| s.name == e.server && s.node == node)
+            };
+            let lost: Vec<String> = service
+                .endpoints
+                .iter()
+                .filter(lost)
+                .map(|e| e.server.clone())
+                .collect();
             if let (Some(removal), false) = (service.removal, lost.is_empty()) {
                 spawn_local(Rc::clone(self).remove_endpoints(removal, service.name.clone(), lost));
             }
         }
     }
 
-    async fn remove_endpoints(self: Rc<Self>, removal: Duration, service: String, lost: Vec<String>) {
+    async fn remove_endpoints(
+        self: Rc<Self>,
+        removal: Duration,
+        service: String,
+        lost: Vec<String>,
+    ) {
         sleep(removal).await;
         let names: Vec<&str> = lost.iter().map(String::as_str).collect();
         if let Err(error) = self.services.remove_endpoints(&service, &names).await {
             return self.break_by(error.into_observation());
         }
         for endpoint in lost {
-            self.recorder.emit(Observation::EndpointRemoved { service: service.clone(), endpoint });
+            self.recorder.emit(Observation::EndpointRemoved {
+                service: service.clone(),
+                endpoint,
+            });
         }
     }
 }

@@ -310,7 +310,20 @@ pub enum Workload {
         every: Duration,
         /// How long a lease lasts after its last renewal.
         lease: Duration,
+        /// Random time on top of each pause, at most this; by the case's seed.
+        jitter: Duration,
     },
+}
+
+impl Workload {
+    /// The longest pause between a request's end and the next one.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        match self {
+            Self::Poll { every } => *every,
+            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
+        }
+    }
 }
 
 /// What breaks, and when.

@@ -128,6 +128,7 @@ fn client(
             WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
                 every: election.every.get()?.0,
                 lease: given(&election.lease).map_or(LEASE, |lease| lease.0),
+                jitter: given(&election.jitter).map_or(Duration::ZERO, |jitter| jitter.0),
             },
         },
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),

@@ -49,7 +49,10 @@ impl Batch<'_> {
             self.progress.started(member.index, &member.case);
         }
         let trouble = self.run_together(&all, cpus).await;
-        let left: Vec<usize> = all.into_iter().filter(|i| !self.members[*i].record.is_whole()).collect();
+        let left: Vec<usize> = all
+            .into_iter()
+            .filter(|i| !self.members[*i].record.is_whole())
+            .collect();
         let alone = left.len() == 1 && self.members.len() == 1;
         for member in left {
             let again = !alone && !*self.interrupted.borrow();
@@ -62,7 +65,8 @@ impl Batch<'_> {
             self.members[member].record.break_off(&why);
         }
         for member in &self.members {
-            self.progress.finished(member.index, &judge(member.record.events()));
+            self.progress
+                .finished(member.index, &judge(member.record.events()));
         }
     }
 
@@ -73,39 +77,88 @@ impl Batch<'_> {
 
     /// Runs some members in one lab process. Says what went wrong, if anything did.
     async fn run_together(&mut self, who: &[usize], cpus: &Cpus) -> Option<String> {
-        let labs: Vec<_> = who.iter().map(|i| self.members[*i].case.lab.clone()).collect();
+        let labs: Vec<_> = who
+            .iter()
+            .map(|i| self.members[*i].case.lab.clone())
+            .collect();
         match self.options.clock.clone() {
             Clock::Real => {
-                let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
-                let job = LabJob { labs, gather_events: false };
+                let longest = labs
+                    .iter()
+                    .map(|lab| lab.duration + lab.drain)
+                    .max()
+                    .unwrap_or_default();
+                let job = LabJob {
+                    labs,
+                    gather_events: false,
+                };
                 match LabProcess::start(&job).await {
-                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
+                    Ok(lab) => {
+                        self.follow(
+                            who,
+                            Running::Process(lab),
+                            Limit::End(longest + GRACE),
+                            None,
+                        )
+                        .await
+                    }
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
                 }
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
-                let trouble = self.run_guest(who, &kernel, LabJob { labs, gather_events: true }, cpu).await;
+                let trouble = self
+                    .run_guest(
+                        who,
+                        &kernel,
+                        LabJob {
+                            labs,
+                            gather_events: true,
+                        },
+                        cpu,
+                    )
+                    .await;
                 cpus.give_back(cpu);
                 trouble
             }
         }
     }
 
-    async fn run_guest(&mut self, who: &[usize], kernel: &Kernel, job: LabJob, cpu: usize) -> Option<String> {
+    async fn run_guest(
+        &mut self,
+        who: &[usize],
+        kernel: &Kernel,
+        job: LabJob,
+        cpu: usize,
+    ) -> Option<String> {
         let labs = u32::try_from(who.len()).unwrap_or(u32::MAX);
         let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs;
-        match Guest::start(kernel, &job, &GuestOptions { memory_mib, seed: self.options.seed, cpu }) {
+        match Guest::start(
+            kernel,
+            &job,
+            &GuestOptions {
+                memory_mib,
+                seed: self.options.seed,
+                cpu,
+            },
+        ) {
             Ok(guest) => {
                 let hz = kernel.about.as_ref().map(|about| about.hz);
-                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz).await
+                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz)
+                    .await
             }
             Err(error) => Some(with_source(&error)),
         }
     }
 
     /// Reads what a lab process says until it ends, or has to be ended.
-    async fn follow(&mut self, who: &[usize], mut lab: Running, limit: Limit, hz: Option<u32>) -> Option<String> {
+    async fn follow(
+        &mut self,
+        who: &[usize],
+        mut lab: Running,
+        limit: Limit,
+        hz: Option<u32>,
+    ) -> Option<String> {
         let mut deadline = Instant::now() + limit.duration();
         let mut interrupted = self.interrupted.clone();
         let trouble = loop {
@@ -134,7 +187,9 @@ impl Batch<'_> {
         match message {
             FromLab::Kernel { release, hz } => {
                 for member in who {
-                    self.members[*member].record.begin(&release, hz.or(known_hz));
+                    self.members[*member]
+                        .record
+                        .begin(&release, hz.or(known_hz));
                 }
             }
             FromLab::Event { lab, event } => {
@@ -167,7 +222,10 @@ impl Limit {
 
     fn broken(self) -> String {
         match self {
-            Self::End(_) => format!("the lab was still running {} s after its case's end", GRACE.as_secs()),
+            Self::End(_) => format!(
+                "the lab was still running {} s after its case's end",
+                GRACE.as_secs()
+            ),
             Self::Silence(limit) => format!(
                 "virtual time has stood still for {} s of wall time: a program in the guest computes without end",
                 limit.as_secs()

@@ -92,17 +92,28 @@ pub async fn run(
     interrupted: watch::Receiver<bool>,
 ) -> Result<Vec<CaseResult>, RunError> {
     if let Some(dir) = &options.record_dir {
-        fs::create_dir_all(dir).map_err(|source| RunError::Record { path: dir.clone(), source })?;
+        fs::create_dir_all(dir).map_err(|source| RunError::Record {
+            path: dir.clone(),
+            source,
+        })?;
     }
     let members = members(cases, options)?;
     let size = match options.clock {
         Clock::Real => 1,
-        Clock::Virtual(_) => members.len().div_ceil(options.jobs.max(1)).clamp(1, LABS_PER_GUEST),
+        Clock::Virtual(_) => members
+            .len()
+            .div_ceil(options.jobs.max(1))
+            .clamp(1, LABS_PER_GUEST),
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
     let runs = batches.into_iter().map(|members| async {
-        let mut batch = Batch { members, options, progress: &*progress, interrupted: interrupted.clone() };
+        let mut batch = Batch {
+            members,
+            options,
+            progress: &*progress,
+            interrupted: interrupted.clone(),
+        };
         let _place = places.acquire().await;
         if *interrupted.borrow() {
             return Vec::new();
@@ -110,8 +121,13 @@ pub async fn run(
         batch.run(&cpus).await;
         batch.members
     });
-    let members = futures_util::future::join_all(runs).await.into_iter().flatten();
-    Ok(members.map(|member| judge(member.record.events())).collect())
+    let members = futures_util::future::join_all(runs)
+        .await
+        .into_iter()
+        .flatten();
+    Ok(members
+        .map(|member| judge(member.record.events()))
+        .collect())
 }
 
 /// Opens every case's record. Names that two cases share get a number.
@@ -123,9 +139,16 @@ fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError>
             name = format!("{name}--{index}");
             taken.insert(name.clone());
         }
-        let path = options.record_dir.as_ref().map(|dir| dir.join(format!("{name}.ndjson")));
+        let path = options
+            .record_dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{name}.ndjson")));
         let record = RecordFile::new(case.clone(), options.clock.name(), path.as_deref())?;
-        Ok(Member { index, case, record })
+        Ok(Member {
+            index,
+            case,
+            record,
+        })
     };
     cases.into_iter().enumerate().map(member).collect()
 }
@@ -152,7 +175,9 @@ impl Cpus {
         let mut guests = self.guests.borrow_mut();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         guests.resize(cores, 0);
-        let least = (0..guests.len()).min_by_key(|cpu| guests[*cpu]).unwrap_or(0);
+        let least = (0..guests.len())
+            .min_by_key(|cpu| guests[*cpu])
+            .unwrap_or(0);
         guests[least] += 1;
         least
     }

@@ -215,6 +215,8 @@ pub struct LeaderElectionSpec {
     pub timeout: Option<Spanned<OffOr<Time>>>,
     /// How long a lease lasts after its last renewal (default 15s).
     pub lease: Option<Spanned<Time>>,
+    /// Random time on top of each pause, at most this (default none; client-go adds up to 1.2 times the pause).
+    pub jitter: Option<Spanned<Time>>,
 }
 
 /// A struct with all of a transport's knobs, and before them fields of its own.
