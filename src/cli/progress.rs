@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::plan::Case;
 use crate::record::{Event, Observation};
@@ -88,9 +88,10 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key(
-            "len_s",
-            |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = write!(out, "{}", state.len().unwrap_or(0) / 1000);
+            "left",
+            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let whole = Duration::from_millis(state.len().unwrap_or(0));
+                let _ = write!(out, "{} s", whole.saturating_sub(state.elapsed()).as_secs());
             },
         )
 }
