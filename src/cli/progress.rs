@@ -50,7 +50,7 @@ impl Progress for Terminal {
         let bar = ProgressBar::new(milliseconds(case.lab.duration));
         let bar = self.lines.insert_before(&self.all, bar);
         bar.set_style(style(
-            "{spinner} {prefix} {wide_msg} {elapsed} of at most {len_s} s",
+            "{spinner} {prefix}: {msg} · {elapsed}, at most {left} left",
         ));
         bar.set_prefix(format!("{}/{}", case.scenario, case.name));
         bar.set_message("building the lab");
