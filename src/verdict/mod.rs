@@ -11,6 +11,8 @@ mod judge;
 mod measure;
 mod requests;
 pub mod result;
+mod retransmissions;
+mod seconds;
 mod summary;
 mod timeline;
 pub mod units;
