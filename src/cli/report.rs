@@ -18,7 +18,7 @@ pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
     match results {
         Ok(results) => {
             let exit = Exit::of_run(&RunSummary::of(&results), false);
-            run::write_reports(&results, reports).unwrap_or(exit)
+            run::write_reports(&results, reports, exit)
         }
         Err(error) => Exit::usage(&error),
     }

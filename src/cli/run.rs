@@ -1,6 +1,7 @@
 //! `halfopen run`.
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
 use super::{Exit, inputs, with_causes};
-use crate::clock::kernel;
+use crate::clock::kernel::{self, KernelError};
 use crate::plan::{self, Case, PlanOptions};
 use crate::report::{self, Report as _, ReportTarget, Table};
 use crate::runner::{self, Clock, Options};
@@ -35,6 +36,17 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             "no case's name contains `{filter}`; `halfopen list` names them"
         ));
     }
+    if let Some(report) = arguments.reports.iter().find(|report| !report.has_folder()) {
+        return Exit::usage(&format!(
+            "there is no folder for the report {}",
+            report.file.display()
+        ));
+    }
+    if arguments.clock == Some(ClockChoice::Real) && !arguments.kernels.is_empty() {
+        return Exit::usage(
+            "--kernel names a kernel for the virtual clock; the real clock's is this machine's own",
+        );
+    }
     let clocks = match clocks(arguments) {
         Ok(clocks) => clocks,
         Err(error) => return Exit::broken(&error.to_string()),
@@ -48,8 +60,15 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     };
     let mut results = Vec::new();
     let mut interrupted = false;
-    for clock in clocks {
-        let options = options(arguments, clock);
+    let several = clocks.len() > 1;
+    for (index, clock) in clocks.into_iter().enumerate() {
+        let mut options = options(arguments, clock);
+        if several {
+            // One folder a kernel: the same cases have the same names on each.
+            options.record_dir = options
+                .record_dir
+                .map(|dir| dir.join(folder_of(index, &options.clock)));
+        }
         match runtime.block_on(run_until_interrupted(cases.clone(), &options)) {
             Ok((of_clock, stopped)) => {
                 results.extend(of_clock);
@@ -70,7 +89,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
 }
 
 /// The clocks to run every case on.
-fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, kernel::KernelError> {
+fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, KernelError> {
     let on_virtual = || {
         Ok(kernel::choose(&arguments.kernels)?
             .into_iter()
@@ -81,8 +100,29 @@ fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, kernel::KernelError> {
         Some(ClockChoice::Real) => Ok(vec![Clock::Real]),
         Some(ClockChoice::Virtual) => on_virtual(),
         None if !arguments.kernels.is_empty() => on_virtual(),
-        None => Ok(on_virtual().unwrap_or_else(|_| vec![Clock::Real])),
+        None => match on_virtual() {
+            // Only where there is none: one that was named and can't be had must not turn into another clock.
+            Err(KernelError::NotBuilt) => Ok(vec![Clock::Real]),
+            chosen => chosen,
+        },
     }
+}
+
+/// Name of a clock's folder of records, where there are several.
+fn folder_of(index: usize, clock: &Clock) -> String {
+    let kernel = match clock {
+        Clock::Real => None,
+        Clock::Virtual(kernel) => kernel.about.as_ref().map(|about| about.version.as_str()),
+    };
+    [
+        Some((index + 1).to_string().as_str()),
+        Some(clock.name().to_string().as_str()),
+        kernel,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("-")
 }
 
 fn options(arguments: &RunArguments, clock: Clock) -> Options {
@@ -93,7 +133,7 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
     };
     Options {
         clock,
-        jobs: arguments.jobs.unwrap_or(jobs),
+        jobs: arguments.jobs.map_or(jobs, NonZeroUsize::get),
         record_dir: arguments.record.clone(),
         seed: arguments.seed,
     }
@@ -167,24 +207,29 @@ fn finish(
         eprintln!("interrupted: what was observed until then follows");
         exit = Exit::Interrupted;
     }
-    write_reports(results, reports).unwrap_or(exit)
+    write_reports(results, reports, exit)
 }
 
-/// Writes the table to standard output and each report to its file; the exit only where that failed.
-pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) -> Option<Exit> {
+/// Writes the table to standard output and each report to its file. Ends with `exit`; where something could not be
+/// written, with [`Exit::Broken`] instead of [`Exit::Held`].
+pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget], exit: Exit) -> Exit {
+    let mut all_written = true;
     if let Err(error) = write_table(results) {
-        return Some(Exit::broken(&format!("failed to write the table: {error}")));
+        eprintln!("error: failed to write the table: {error}");
+        all_written = false;
     }
-    let mut exit = None;
     for report in reports {
         if let Err(error) = report.write(results) {
-            exit = Some(Exit::broken(&format!(
-                "failed to write {}: {error}",
-                report.file.display()
-            )));
+            eprintln!("error: failed to write {}: {error}", report.file.display());
+            all_written = false;
         }
     }
-    exit
+    // A failed expectation stays one, whatever else happened.
+    if exit == Exit::Held && !all_written {
+        Exit::Broken
+    } else {
+        exit
+    }
 }
 
 fn write_table(results: &[CaseResult]) -> std::io::Result<()> {

@@ -343,7 +343,8 @@ fn memory_folder(memory_mib: u32) -> Result<TempDir, GuestError> {
 /// A tmpfs from which programs may be run, with room for the guest's memory.
 fn find_memory(memory_mib: u32) -> Result<PathBuf, GuestError> {
     let needed = u64::from(memory_mib) << 20;
-    let candidates = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    let mut candidates = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    candidates.dedup();
     let mut why = Vec::new();
     for candidate in candidates {
         match suits(&candidate, needed) {

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// The option of the kernel's configuration that makes the virtual clock.
+const TIME_TRAVEL: &str = "CONFIG_UML_TIME_TRAVEL_SUPPORT";
+
 /// A kernel that `ci/kernel` built, or that somebody named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
@@ -34,6 +37,11 @@ pub enum KernelError {
     /// A kernel was named that is not there or can't be run.
     #[error("there is no kernel that can be run at {}", .0.display())]
     NotThere(PathBuf),
+    /// What was named is something else.
+    #[error(
+        "{} is no User Mode Linux kernel with {TIME_TRAVEL}; `./ci/kernel` builds one in a few minutes", .0.display()
+    )]
+    NoTimeTravel(PathBuf),
     /// None was named and none was built.
     #[error("no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes")]
     NotBuilt,
@@ -43,7 +51,7 @@ impl Kernel {
     /// The kernel at `path`, with what is known of it.
     ///
     /// # Errors
-    /// [`KernelError::NotThere`].
+    /// [`KernelError::NotThere`], [`KernelError::NoTimeTravel`].
     pub fn at(path: &Path) -> Result<Self, KernelError> {
         let not_there = || KernelError::NotThere(path.to_path_buf());
         let path = path.canonicalize().map_err(|_| not_there())?;
@@ -53,6 +61,9 @@ impl Kernel {
         let about = fs::read_to_string(beside)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok());
+        if about.is_none() && !has_time_travel(&path) {
+            return Err(KernelError::NoTimeTravel(path));
+        }
         Ok(Self { path, about })
     }
 
@@ -72,6 +83,16 @@ impl Kernel {
             .as_ref()
             .is_some_and(|about| version(&about.version) >= [6, 16, 0])
     }
+}
+
+/// Whether a file is a kernel of the right kind: it carries its whole configuration as text, for `--showconfig`. Read
+/// rather than run, since who knows what else it is.
+fn has_time_travel(kernel: &Path) -> bool {
+    let line = format!("{TIME_TRAVEL}=y\n");
+    fs::read(kernel).is_ok_and(|file| {
+        file.windows(line.len())
+            .any(|window| window == line.as_bytes())
+    })
 }
 
 /// The kernels to run on: those named, else the one in `HALFOPEN_KERNEL`, else the newest that was built.

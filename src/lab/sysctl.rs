@@ -261,12 +261,13 @@ pub fn write_all(place: &str, sysctls: &[Sysctl]) -> Result<Vec<Observation>, La
             match write(&sysctl.key, &sysctl.value) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    // A sysctl that is there says ENOENT of a value it has no module for.
+                    let what = match read(&sysctl.key) {
+                        Ok(_) => format!("`{}` for the sysctl {}", sysctl.value, sysctl.key),
+                        Err(_) => format!("the sysctl {} in a network namespace", sysctl.key),
+                    };
                     return Err(LabError::Missing {
-                        what: format!(
-                            "the sysctl {} in a network namespace (Linux {})",
-                            sysctl.key,
-                            kernel_name()
-                        ),
+                        what: format!("{what} (Linux {})", kernel_name()),
                         location: Some(sysctl.location.clone()),
                     });
                 }
