@@ -69,6 +69,7 @@ pub(super) fn of(
 fn every(workload: &Workload) -> Duration {
     match workload {
         Workload::Poll { every } | Workload::LeaderElection { every, .. } => *every,
+        Workload::Exec(program) => program.every.unwrap_or_default(),
     }
 }
 

@@ -126,8 +126,9 @@ impl<'a> Situation<'a> {
                 } if *name == client.name => Some(*phase),
                 _ => None,
             },
-            every: match client.workload {
-                Workload::Poll { every } | Workload::LeaderElection { every, .. } => every,
+            every: match &client.workload {
+                Workload::Poll { every } | Workload::LeaderElection { every, .. } => *every,
+                Workload::Exec(program) => program.every.unwrap_or_default(),
             },
             delay: delays.map(|s| s.response_delay).max().unwrap_or_default(),
         }

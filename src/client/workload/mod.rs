@@ -20,5 +20,7 @@ pub(super) async fn run(
         Workload::LeaderElection { every, lease } => {
             leader_election::run(&client.name, transport, path, *every, *lease, stop).await;
         }
+        // Run by the lab, in a process of its own.
+        Workload::Exec(_) => {}
     }
 }
