@@ -48,7 +48,13 @@ fn describe(case: &Case) -> String {
         let prediction = case.predictions.iter().find(|p| p.client == client.name);
         table.add_row([
             format!("  {}", client.name),
-            client.profile.clone(),
+            match client.program() {
+                Some(program) => format!(
+                    "exec {}",
+                    program.command.first().map_or("", String::as_str)
+                ),
+                None => client.profile.clone(),
+            },
             prediction.map_or("-".to_owned(), |p| name(&p.cause)),
             window(prediction, |p| p.detection),
             window(prediction, |p| p.recovery),

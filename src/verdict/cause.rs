@@ -54,6 +54,7 @@ pub fn of_end(end: &ConnectionEnd, known: &Circumstances) -> Found {
         EndedBy::ReadTimeout => Cause::ReadTimeout,
         EndedBy::PingTimeout => Cause::PingTimeout,
         EndedBy::IdleTimeout => Cause::IdleTimeout,
+        EndedBy::Client => Cause::ClosedByClient,
         EndedBy::DialTimeout | EndedBy::TlsTimeout => Cause::DialTimeout,
         EndedBy::CaseEnd => Cause::Never,
     };
@@ -67,7 +68,9 @@ fn of_errno(end: &ConnectionEnd, known: &Circumstances) -> Found {
         evidence: end.text.clone(),
     };
     match end.errno {
-        Some(libc::ETIMEDOUT) => of_timeout(end.tcp_info.as_ref(), known),
+        Some(libc::ETIMEDOUT) => of_timeout(end, known),
+        // A program's own: only it was told the error. What no packet explains can only be a timer.
+        None if end.tcp_info.is_some() => of_timeout(end, known),
         Some(libc::ECONNRESET) => direct(Cause::Reset),
         Some(libc::ECONNREFUSED) => direct(Cause::Refused),
         Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => direct(Cause::Unreachable),
@@ -75,9 +78,9 @@ fn of_errno(end: &ConnectionEnd, known: &Circumstances) -> Found {
     }
 }
 
-/// Which timer an ETIMEDOUT came from.
-fn of_timeout(info: Option<&TcpInfo>, known: &Circumstances) -> Found {
-    let Some(info) = info else {
+/// Which timer ended it.
+fn of_timeout(end: &ConnectionEnd, known: &Circumstances) -> Found {
+    let Some(info) = &end.tcp_info else {
         // Without TLS a dial is over with the handshake, so its timeout can only be that of the SYNs.
         let cause = if known.opened || known.tls {
             Cause::Unknown
@@ -94,9 +97,14 @@ fn of_timeout(info: Option<&TcpInfo>, known: &Circumstances) -> Found {
     } else {
         Cause::DialTimeout
     };
+    let error = if end.errno.is_some() {
+        "ETIMEDOUT"
+    } else {
+        &end.text
+    };
     Found {
         cause,
-        evidence: describe(info),
+        evidence: describe(error, info),
     }
 }
 
@@ -136,7 +144,7 @@ fn of_retransmissions(info: &TcpInfo, unanswered: Duration, known: &Circumstance
 /// The keepalive timer ruled: nothing was unacknowledged.
 fn of_probes(info: &TcpInfo, silent: Duration, known: &Circumstances) -> Cause {
     let Some(keepalive) = known.keepalive else {
-        // Probes of a zero window look the same.
+        // It may be off, or unknown. Probes of a zero window look the same.
         return Cause::Unknown;
     };
     // With TCP_USER_TIMEOUT the count is ignored.
@@ -154,9 +162,9 @@ fn of_probes(info: &TcpInfo, silent: Duration, known: &Circumstances) -> Cause {
     }
 }
 
-fn describe(info: &TcpInfo) -> String {
+fn describe(error: &str, info: &TcpInfo) -> String {
     format!(
-        "ETIMEDOUT after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
+        "{error} after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
         info.retransmits,
         info.probes,
         units::measured(milliseconds(info.last_ack_recv_ms)),
@@ -322,6 +330,35 @@ mod tests {
         assert_eq!(of_end(&bare, &opened()).cause, Cause::Unknown);
         assert_eq!(of_end(&bare, &dial).cause, Cause::DialTimeout);
         assert_eq!(of_end(&bare, &tls).cause, Cause::Unknown);
+    }
+
+    #[test]
+    fn a_program_s_connection_is_told_by_its_tcp_info_alone() {
+        let by_program = |info| ConnectionEnd {
+            errno: None,
+            ..timed_out(info)
+        };
+        let unknown = opened();
+        let cause = |info, known: &Circumstances| of_end(&by_program(info), known).cause;
+        assert_eq!(
+            cause(retransmitted(), &unknown),
+            Cause::RetransmissionTimeout
+        );
+        let early = TcpInfo {
+            last_ack_recv_ms: 30_000,
+            ..retransmitted()
+        };
+        assert_eq!(cause(early, &unknown), Cause::Unknown);
+        assert_eq!(cause(probed(9, 150_000), &unknown), Cause::Unknown);
+        assert_eq!(
+            cause(probed(9, 150_000), &with_keepalive()),
+            Cause::Keepalive
+        );
+        let closed = ConnectionEnd {
+            by: EndedBy::Client,
+            ..by_program(retransmitted())
+        };
+        assert_eq!(of_end(&closed, &unknown).cause, Cause::ClosedByClient);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod check;
 mod connections;
 mod judge;
 mod measure;
+mod programs;
 mod requests;
 pub mod result;
 mod retransmissions;

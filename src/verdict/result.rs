@@ -136,8 +136,9 @@ pub struct ClientResult {
     /// From the fault until it recovered; `None` = never.
     #[serde(rename = "recovered_after_s", with = "seconds::option")]
     pub recovered_after: Option<Duration>,
-    /// Requests without a response, after the fault.
-    pub requests_failed: u32,
+    /// Requests without a response, after the fault; `None` for a program, of whose requests only those that reached a
+    /// server are known.
+    pub requests_failed: Option<u32>,
     /// Dials after the fault.
     pub dials: u32,
     /// What the timeout model said beforehand.

@@ -60,5 +60,7 @@ pub(super) async fn run(
             let pauses = Pauses::new(*every, *jitter, seed, &client.name);
             leader_election::run(&candidate, transport, pauses, stop).await;
         }
+        // Run by the lab, in a process of its own.
+        Workload::Exec(_) => {}
     }
 }
