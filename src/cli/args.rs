@@ -120,4 +120,6 @@ pub enum ClockChoice {
     Real,
     /// A User Mode Linux guest's, which jumps over idle time: 15 minutes take a second.
     Virtual,
+    /// Both, each case on each; they must agree, but for what HZ and kernel explain.
+    Both,
 }

@@ -16,7 +16,7 @@ use crate::plan::{self, Case, PlanOptions};
 use crate::report::{self, Report as _, ReportTarget, Table};
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
-use crate::verdict::{CaseResult, RunSummary};
+use crate::verdict::{self, CaseResult, RunSummary};
 
 /// Cases side by side for each core, on the real clock: a case waits nearly all its time.
 const JOBS_PER_CORE: usize = 50;
@@ -58,20 +58,20 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
-    let mut results = Vec::new();
+    let mut results: Vec<Vec<CaseResult>> = Vec::new();
     let mut interrupted = false;
     let several = clocks.len() > 1;
     for (index, clock) in clocks.into_iter().enumerate() {
         let mut options = options(arguments, clock);
         if several {
-            // One folder a kernel: the same cases have the same names on each.
+            // One folder a clock and kernel: the same cases have the same names on each.
             options.record_dir = options
                 .record_dir
                 .map(|dir| dir.join(folder_of(index, &options.clock)));
         }
         match runtime.block_on(run_until_interrupted(cases.clone(), &options)) {
             Ok((of_clock, stopped)) => {
-                results.extend(of_clock);
+                results.push(of_clock);
                 interrupted = stopped;
             }
             Err(error) => return Exit::broken(&with_causes(&error)),
@@ -80,12 +80,26 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             break;
         }
     }
+    if arguments.clock == Some(ClockChoice::Both) && !interrupted {
+        compare(&cases, &mut results);
+    }
     finish(
-        &results,
+        &results.concat(),
         interrupted,
         &arguments.reports,
         arguments.require_all,
     )
+}
+
+/// Holds every other clock's results against those of the first, the real one.
+fn compare(cases: &[Case], results: &mut [Vec<CaseResult>]) {
+    if let Some((real, others)) = results.split_first_mut() {
+        for other in others {
+            for ((case, real), other) in cases.iter().zip(&*real).zip(other) {
+                verdict::compare(case, real, other);
+            }
+        }
+    }
 }
 
 /// The clocks to run every case on.
@@ -99,6 +113,11 @@ fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, KernelError> {
     match arguments.clock {
         Some(ClockChoice::Real) => Ok(vec![Clock::Real]),
         Some(ClockChoice::Virtual) => on_virtual(),
+        Some(ClockChoice::Both) => {
+            let mut clocks: Vec<Clock> = on_virtual()?;
+            clocks.insert(0, Clock::Real);
+            Ok(clocks)
+        }
         None if !arguments.kernels.is_empty() => on_virtual(),
         None => match on_virtual() {
             // Only where there is none: one that was named and can't be had must not turn into another clock.

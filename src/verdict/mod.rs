@@ -4,6 +4,7 @@
 //! expectations. Both work on a record of today and on one from a file, and neither believes a client: a response counts
 //! only where a server's own record has it too.
 
+mod agreement;
 pub mod cause;
 mod check;
 mod connections;
@@ -18,6 +19,7 @@ mod summary;
 mod timeline;
 pub mod units;
 
+pub use agreement::compare;
 pub use judge::judge;
 pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, Outcome, measure};
 pub use result::{CaseResult, Verdict};
