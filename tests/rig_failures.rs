@@ -247,7 +247,7 @@ async fn panics_at(such: impl Fn(&Observation) -> bool + 'static) -> String {
             std::panic::panic_any("a test's own");
         }
     });
-    lab::run(case.lab, recorder).await;
+    lab::run(case.lab, recorder, None).await;
     let result = judge(&events.borrow());
     assert_eq!(result.verdict, Verdict::Error);
     result.reason.expect("a reason").text
@@ -310,6 +310,7 @@ fn lab_process(case: &Case) -> Vec<Event> {
     let job = LabJob {
         labs: vec![case.lab.clone()],
         gather_events: false,
+        align_start: false,
     };
     let mut child = Command::new(program())
         .arg("__lab")

@@ -24,6 +24,9 @@ pub struct LabJob {
     pub labs: Vec<LabPlan>,
     /// Events are gathered and written together rather than one by one: where writing is dear and nobody looks.
     pub gather_events: bool,
+    /// A case begins when the kernel's timers stand as at every other case's begin, however long its set-up took: where
+    /// waiting costs nothing. See [`crate::lab::process`].
+    pub align_start: bool,
 }
 
 /// What a lab process says.

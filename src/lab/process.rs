@@ -6,13 +6,21 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use tokio::task::LocalSet;
 
 use crate::clock::{FromLab, LabJob};
-use crate::record::{Observation, Recorder};
+use crate::record::{Observation, Recorder, monotonic};
 
 /// Events gathered before they are written, in bytes, where a job asks for that.
 const GATHERED: usize = 64 << 10;
+
+/// Jiffies after which the kernel's timer wheel stands as before, for timers of up to 129 s at HZ=250: the width of its
+/// buckets for the next longer ones.
+///
+/// A timer of 120 s fires when the bucket ends that it fell into, 2 s wide at HZ=250. So the same outage would take
+/// longer or shorter by that much, depending on when the case began.
+const TIMER_PERIOD: u32 = 4096;
 
 /// How often a lab process says that time goes on, by its own clock.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -42,6 +50,9 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
         pending: Vec::new(),
         gather: job.gather_events,
     }));
+    if job.align_start {
+        wait_between_ticks();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,10 +63,12 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let hz = crate::clock::machine::hz();
     out.borrow_mut().say(&FromLab::Kernel {
         release: release(),
-        hz: crate::clock::machine::hz(),
+        hz,
     });
+    let align = hz.filter(|_| job.align_start).map(timer_period);
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
@@ -68,7 +81,13 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
                     out.flush();
                 }
             });
-            tokio::task::spawn_local(super::run(plan, recorder))
+            tokio::task::spawn_local(async move {
+                // One after the other, so that they don't meet in their set-up, nor later in lock-step.
+                if let (Some(period), Ok(place)) = (align, u32::try_from(lab)) {
+                    tokio::time::sleep((period * place).saturating_sub(monotonic())).await;
+                }
+                super::run(plan, recorder, align).await;
+            })
         });
         let labs = futures_util::future::join_all(labs.collect::<Vec<_>>());
         tokio::select! {
@@ -78,6 +97,24 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
     });
     out.borrow_mut().flush();
     ExitCode::SUCCESS
+}
+
+/// Waits for half a millisecond past a full one. A runtime that is built then wakes on that grid, while the kernel's
+/// ticks come at full milliseconds: no microsecond more or less decides by which of them a timer is armed.
+fn wait_between_ticks() {
+    let next = Duration::from_millis(monotonic().as_millis().try_into().unwrap_or(0))
+        + Duration::from_micros(1500);
+    // Interrupted, it is early: a nearly aligned case is as right as any.
+    let _ = clock_nanosleep(
+        ClockId::CLOCK_MONOTONIC,
+        ClockNanosleepFlags::TIMER_ABSTIME,
+        &next.into(),
+    );
+}
+
+/// [`TIMER_PERIOD`] at a timer frequency.
+fn timer_period(hz: u32) -> Duration {
+    Duration::from_secs(TIMER_PERIOD.into()) / hz
 }
 
 /// Says that time goes on, for a parent that can't see it.

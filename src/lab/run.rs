@@ -24,12 +24,26 @@ use crate::server::tls::Authority;
 use crate::server::{self, Commons};
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
-pub async fn run(plan: LabPlan, recorder: Recorder) {
+///
+/// The case begins at once, or when the kernel's clock is next at a whole multiple of `align`.
+pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
     let begun = monotonic();
     match Lab::build(plan, recorder.clone()).await {
-        Ok(lab) => Rc::new(lab).play(begun).await,
+        Ok(lab) => {
+            let built = monotonic();
+            if let Some(align) = align {
+                sleep(until_multiple(built, align)).await;
+            }
+            Rc::new(lab).play(begun + (monotonic() - built)).await;
+        }
         Err(error) => recorder.emit(error.into_observation()),
     }
+}
+
+/// From `now` until the next whole multiple of `period`.
+fn until_multiple(now: Duration, period: Duration) -> Duration {
+    let into = now.as_nanos() % period.as_nanos().max(1);
+    period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
 }
 
 /// A built lab.
@@ -77,6 +91,7 @@ impl Lab {
         })
     }
 
+    /// `begun` is when set-up began; waiting is not part of it.
     async fn play(self: Rc<Self>, begun: Duration) {
         let clients = match self.start(begun) {
             Ok(clients) => clients,

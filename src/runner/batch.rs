@@ -91,6 +91,7 @@ impl Batch<'_> {
                 let job = LabJob {
                     labs,
                     gather_events: false,
+                    align_start: false,
                 };
                 match LabProcess::start(&job).await {
                     Ok(lab) => {
@@ -107,17 +108,12 @@ impl Batch<'_> {
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
-                let trouble = self
-                    .run_guest(
-                        who,
-                        &kernel,
-                        LabJob {
-                            labs,
-                            gather_events: true,
-                        },
-                        cpu,
-                    )
-                    .await;
+                let job = LabJob {
+                    labs,
+                    gather_events: true,
+                    align_start: true,
+                };
+                let trouble = self.run_guest(who, &kernel, job, cpu).await;
                 cpus.give_back(cpu);
                 trouble
             }
