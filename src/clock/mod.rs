@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod real;
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,28 @@ pub struct LabJob {
     pub labs: Vec<LabPlan>,
     /// Events are gathered and written together rather than one by one: where writing is dear and nobody looks.
     pub gather_events: bool,
+    /// What programs are started with.
+    pub shell: Shell,
+}
+
+/// What the shell gives to programs: where it finds them, and the folder they begin in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shell {
+    /// PATH; empty = the system's usual folders.
+    pub path: String,
+    /// Working folder; empty = the root.
+    pub folder: PathBuf,
+}
+
+impl Shell {
+    /// That of this process.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            path: std::env::var("PATH").unwrap_or_default(),
+            folder: std::env::current_dir().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a lab process says.

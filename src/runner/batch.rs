@@ -10,7 +10,7 @@ use super::{Clock, Cpus, Options, Progress};
 use crate::clock::guest::{Guest, GuestOptions};
 use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
-use crate::clock::{FromLab, LabJob, Running};
+use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::plan::Case;
 use crate::verdict::judge;
 
@@ -77,7 +77,7 @@ impl Batch<'_> {
         match self.options.clock.clone() {
             Clock::Real => {
                 let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
-                let job = LabJob { labs, gather_events: false };
+                let job = LabJob { labs, gather_events: false, shell: Shell::current() };
                 match LabProcess::start(&job).await {
                     Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
@@ -85,7 +85,7 @@ impl Batch<'_> {
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
-                let trouble = self.run_guest(who, &kernel, LabJob { labs, gather_events: true }, cpu).await;
+                let trouble = self.run_guest(who, &kernel, LabJob { labs, gather_events: true, shell: Shell::current() }, cpu).await;
                 cpus.give_back(cpu);
                 trouble
             }
