@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -77,6 +78,7 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
         jobs: arguments.jobs.unwrap_or(jobs),
         record_dir: arguments.record.clone(),
         seed: arguments.seed,
+        standstill: Duration::from_secs(arguments.standstill),
     }
 }
 

@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::{CommandExt, ExitStatusExt as _};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
-use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::confine::{ConfineError, Confinement};
+use super::folder::Folder;
 use super::kernel::Kernel;
 use super::{FromLab, LabJob};
 
@@ -97,7 +97,7 @@ pub struct Guest {
     unread: Vec<u8>,
     status: Option<ExitStatus>,
     /// Holds the guest's memory and its job; removed with it.
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Guest {
@@ -106,7 +106,7 @@ impl Guest {
     /// # Errors
     /// See [`GuestError`].
     pub fn start(kernel: &Kernel, job: &LabJob, options: &GuestOptions) -> Result<Self, GuestError> {
-        let folder = memory_folder(options.memory_mib)?;
+        let folder = Folder::make(options.memory_mib, JOB)?;
         fs::write(folder.path().join(JOB), serde_json::to_vec(job).map_err(io::Error::other)?)?;
         let (events, log) = (MemoryFile::new(c"halfopen-events")?, MemoryFile::new(c"halfopen-log")?);
         let mut confinement = Confinement::new(folder.path())?;
@@ -204,6 +204,8 @@ impl Guest {
             format!("the guest's kernel ended: {line}{memory}")
         } else if let Some(line) = says("Out of memory") {
             format!("the guest ran out of memory: {line}")
+        } else if status.signal() == Some(Signal::SIGXFSZ as i32) {
+            format!("the guest was ended: what it wrote to one file is more than {} MiB", MOST_OUTPUT >> 20)
         } else {
             let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
             format!("the guest ended ({status}); its last word was: {last}")
@@ -268,37 +270,6 @@ fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, Gue
         )))),
         None => Ok(arguments),
     }
-}
-
-/// A folder on a tmpfs from which programs may be run, with room for the guest's memory.
-fn memory_folder(memory_mib: u32) -> Result<TempDir, GuestError> {
-    let needed = u64::from(memory_mib) << 20;
-    let candidates = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
-    let mut why = Vec::new();
-    for candidate in candidates {
-        match suits(&candidate, needed) {
-            Ok(()) => return Ok(tempfile::Builder::new().prefix("halfopen-").tempdir_in(candidate)?),
-            Err(reason) => why.push(format!("{} {reason}", candidate.display())),
-        }
-    }
-    why.push(format!("name a tmpfs with {memory_mib} MiB free by TMPDIR"));
-    Err(GuestError::Memory(why.join("; ")))
-}
-
-fn suits(folder: &Path, needed: u64) -> Result<(), String> {
-    let space = nix::sys::statvfs::statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
-    let kind = nix::sys::statfs::statfs(folder).map_err(|e| format!("can't be used ({e})"))?.filesystem_type();
-    if kind != nix::sys::statfs::TMPFS_MAGIC {
-        return Err("is not a tmpfs".to_owned());
-    }
-    if space.flags().contains(nix::sys::statvfs::FsFlags::ST_NOEXEC) {
-        return Err("is mounted noexec".to_owned());
-    }
-    let free = space.blocks_available() * space.fragment_size();
-    if free < needed {
-        return Err(format!("has only {} MiB free", free >> 20));
-    }
-    Ok(())
 }
 
 /// One processor, no core files, files no longer than what a guest may write, and addresses that are the same in every

@@ -4,6 +4,7 @@
 //! [`real`] starts it in namespaces of its own, [`guest`] as the first process of a User Mode Linux kernel.
 
 pub mod confine;
+mod folder;
 pub mod guest;
 pub mod inside;
 pub mod kernel;
