@@ -108,6 +108,9 @@ pub struct RunArguments {
     /// Seed of what can be seeded.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Wall time without a sign of life after which virtual time counts as standing still.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 20)]
+    pub standstill: u64,
     /// Count a skipped case as one that could not be run (exit code 3).
     #[arg(long)]
     pub require_all: bool,

@@ -9,7 +9,7 @@ use super::Exit;
 use crate::clock::confine;
 use crate::clock::kernel::{self, Kernel};
 use crate::clock::machine::{Check, State, probe_host, probe_in_namespace};
-use crate::clock::{guest, real};
+use crate::clock::{folder, real};
 
 /// Name of the hidden subcommand that tries things out in namespaces of its own.
 pub(super) const PROBE: &str = "__probe";
@@ -118,7 +118,9 @@ fn virtual_clock() -> Vec<Check> {
     if others.len() > 1 {
         checks.push(check("built kernels", Ok(others.join(", ")), ""));
     }
-    let room = guest::memory_place().map_err(|e| e.to_string());
+    let room = folder::place()
+        .map(|place| place.display().to_string())
+        .map_err(|e| e.to_string());
     checks.push(check(
         "a tmpfs for a guest's memory",
         room,

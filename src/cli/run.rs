@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -155,6 +156,7 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
         jobs: arguments.jobs.map_or(jobs, NonZeroUsize::get),
         record_dir: arguments.record.clone(),
         seed: arguments.seed,
+        standstill: Duration::from_secs(arguments.standstill),
     }
 }
 

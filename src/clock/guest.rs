@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::{CommandExt, ExitStatusExt as _};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
-use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::confine::{ConfineError, Confinement};
+use super::folder::Folder;
 use super::kernel::Kernel;
 use super::{FromLab, LabJob};
 
@@ -47,9 +47,6 @@ const MOST_OUTPUT: u64 = 2 << 30;
 
 /// Time a guest has for ending itself after SIGTERM.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
-
-/// Memory of a guest with one lab, in MiB.
-const SMALL_GUEST: u32 = 208;
 
 /// How often the parent looks for new messages, in wall time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -100,7 +97,7 @@ pub struct Guest {
     unread: Vec<u8>,
     status: Option<ExitStatus>,
     /// Holds the guest's memory and its job; removed with it.
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Guest {
@@ -113,7 +110,7 @@ impl Guest {
         job: &LabJob,
         options: &GuestOptions,
     ) -> Result<Self, GuestError> {
-        let folder = memory_folder(options.memory_mib)?;
+        let folder = Folder::make(options.memory_mib, JOB)?;
         fs::write(
             folder.path().join(JOB),
             serde_json::to_vec(job).map_err(io::Error::other)?,
@@ -249,6 +246,11 @@ impl Guest {
             format!("the guest's kernel ended: {line}{memory}")
         } else if let Some(line) = says("Out of memory") {
             format!("the guest ran out of memory: {line}")
+        } else if status.signal() == Some(Signal::SIGXFSZ as i32) {
+            format!(
+                "the guest was ended: what it wrote to one file is more than {} MiB",
+                MOST_OUTPUT >> 20
+            )
         } else {
             let last = log
                 .lines()
@@ -323,58 +325,6 @@ fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, Gue
         )))),
         None => Ok(arguments),
     }
-}
-
-/// Where a guest's memory would lie: for `doctor`.
-///
-/// # Errors
-/// [`GuestError::Memory`].
-pub fn memory_place() -> Result<String, GuestError> {
-    find_memory(SMALL_GUEST).map(|folder| folder.display().to_string())
-}
-
-/// A folder on a tmpfs for one guest.
-fn memory_folder(memory_mib: u32) -> Result<TempDir, GuestError> {
-    Ok(tempfile::Builder::new()
-        .prefix("halfopen-")
-        .tempdir_in(find_memory(memory_mib)?)?)
-}
-
-/// A tmpfs from which programs may be run, with room for the guest's memory.
-fn find_memory(memory_mib: u32) -> Result<PathBuf, GuestError> {
-    let needed = u64::from(memory_mib) << 20;
-    let mut candidates = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
-    candidates.dedup();
-    let mut why = Vec::new();
-    for candidate in candidates {
-        match suits(&candidate, needed) {
-            Ok(()) => return Ok(candidate),
-            Err(reason) => why.push(format!("{} {reason}", candidate.display())),
-        }
-    }
-    why.push(format!("name a tmpfs with {memory_mib} MiB free by TMPDIR"));
-    Err(GuestError::Memory(why.join("; ")))
-}
-
-fn suits(folder: &Path, needed: u64) -> Result<(), String> {
-    let space = nix::sys::statvfs::statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
-    let kind = nix::sys::statfs::statfs(folder)
-        .map_err(|e| format!("can't be used ({e})"))?
-        .filesystem_type();
-    if kind != nix::sys::statfs::TMPFS_MAGIC {
-        return Err("is not a tmpfs".to_owned());
-    }
-    if space
-        .flags()
-        .contains(nix::sys::statvfs::FsFlags::ST_NOEXEC)
-    {
-        return Err("is mounted noexec".to_owned());
-    }
-    let free = space.blocks_available() * space.fragment_size();
-    if free < needed {
-        return Err(format!("has only {} MiB free", free >> 20));
-    }
-    Ok(())
 }
 
 /// One processor, no core files, files no longer than what a guest may write, and addresses that are the same in every

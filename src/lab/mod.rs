@@ -8,6 +8,7 @@ mod netlink;
 pub mod network;
 mod nft;
 pub mod process;
+pub(crate) mod program;
 mod run;
 pub mod service;
 pub mod sysctl;

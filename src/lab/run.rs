@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::LabError;
 use super::fault::{self, Cut};
 use super::network::Network;
+use super::program::{Files, ProgramClient};
 use super::service::Services;
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
@@ -46,6 +48,43 @@ fn until_multiple(now: Duration, period: Duration) -> Duration {
     period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
 }
 
+/// The clients that are programs, and watched from now on.
+fn programs(
+    plan: &LabPlan,
+    network: &Network,
+    authority: &Authority,
+    recorder: &Recorder,
+) -> Result<Vec<Rc<ProgramClient>>, LabError> {
+    let clients: Vec<_> = plan
+        .clients
+        .iter()
+        .filter_map(|c| Some((c, c.program()?)))
+        .collect();
+    if clients.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files = Rc::new(Files::write(plan, authority.trust().pem())?);
+    let client = |(client, program): (&plan::Client, _)| {
+        let namespace = network.namespace(&client.place);
+        ProgramClient::new(
+            client,
+            program,
+            addresses(client, plan),
+            namespace,
+            recorder,
+            &files,
+        )
+    };
+    clients.into_iter().map(client).collect()
+}
+
+/// A client's own addresses.
+fn addresses(client: &plan::Client, plan: &LabPlan) -> Vec<IpAddr> {
+    plan.addresses(&client.place)
+        .map(Vec::from)
+        .unwrap_or_default()
+}
+
 /// A built lab.
 struct Lab {
     plan: LabPlan,
@@ -56,6 +95,7 @@ struct Lab {
     stop: watch::Sender<bool>,
     /// What runs on each node, its pods' included.
     inhabitants: RefCell<HashMap<String, Vec<AbortHandle>>>,
+    programs: Vec<Rc<ProgramClient>>,
     cuts: RefCell<Vec<Cut>>,
     pins_released: Cell<bool>,
     broken: Notify,
@@ -70,6 +110,7 @@ impl Lab {
         }
         let services = Services::load(&network, &plan).await?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
+        let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {
             recorder: recorder.clone(),
             authority,
@@ -83,6 +124,7 @@ impl Lab {
             commons: Rc::new(commons),
             stop: watch::Sender::new(false),
             inhabitants: RefCell::default(),
+            programs,
             cuts: RefCell::default(),
             pins_released: Cell::new(false),
             broken: Notify::new(),
@@ -169,6 +211,25 @@ impl Lab {
     }
 
     fn start_client(self: &Rc<Self>, client: &plan::Client) -> JoinHandle<()> {
+        if let Some(program) = self
+            .programs
+            .iter()
+            .find(|program| program.name() == client.name)
+        {
+            let (lab, work) = (
+                Rc::clone(self),
+                Rc::clone(program).run(self.stop.subscribe()),
+            );
+            return self.watch_over(
+                &format!("program {}", client.name),
+                Some(&client.node),
+                async move {
+                    if let Err(error) = work.await {
+                        lab.break_by(error.into_observation());
+                    }
+                },
+            );
+        }
         let around = Surroundings {
             namespace: self.network.namespace(&client.place),
             recorder: self.recorder.clone(),
@@ -242,10 +303,16 @@ impl Lab {
         }
         let (lab, waiting) = (Rc::downgrade(self), RefCell::new(waiting));
         self.recorder.listen(move |event: &Event| {
-            let Observation::Response { request, .. } = &event.what else {
-                return;
+            let served = match &event.what {
+                Observation::Response { request, .. } => Some(request.client.clone()),
+                // A program does not say when it has one.
+                Observation::ServerResponse { peer, .. } => {
+                    lab.upgrade().and_then(|lab| lab.program_at(peer.ip()))
+                }
+                _ => None,
             };
-            let last = waiting.borrow_mut().remove(&request.client) && waiting.borrow().is_empty();
+            let Some(client) = served else { return };
+            let last = waiting.borrow_mut().remove(&client) && waiting.borrow().is_empty();
             if let (true, Some(lab)) = (last, lab.upgrade()) {
                 spawn_local(async move {
                     lab.pins_released.set(true);
@@ -255,6 +322,18 @@ impl Lab {
                 });
             }
         });
+    }
+
+    /// The program with this address, by its client's name.
+    fn program_at(&self, address: IpAddr) -> Option<String> {
+        let own = |client: &&plan::Client| {
+            client.program().is_some() && addresses(client, &self.plan).contains(&address)
+        };
+        self.plan
+            .clients
+            .iter()
+            .find(own)
+            .map(|client| client.name.clone())
     }
 
     fn clients_of_pinned(&self) -> impl Iterator<Item = &plan::Client> {
@@ -307,6 +386,10 @@ impl Lab {
         match kind {
             FaultKind::PowerLoss { node, .. } => self.end_node(node),
         }
+        // What rules from now on, and by the time it has, the socket is gone.
+        for program in &self.programs {
+            program.note_options();
+        }
     }
 
     /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
@@ -318,6 +401,13 @@ impl Lab {
             .unwrap_or_default()
         {
             handle.abort();
+        }
+        for program in self
+            .programs
+            .iter()
+            .filter(|program| program.node() == node)
+        {
+            program.lose_power();
         }
         for client in self.plan.clients.iter().filter(|c| c.node == node) {
             self.recorder.emit(Observation::ClientGone {

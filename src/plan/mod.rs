@@ -618,6 +618,21 @@ impl LabPlan {
         }
     }
 
+    /// The addresses of a node or a pod, IPv4 and IPv6.
+    #[must_use]
+    pub fn addresses(&self, place: &Place) -> Option<[IpAddr; 2]> {
+        match place {
+            Place::Node(name) => {
+                let node = self.nodes.iter().find(|node| node.name == *name)?;
+                Some([node.address.into(), node.address6.into()])
+            }
+            Place::Pod(name) => {
+                let pod = self.pods.iter().find(|pod| pod.name == *name)?;
+                Some([pod.address.into(), pod.address6.into()])
+            }
+        }
+    }
+
     /// The server that listens on `address`.
     #[must_use]
     pub fn server_at(&self, address: SocketAddr) -> Option<&Server> {

@@ -6,24 +6,25 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
-use super::{Clock, Cpus, Options, Progress};
+use super::{Clock, Cpus, Options, Progress, programs_of};
 use crate::clock::guest::{Guest, GuestOptions};
 use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
-use crate::clock::{FromLab, LabJob, Running};
+use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::plan::Case;
 use crate::verdict::judge;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
-/// seconds of its own time, which take milliseconds.
-const STANDSTILL: Duration = Duration::from_secs(20);
-
-/// A guest's memory, in MiB: for itself, and for each lab.
+/// A guest's memory, in MiB: for itself, for each lab, and for each client that is a program. What is not used is not
+/// taken from the machine.
 const GUEST_MEMORY: u32 = 192;
 const LAB_MEMORY: u32 = 16;
+const PROGRAM_MEMORY: u32 = 128;
+
+/// Programs named when virtual time stands still.
+const NAMED: usize = 5;
 
 /// A case and its growing record.
 pub(super) struct Member {
@@ -92,6 +93,7 @@ impl Batch<'_> {
                     labs,
                     gather_events: false,
                     align_start: false,
+                    shell: Shell::current(),
                 };
                 match LabProcess::start(&job).await {
                     Ok(lab) => {
@@ -112,6 +114,7 @@ impl Batch<'_> {
                     labs,
                     gather_events: true,
                     align_start: true,
+                    shell: Shell::current(),
                 };
                 let trouble = self.run_guest(who, &kernel, job, cpu).await;
                 cpus.give_back(cpu);
@@ -128,7 +131,12 @@ impl Batch<'_> {
         cpu: usize,
     ) -> Option<String> {
         let labs = u32::try_from(who.len()).unwrap_or(u32::MAX);
-        let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs;
+        let programs = who
+            .iter()
+            .map(|i| programs_of(&self.members[*i].case).count())
+            .sum::<usize>();
+        let programs = u32::try_from(programs).unwrap_or(u32::MAX);
+        let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs + PROGRAM_MEMORY * programs;
         match Guest::start(
             kernel,
             &job,
@@ -140,8 +148,13 @@ impl Batch<'_> {
         ) {
             Ok(guest) => {
                 let hz = kernel.about.as_ref().map(|about| about.hz);
-                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz)
-                    .await
+                self.follow(
+                    who,
+                    Running::Guest(guest),
+                    Limit::Silence(self.options.standstill),
+                    hz,
+                )
+                .await
             }
             Err(error) => Some(with_source(&error)),
         }
@@ -171,12 +184,45 @@ impl Batch<'_> {
                     Ok(None) => break lab.last_words().await,
                     Err(error) => break Some(format!("failed to read what the lab says: {error}")),
                 },
-                () = sleep_until(deadline) => break Some(limit.broken()),
+                () = sleep_until(deadline) => break Some(self.overdue(who, limit)),
                 _ = interrupted.wait_for(|i| *i) => break Some("interrupted".to_owned()),
             }
         };
         lab.end().await;
         trouble
+    }
+
+    /// Why a lab process is not waited for any longer.
+    fn overdue(&self, who: &[usize], limit: Limit) -> String {
+        let Limit::Silence(limit) = limit else {
+            return format!(
+                "the lab was still running {} s after its case's end",
+                GRACE.as_secs()
+            );
+        };
+        let limit = limit.as_secs();
+        let mut suspects: Vec<String> = Vec::new();
+        for (client, program) in who.iter().flat_map(|i| programs_of(&self.members[*i].case)) {
+            let suspect = format!("{} (`{}`)", client.name, program.command.join(" "));
+            if !suspects.contains(&suspect) {
+                suspects.push(suspect);
+            }
+        }
+        let more = suspects.len().saturating_sub(NAMED);
+        suspects.truncate(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        match suspects.is_empty() {
+            true => format!("virtual time has stood still for {limit} s of wall time"),
+            false => format!(
+                "virtual time has stood still for {limit} s of wall time: time passes only while nothing computes, and \
+                 a program here never rests: {}{more}",
+                suspects.join(", ")
+            ),
+        }
     }
 
     fn hear(&mut self, who: &[usize], message: FromLab, known_hz: Option<u32>) {
@@ -213,19 +259,6 @@ impl Limit {
     fn duration(self) -> Duration {
         match self {
             Self::End(duration) | Self::Silence(duration) => duration,
-        }
-    }
-
-    fn broken(self) -> String {
-        match self {
-            Self::End(_) => format!(
-                "the lab was still running {} s after its case's end",
-                GRACE.as_secs()
-            ),
-            Self::Silence(limit) => format!(
-                "virtual time has stood still for {} s of wall time: a program in the guest computes without end",
-                limit.as_secs()
-            ),
         }
     }
 }

@@ -11,11 +11,12 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::kernel::Kernel;
-use crate::plan::Case;
+use crate::plan::{self, Case};
 use crate::record::{ClockName, Event};
 use crate::verdict::{CaseResult, judge};
 use batch::{Batch, Member};
@@ -23,6 +24,9 @@ use record_file::{RecordFile, file_name};
 
 /// Labs in one guest at most: they share its memory and its one processor.
 const LABS_PER_GUEST: usize = 50;
+/// The same where programs run in them: each needs memory of its own, and one that never rests takes all labs of its
+/// guest along.
+const LABS_WITH_PROGRAMS: usize = 8;
 
 /// How cases are run.
 #[derive(Debug, Clone)]
@@ -35,6 +39,9 @@ pub struct Options {
     pub record_dir: Option<PathBuf>,
     /// Seed of a guest kernel's randomness.
     pub seed: u64,
+    /// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
+    /// seconds of its own time, which take milliseconds.
+    pub standstill: Duration,
 }
 
 /// What cases are run on.
@@ -100,10 +107,17 @@ pub async fn run(
     let members = members(cases, options)?;
     let size = match options.clock {
         Clock::Real => 1,
-        Clock::Virtual(_) => members
-            .len()
-            .div_ceil(options.jobs.max(1))
-            .clamp(1, LABS_PER_GUEST),
+        Clock::Virtual(_) => {
+            let with_programs = members
+                .iter()
+                .any(|member| programs_of(&member.case).next().is_some());
+            let most = if with_programs {
+                LABS_WITH_PROGRAMS
+            } else {
+                LABS_PER_GUEST
+            };
+            members.len().div_ceil(options.jobs.max(1)).clamp(1, most)
+        }
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
@@ -128,6 +142,14 @@ pub async fn run(
     Ok(members
         .map(|member| judge(member.record.events()))
         .collect())
+}
+
+/// The programs among a case's clients.
+fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Program)> {
+    case.lab
+        .clients
+        .iter()
+        .filter_map(|client| Some((client, client.program()?)))
 }
 
 /// Opens every case's record. Names that two cases share get a number.

@@ -4,10 +4,10 @@
 //! never reached a server show in two ways only: as data that was sent again in vain, and as dials that failed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::plan::{Client, LabPlan, Place, Server};
+use crate::plan::{Client, Server};
 use crate::record::{EndedBy, Observation, RequestError};
 
 use super::connections::{Connection, same};
@@ -16,23 +16,6 @@ use super::timeline::{Moment, Timeline};
 
 /// Beyond its server's own delay, how long a request at the case's end may be without an answer and yet be well.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
-
-/// The addresses of a client.
-pub(super) fn addresses(client: &Client, lab: &LabPlan) -> Vec<IpAddr> {
-    let of_node = |name: &String| {
-        let node = lab.nodes.iter().find(|node| node.name == *name)?;
-        Some([IpAddr::from(node.address), node.address6.into()])
-    };
-    let of_pod = |name: &String| {
-        let pod = lab.pods.iter().find(|pod| pod.name == *name)?;
-        Some([IpAddr::from(pod.address), pod.address6.into()])
-    };
-    let found = match &client.place {
-        Place::Node(name) => of_node(name),
-        Place::Pod(name) => of_pod(name),
-    };
-    found.map(Vec::from).unwrap_or_default()
-}
 
 /// A program's requests.
 pub(super) fn requests_of(
@@ -53,7 +36,12 @@ pub(super) fn requests_of(
 
 /// What servers received, and what they answered.
 fn received(client: &Client, timeline: &Timeline, connections: &[Connection]) -> Vec<Request> {
-    let own = addresses(client, &timeline.case.lab);
+    let own = timeline
+        .case
+        .lab
+        .addresses(&client.place)
+        .map(Vec::from)
+        .unwrap_or_default();
     let mut requests: Vec<(Request, &str)> = Vec::new();
     // Those without an answer, the oldest first: by server and peer.
     let mut waiting: HashMap<(&str, SocketAddr), Vec<usize>> = HashMap::new();

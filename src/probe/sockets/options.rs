@@ -74,7 +74,8 @@ fn sockets_of(process: Pid) -> Vec<RawFd> {
         .collect()
 }
 
-fn pidfd_open(process: Pid) -> io::Result<OwnedFd> {
+/// A descriptor of a process; readable once it has ended.
+pub(crate) fn pidfd_open(process: Pid) -> io::Result<OwnedFd> {
     // SAFETY: the call takes two numbers.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
 }

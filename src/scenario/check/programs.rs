@@ -24,7 +24,7 @@ impl Checker<'_> {
     /// A transport is ours or the program's own.
     pub(super) fn own_transport(&mut self, name: &Spanned<String>, spec: &ClientSpec) {
         let Some(exec) = Self::program(spec) else {
-            if spec.profile.is_none() {
+            if spec.profile.is_none() && spec.workload.get().is_some() {
                 let problem = Problem::new(name.span, "field `profile` is missing");
                 self.push(problem.label("`profile` is missing here"));
             }
