@@ -51,7 +51,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
         gather: job.gather_events,
     }));
     if job.align_start {
-        wait_between_ticks();
+        wait_for_full_second();
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -99,11 +99,10 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Waits for half a millisecond past a full one. A runtime that is built then wakes on that grid, while the kernel's
-/// ticks come at full milliseconds: no microsecond more or less decides by which of them a timer is armed.
-fn wait_between_ticks() {
-    let next = Duration::from_millis(monotonic().as_millis().try_into().unwrap_or(0))
-        + Duration::from_micros(1500);
+/// Waits for a full second of the kernel's clock. A runtime that is built then wakes on the grid of full milliseconds,
+/// just after the kernel's ticks: not by chance before one and after the next.
+fn wait_for_full_second() {
+    let next = Duration::from_secs(monotonic().as_secs() + 1);
     // Interrupted, it is early: a nearly aligned case is as right as any.
     let _ = clock_nanosleep(
         ClockId::CLOCK_MONOTONIC,
