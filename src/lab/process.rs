@@ -35,7 +35,10 @@ pub fn main() -> ExitCode {
 /// Runs every lab of `job` to its end, and writes what they observe to `out`.
 #[must_use]
 pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
-    let out = Rc::new(RefCell::new(Outlet { out, pending: Vec::new(), gather: job.gather_events }));
+    // Where a program may make time stand still for ever, what was seen until then must be out.
+    let programs = job.labs.iter().flat_map(|plan| &plan.clients).any(|client| client.program().is_some());
+    let gather = job.gather_events && !programs;
+    let out = Rc::new(RefCell::new(Outlet { out, pending: Vec::new(), gather }));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -44,6 +47,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
         }
     };
     out.borrow_mut().say(&FromLab::Kernel { release: release(), hz: None });
+    out.borrow_mut().flush();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
