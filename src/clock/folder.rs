@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::guest::GuestError;
 
@@ -28,7 +29,8 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Its keeper waits for this to be closed.
+    keeper: Pid,
+    /// The keeper waits for this to be closed.
     _alive: OwnedFd,
 }
 
@@ -54,16 +56,21 @@ impl Folder {
                 continue;
             }
             // The keeper comes first: there is no moment at which the folder has none.
-            let alive = keep(&path, file)?;
+            let (keeper, alive) = keep(&path, file)?;
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
                     return Ok(Self {
                         path,
+                        keeper,
                         _alive: alive,
                     });
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    dismiss(keeper);
+                    if error.kind() != io::ErrorKind::AlreadyExists {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -76,29 +83,31 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
+        dismiss(self.keeper);
     }
+}
+
+/// Ends a keeper that has nothing to keep.
+fn dismiss(keeper: Pid) {
+    let _ = kill(keeper, Signal::SIGKILL);
+    let _ = waitpid(keeper, None);
 }
 
 /// Starts a process that removes `folder` and the `file` in it once the descriptor returned, and every copy of it, is
 /// closed: at the latest when this process ends, in whatever way.
-fn keep(folder: &Path, file: &str) -> io::Result<OwnedFd> {
+fn keep(folder: &Path, file: &str) -> io::Result<(Pid, OwnedFd)> {
     let file = CString::new(folder.join(file).as_os_str().as_bytes())?;
     let folder = CString::new(folder.as_os_str().as_bytes())?;
     let (waits, alive) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: up to _exit the child makes system calls only, on values made before; there may be other threads here.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // Forked twice, it is nobody's child here, and its end needs not be waited for.
-            // SAFETY: as above.
-            if unsafe { libc::fork() } == 0 {
-                wait_and_remove(waits.as_raw_fd(), &folder, &file);
-            }
+            wait_and_remove(waits.as_raw_fd(), &folder, &file);
             // SAFETY: ends the process without running anything of its parent's.
             unsafe { libc::_exit(0) }
         }
-        ForkResult::Parent { child } => waitpid(child, None)?,
-    };
-    Ok(alive)
+        ForkResult::Parent { child } => Ok((child, alive)),
+    }
 }
 
 fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {

@@ -4,7 +4,7 @@
 pub mod fault;
 mod link;
 pub mod namespace;
-mod netlink;
+pub(crate) mod netlink;
 pub mod network;
 mod nft;
 pub mod process;

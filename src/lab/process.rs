@@ -45,10 +45,17 @@ pub fn main() -> ExitCode {
 /// Runs every lab of `job` to its end, and writes what they observe to `out`.
 #[must_use]
 pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
+    // Where a program may make time stand still for ever, what was seen until then must be out.
+    let programs = job
+        .labs
+        .iter()
+        .flat_map(|plan| &plan.clients)
+        .any(|client| client.program().is_some());
+    let gather = job.gather_events && !programs;
     let out = Rc::new(RefCell::new(Outlet {
         out,
         pending: Vec::new(),
-        gather: job.gather_events,
+        gather,
     }));
     if job.align_start {
         wait_for_full_second();
@@ -69,6 +76,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
         hz,
     });
     let align = hz.filter(|_| job.align_start).map(timer_period);
+    out.borrow_mut().flush();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {

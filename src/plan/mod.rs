@@ -323,6 +323,8 @@ pub enum Workload {
 pub struct Program {
     /// The program and its arguments, placeholders filled in.
     pub command: Vec<String>,
+    /// The client's URL, as written.
+    pub url: String,
     /// Environment variables besides those that every program gets.
     pub env: Vec<(String, String)>,
     /// Pause between its end and its next start; `None` = it is started once.

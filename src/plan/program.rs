@@ -78,6 +78,7 @@ pub(super) fn resolve(
     let env = env.map(|(_, name, value)| Some((name.to_owned(), fill(value, url, target)?)));
     Some(Program {
         command: command.collect::<Option<_>>()?,
+        url: url.to_owned(),
         env: env.collect::<Option<_>>()?,
         every: given(&spec.every).map(|every| every.0),
         location: locate(spec.command.span),

@@ -1,6 +1,7 @@
 //! The connections of a program that is not ours: their births from its packets, their deaths from the kernel, which
 //! tells of every socket that is no more (sock_diag's destroy groups) and hands over its last TCP_INFO.
 
+mod closing;
 pub(crate) mod options;
 mod tracker;
 
@@ -9,16 +10,19 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use self::tracker::{Death, Tracker};
 use super::packets::tap::{Hears, Tap};
 use super::tcp_info;
 use crate::lab::namespace::Namespace;
+use crate::lab::netlink::Channel;
 use crate::lab::{LabError, sysctl};
 use crate::record::{Event, Observation, Recorder};
 
@@ -31,7 +35,11 @@ const SYN_RETRIES: u8 = 6;
 pub struct SocketProbe {
     tap: Tap,
     deaths: AsyncFd<Socket>,
+    /// For questions about sockets.
+    channel: RefCell<Channel>,
     tracker: RefCell<Tracker>,
+    /// Data has begun to be sent again.
+    stirred: Notify,
     recorder: Recorder,
 }
 
@@ -58,7 +66,9 @@ impl SocketProbe {
             deaths: deaths.map_err(LabError::kernel(format!(
                 "watching the sockets of {client}"
             )))?,
+            channel: RefCell::new(Channel::open(namespace, NETLINK_SOCK_DIAG)?),
             tracker: RefCell::new(Tracker::new(client, addresses, syn_limit)),
+            stirred: Notify::new(),
             recorder: recorder.clone(),
         });
         let weak = Rc::downgrade(&probe);
@@ -69,15 +79,32 @@ impl SocketProbe {
     /// Records what is seen, until reading fails. Safe to cancel at any time.
     ///
     /// # Errors
-    /// As `recvmmsg(2)` and `recv(2)`.
+    /// As `recvmmsg(2)`, `recv(2)` and sock_diag(7).
     pub async fn run(&self) -> io::Result<()> {
+        let mut looked = Duration::ZERO;
         loop {
+            let busy = self.tracker.borrow().busy_since();
+            let next =
+                busy.map(|since| looked.max(since) + closing::pause(looked.saturating_sub(since)));
+            let wait = next.map(|at| at.saturating_sub(self.recorder.now()));
             tokio::select! {
                 readable = self.tap.readable() => readable?,
                 ready = self.deaths.readable() => ready?.clear_ready(),
+                () = self.stirred.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                    looked = self.recorder.now();
+                    self.look_for_closing()?;
+                }
             }
             self.drain()?;
         }
+    }
+
+    fn look_for_closing(&self) -> io::Result<()> {
+        self.drain()?;
+        let closing = closing::closing(&mut self.channel.borrow_mut())?;
+        self.record(|tracker| tracker.closing(&closing, self.recorder.now()));
+        Ok(())
     }
 
     /// Records all that has been seen up to now, without waiting.
@@ -117,7 +144,7 @@ impl SocketProbe {
         self.tracker.borrow().open()
     }
 
-    fn record(&self, learn: impl FnOnce(&mut Tracker) -> Vec<(std::time::Duration, Observation)>) {
+    fn record(&self, learn: impl FnOnce(&mut Tracker) -> Vec<(Duration, Observation)>) {
         // Not in one: who hears of an event may ask the tracker.
         let observed = learn(&mut self.tracker.borrow_mut());
         for (at, what) in observed {
@@ -145,15 +172,27 @@ impl SocketProbe {
     }
 }
 
-/// A server's word that it has a connection.
+/// What others have seen of the program's connections.
 fn heard(probe: &Weak<SocketProbe>, event: &Event) {
-    let Observation::ServerAccepted { peer, protocol, .. } = &event.what else {
-        return;
-    };
-    let Some(probe) = probe.upgrade() else { return };
-    // Its SYN may not have been read yet. What can't be read here, the probe's own task will say.
-    let _ = probe.drain();
-    probe.record(|tracker| tracker.accepted(*peer, *protocol, event.at()));
+    match &event.what {
+        Observation::ServerAccepted { peer, protocol, .. } => {
+            let Some(probe) = probe.upgrade() else { return };
+            // Its SYN may not have been read yet. What can't be read here, the probe's own task will say.
+            let _ = probe.drain();
+            probe.record(|tracker| tracker.accepted(*peer, *protocol, event.at()));
+        }
+        Observation::Segment(segment) if segment.retransmission > 0 && segment.len > 0 => {
+            let Some(probe) = probe.upgrade() else { return };
+            if probe
+                .tracker
+                .borrow_mut()
+                .sent_again(segment.from, event.at())
+            {
+                probe.stirred.notify_one();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn open_deaths() -> io::Result<Socket> {

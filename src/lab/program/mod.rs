@@ -201,13 +201,6 @@ impl ProgramClient {
     /// What a program finds in its environment: nothing of the machine's but PATH.
     fn environment(&self) -> Vec<(String, String)> {
         let target = &self.client.target;
-        let scheme = if target.tls { "https" } else { "http" };
-        let url = format!(
-            "{scheme}://{}:{}{}",
-            bracketed(&target.host),
-            target.address.port(),
-            target.path
-        );
         let address = target.address.to_string();
         let path = std::env::var("PATH").unwrap_or_default();
         let own = [
@@ -220,7 +213,7 @@ impl ProgramClient {
             ("REQUESTS_CA_BUNDLE", CA_FILE),
             ("NODE_EXTRA_CA_CERTS", CA_FILE),
             ("HALFOPEN_CLIENT", self.name()),
-            ("HALFOPEN_URL", &url),
+            ("HALFOPEN_URL", &self.program.url),
             ("HALFOPEN_HOST", &target.host),
             ("HALFOPEN_ADDRESS", &address),
             ("HALFOPEN_CA", CA_FILE),
@@ -329,14 +322,6 @@ impl Drop for ProgramClient {
         if let Some(init) = self.init.take() {
             let _ = kill(init, Signal::SIGKILL);
         }
-    }
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
     }
 }
 

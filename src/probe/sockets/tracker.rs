@@ -51,6 +51,8 @@ struct Tracked {
     resets: Option<Duration>,
     /// The last ICMP error that came while it was being opened.
     unreachable: Option<Duration>,
+    /// Since when its data is sent again.
+    busy: Option<Duration>,
 }
 
 /// What was observed, and when.
@@ -144,6 +146,7 @@ impl Tracker {
             reset: false,
             resets: None,
             unreachable: None,
+            busy: None,
         });
         observed.push((
             stamp,
@@ -187,6 +190,40 @@ impl Tracker {
             protocol,
         });
         opened.into_iter().map(|opened| (now, opened)).collect()
+    }
+
+    /// Data from `local` was sent again at `at`. Whether that is news.
+    pub(super) fn sent_again(&mut self, local: SocketAddr, at: Duration) -> bool {
+        let found = self
+            .open
+            .iter_mut()
+            .find(|c| c.local == local && c.busy.is_none());
+        found.map(|tracked| tracked.busy = Some(at)).is_some()
+    }
+
+    /// Since when data of some connection is sent again: of several the last to begin.
+    pub(super) fn busy_since(&self) -> Option<Duration> {
+        self.open.iter().filter_map(|c| c.busy).max()
+    }
+
+    /// The sockets with these addresses of their own are closed by the program, whatever the wire shows.
+    pub(super) fn closing(&mut self, locals: &[SocketAddr], now: Duration) -> Observed {
+        let (closing, open) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|c| locals.contains(&c.local));
+        self.open = open;
+        let ends = Vec::into_iter(closing).map(|tracked: Tracked| match tracked.peer_closed {
+            true => (
+                now,
+                self.end(&tracked, EndedBy::Peer, None, None, "closed by the server"),
+            ),
+            false => {
+                let text =
+                    "closed by the program (its FIN waits behind data that nobody acknowledges)";
+                (now, self.end(&tracked, EndedBy::Client, None, None, text))
+            }
+        });
+        ends.collect()
     }
 
     /// A socket is no more.
@@ -511,6 +548,29 @@ mod tests {
                 (2, "failed", by, None)
             );
         }
+    }
+
+    #[test]
+    fn a_program_that_closes_while_its_data_is_sent_again_is_found_by_its_sockets_state() {
+        let mut story = Story::established();
+        assert_eq!(story.tracker.busy_since(), None);
+        assert!(
+            story
+                .tracker
+                .sent_again(address(LOCAL), Duration::from_secs(5))
+        );
+        assert!(
+            !story
+                .tracker
+                .sent_again(address(LOCAL), Duration::from_secs(6))
+        );
+        assert_eq!(story.tracker.busy_since(), Some(Duration::from_secs(5)));
+        assert_eq!(story.tracker.closing(&[], Duration::from_secs(7)), []);
+        let closed = story
+            .tracker
+            .closing(&[address(LOCAL)], Duration::from_secs(8));
+        assert_eq!(end(closed), (8, "closed", EndedBy::Client, None));
+        assert_eq!(story.tracker.busy_since(), None);
     }
 
     #[test]
