@@ -76,7 +76,7 @@ mod tests {
     proptest! {
         #[test]
         fn beginning_and_end_are_kept_and_the_rest_is_counted(
-            chunks in proptest::collection::vec(proptest::collection::vec(b'a'..b'z', 0..9000), 0..20)
+            chunks in proptest::collection::vec(proptest::collection::vec(b'a'..=b'z', 0..9000), 0..20)
         ) {
             let all = chunks.concat();
             let mut output = Output::default();
