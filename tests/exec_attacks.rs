@@ -42,8 +42,19 @@ fn shell(script: &str) -> String {
 }
 
 fn passes(run: &Run) {
-    assert_eq!((run.code, run.case().verdict), (Some(0), Verdict::Pass), "{}\n{}", run.table, run.errors);
-    assert_eq!(run.client("good").cause, Some(Cause::RequestTimeout), "{}", run.table);
+    assert_eq!(
+        (run.code, run.case().verdict),
+        (Some(0), Verdict::Pass),
+        "{}\n{}",
+        run.table,
+        run.errors
+    );
+    assert_eq!(
+        run.client("good").cause,
+        Some(Cause::RequestTimeout),
+        "{}",
+        run.table
+    );
 }
 
 #[test]
@@ -57,38 +68,64 @@ fn a_program_that_spins_stops_virtual_time_and_is_named_and_other_cases_get_thei
     );
     let begun = Instant::now();
     let run = run(&yaml, clock, &[&STANDSTILL[..], &["--jobs", "1"]].concat());
-    let [spins, waits] = &run.cases[..] else { panic!("{}", run.table) };
-    assert_eq!((spins.verdict, waits.verdict), (Verdict::Error, Verdict::Pass), "{}", run.table);
+    let [spins, waits] = &run.cases[..] else {
+        panic!("{}", run.table)
+    };
+    assert_eq!(
+        (spins.verdict, waits.verdict),
+        (Verdict::Error, Verdict::Pass),
+        "{}",
+        run.table
+    );
     let reason = &spins.reason.as_ref().expect("a reason").text;
     assert!(
-        reason.starts_with("virtual time has stood still for 4 s of wall time") && reason.contains(spin),
+        reason.starts_with("virtual time has stood still for 4 s of wall time")
+            && reason.contains(spin),
         "{reason}"
     );
     assert_eq!(run.code, Some(3), "{}", run.table);
-    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
 fn a_program_that_spins_on_the_real_clock_costs_a_processor_and_no_verdict() {
-    passes(&run(&beside(&shell("while true; do :; done"), ""), Clock::Real, &[]));
+    passes(&run(
+        &beside(&shell("while true; do :; done"), ""),
+        Clock::Real,
+        &[],
+    ));
 }
 
 #[test]
 fn a_program_that_forks_without_end_is_stopped_by_its_limit() {
     let script = "f() { sleep 1000 & }; while f; do :; done";
-    let release = nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
+    let release = nix::sys::utsname::uname()
+        .expect("uname")
+        .release()
+        .to_string_lossy()
+        .into_owned();
     let mut version = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let own_limit = (version.next().unwrap_or(0), version.next().unwrap_or(0)) >= (6, 14);
     for clock in clocks() {
         if clock == Clock::Real && !own_limit && nix::unistd::geteuid().is_root() {
-            eprintln!("skipped on the real clock: before Linux 6.14 nothing limits root's processes");
+            eprintln!(
+                "skipped on the real clock: before Linux 6.14 nothing limits root's processes"
+            );
             continue;
         }
         let before = processes();
         let run = run(&beside(&shell(script), ""), clock, &[]);
         passes(&run);
         assert!(run.output().contains("fork"), "{}", run.output());
-        assert!(until(Duration::from_secs(5), || processes() < before + 200), "{} processes", processes());
+        assert!(
+            until(Duration::from_secs(5), || processes() < before + 200),
+            "{} processes",
+            processes()
+        );
     }
 }
 
@@ -100,7 +137,12 @@ fn a_program_that_writes_a_gigabyte_is_read_to_its_end_and_kept_in_part() {
         passes(&run);
         let (mut kept, mut dropped) = (0, 0);
         for event in &run.records[0] {
-            if let Observation::ProgramOutput { text, dropped: lost, .. } = &event.what {
+            if let Observation::ProgramOutput {
+                text,
+                dropped: lost,
+                ..
+            } = &event.what
+            {
                 (kept, dropped) = (kept + text.len() as u64, dropped + lost);
             }
         }
@@ -145,24 +187,33 @@ fn a_program_can_not_write_the_machines_files_or_leave_its_room() {
         let run = run(&beside(&shell(&script), ""), clock, &[]);
         passes(&run);
         let output = run.output();
-        assert!(output.contains("ok\n") && !output.contains("BROKEN"), "{clock:?}: {output}");
+        assert!(
+            output.contains("ok\n") && !output.contains("BROKEN"),
+            "{clock:?}: {output}"
+        );
         let after = fs::metadata(&file).expect("it is there");
         assert_eq!(fs::read_to_string(&file).expect("a file"), "precious");
-        assert_eq!((after.mode(), after.mtime_nsec()), (before.mode(), before.mtime_nsec()));
+        assert_eq!(
+            (after.mode(), after.mtime_nsec()),
+            (before.mode(), before.mtime_nsec())
+        );
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }
 
 #[test]
 fn a_program_can_not_reach_the_network() {
-    let Some(python) = program("python3") else { return };
+    let Some(python) = program("python3") else {
+        return;
+    };
     let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a listener");
     listener.set_nonblocking(true).expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     let abstract_name = format!("halfopen-test-{}", std::process::id());
     let unix = {
         use std::os::linux::net::SocketAddrExt as _;
-        let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).expect("a name");
+        let address =
+            std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).expect("a name");
         std::os::unix::net::UnixListener::bind_addr(&address).expect("a listener")
     };
     unix.set_nonblocking(true).expect("a listener");
@@ -189,8 +240,14 @@ fn a_program_can_not_reach_the_network() {
         let run = run(&beside(&command, ""), clock, &[]);
         passes(&run);
         let output = run.output();
-        assert!(output.contains("1.1.1.1") && !output.contains("BROKEN"), "{output}");
-        assert!(listener.accept().is_err() && unix.accept().is_err(), "{clock:?}");
+        assert!(
+            output.contains("1.1.1.1") && !output.contains("BROKEN"),
+            "{output}"
+        );
+        assert!(
+            listener.accept().is_err() && unix.accept().is_err(),
+            "{clock:?}"
+        );
     }
 }
 
@@ -207,19 +264,34 @@ fn a_program_can_not_kill_the_machines_processes() {
         passes(&run);
         // Init, the shell, ls and grep are all there is to be seen.
         let output = run.output();
-        assert!(output.contains("I am 2\n") && ["3\n", "4\n"].iter().any(|n| output.contains(n)), "{output}");
-        assert!(sentinel.0.try_wait().expect("a child").is_none(), "{clock:?}");
+        assert!(
+            output.contains("I am 2\n") && ["3\n", "4\n"].iter().any(|n| output.contains(n)),
+            "{output}"
+        );
+        assert!(
+            sentinel.0.try_wait().expect("a child").is_none(),
+            "{clock:?}"
+        );
     }
 }
 
 #[test]
 fn a_program_that_eats_all_memory_of_its_guest_is_ended_and_not_the_case() {
-    let (Some(python), Some(clock)) = (program("python3"), virtual_clock()) else { return };
-    let command = serde_json::to_string(&[python.as_str(), "-c", "x = bytearray(4 << 30)\nprint('BROKEN')"]).expect("text");
+    let (Some(python), Some(clock)) = (program("python3"), virtual_clock()) else {
+        return;
+    };
+    let command = serde_json::to_string(&[
+        python.as_str(),
+        "-c",
+        "x = bytearray(4 << 30)\nprint('BROKEN')",
+    ])
+    .expect("text");
     let run = run(&beside(&command, ""), clock, &[]);
     passes(&run);
     assert!(!run.output().contains("BROKEN"), "{}", run.output());
-    let ended = run.records[0].iter().any(|e| matches!(e.what, Observation::ProgramExited { .. }));
+    let ended = run.records[0]
+        .iter()
+        .any(|e| matches!(e.what, Observation::ProgramExited { .. }));
     assert!(ended, "{}", run.table);
 }
 
@@ -235,7 +307,9 @@ impl Drop for Sentinel {
 /// Processes of this machine.
 fn processes() -> usize {
     let entries = fs::read_dir(Path::new("/proc")).expect("/proc").flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok()).count()
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+        .count()
 }
 
 fn until(at_most: Duration, mut done: impl FnMut() -> bool) -> bool {

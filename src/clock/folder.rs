@@ -53,7 +53,10 @@ impl Folder {
     fn make_in(place: &Path, file: &str) -> io::Result<Self> {
         let process = std::process::id();
         loop {
-            let path = place.join(format!("halfopen-{process}-{}", MADE.fetch_add(1, Ordering::Relaxed)));
+            let path = place.join(format!(
+                "halfopen-{process}-{}",
+                MADE.fetch_add(1, Ordering::Relaxed)
+            ));
             // A process of another PID namespace may have the same number.
             if path.exists() {
                 continue;
@@ -61,7 +64,13 @@ impl Folder {
             // The keeper comes first: there is no moment at which the folder has none.
             let (keeper, alive) = keep(&path, file)?;
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path, keeper, _alive: alive }),
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        keeper,
+                        _alive: alive,
+                    });
+                }
                 Err(error) => {
                     dismiss(keeper);
                     if error.kind() != io::ErrorKind::AlreadyExists {
@@ -118,7 +127,9 @@ fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {
         libc::dup2(waits, 0);
         libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0);
         let mut byte = 0_u8;
-        while libc::read(0, (&raw mut byte).cast(), 1) == -1 && *libc::__errno_location() == libc::EINTR {}
+        while libc::read(0, (&raw mut byte).cast(), 1) == -1
+            && *libc::__errno_location() == libc::EINTR
+        {}
         libc::unlink(file.as_ptr());
         libc::rmdir(folder.as_ptr());
     }
@@ -126,11 +137,16 @@ fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {
 
 fn suits(folder: &Path, needed: u64) -> Result<(), String> {
     let space = nix::sys::statvfs::statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
-    let kind = nix::sys::statfs::statfs(folder).map_err(|e| format!("can't be used ({e})"))?.filesystem_type();
+    let kind = nix::sys::statfs::statfs(folder)
+        .map_err(|e| format!("can't be used ({e})"))?
+        .filesystem_type();
     if kind != nix::sys::statfs::TMPFS_MAGIC {
         return Err("is not a tmpfs".to_owned());
     }
-    if space.flags().contains(nix::sys::statvfs::FsFlags::ST_NOEXEC) {
+    if space
+        .flags()
+        .contains(nix::sys::statvfs::FsFlags::ST_NOEXEC)
+    {
         return Err("is mounted noexec".to_owned());
     }
     let free = space.blocks_available() * space.fragment_size();

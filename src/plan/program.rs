@@ -28,7 +28,9 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
         let doubled = text[open..].starts_with("{{");
         let word_at = open + if doubled { 2 } else { 1 };
         let word = &text[word_at..];
-        let word = &word[..word.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(word.len())];
+        let word = &word[..word
+            .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .unwrap_or(word.len())];
         let (end, close) = (word_at + word.len(), if doubled { "}}" } else { "}" });
         if word.is_empty() || !text[end..].starts_with(close) {
             at = open + 1;
@@ -38,7 +40,11 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
         at = end + close.len();
         begin = at;
         // Of `{{word}}` the inner braces stay.
-        pieces.push(if doubled { Piece::Text(&text[open + 1..at - 1]) } else { Piece::Placeholder(word) });
+        pieces.push(if doubled {
+            Piece::Text(&text[open + 1..at - 1])
+        } else {
+            Piece::Placeholder(word)
+        });
     }
     pieces.push(Piece::Text(&text[begin..]));
     pieces
@@ -63,7 +69,11 @@ pub(super) fn resolve(
     target: &Target,
     locate: &dyn Fn(Span) -> Location,
 ) -> Option<Program> {
-    let command = spec.command.get()?.iter().map(|word| fill(word.get()?, url, target));
+    let command = spec
+        .command
+        .get()?
+        .iter()
+        .map(|word| fill(word.get()?, url, target));
     let env = given(&spec.env).into_iter().flat_map(Named::iter);
     let env = env.map(|(_, name, value)| Some((name.to_owned(), fill(value, url, target)?)));
     Some(Program {
@@ -79,7 +89,9 @@ pub(super) fn resolve(
 pub(crate) fn check(spec: &ExecSpec, problems: &mut Vec<Problem>) {
     let words = spec.command.get().map(Vec::as_slice).unwrap_or_default();
     let first = words.first().map(Spanned::get);
-    if spec.command.get().is_some() && first.is_none_or(|word| word.is_some_and(|word| word.trim().is_empty())) {
+    if spec.command.get().is_some()
+        && first.is_none_or(|word| word.is_some_and(|word| word.trim().is_empty()))
+    {
         let problem = Problem::new(spec.command.span, "this command names no program");
         problems.push(problem.help("write e.g. `command: [curl, -sS, \"{url}\"]`"));
     }
@@ -87,8 +99,14 @@ pub(crate) fn check(spec: &ExecSpec, problems: &mut Vec<Problem>) {
         check_text(word, problems);
     }
     for (name, value) in given(&spec.env).into_iter().flat_map(|env| &env.0) {
-        if name.get().is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            problems.push(Problem::new(name.span, "no environment variable can be called so"));
+        if name
+            .get()
+            .is_some_and(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            problems.push(Problem::new(
+                name.span,
+                "no environment variable can be called so",
+            ));
         }
         check_text(value, problems);
     }
@@ -97,16 +115,22 @@ pub(crate) fn check(spec: &ExecSpec, problems: &mut Vec<Problem>) {
 fn check_text(text: &Spanned<String>, problems: &mut Vec<Problem>) {
     let Some(word) = text.get() else { return };
     if word.contains('\0') {
-        problems.push(Problem::new(text.span, "no program can be given a NUL character"));
+        problems.push(Problem::new(
+            text.span,
+            "no program can be given a NUL character",
+        ));
     }
     for piece in pieces(word) {
         if let Piece::Placeholder(name) = piece
             && !PLACEHOLDERS.contains(&name)
         {
-            let near = suggest(name, PLACEHOLDERS.iter().copied()).filter(|help| help.starts_with("did you"));
-            let near = near.map(|help| format!("{help} ")).unwrap_or_default();
+            let near = suggest(name, PLACEHOLDERS.iter().copied());
+            let near = near.as_deref().and_then(|help| help.split_once('?'));
+            let near = near
+                .map(|(near, _)| format!("{near}? "))
+                .unwrap_or_default();
             problems.push(Problem::new(text.span, format!("there is no placeholder `{{{name}}}`")).help(format!(
-                "{near}Placeholders are `{{url}}`, `{{host}}`, `{{address}}` and `{{ca}}`; for the text itself write \
+                "{near}placeholders are `{{url}}`, `{{host}}`, `{{address}}` and `{{ca}}`; for the text itself write \
                  `{{{{{name}}}}}`"
             )));
         }
@@ -133,13 +157,32 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_in_and_other_braces_stay() {
-        assert_eq!(filled("-o{url}?a={host}").as_deref(), Some("-ohttps://web/x?a=web"));
-        assert_eq!(filled("{address} {ca}").as_deref(), Some("[fd00::1]:443 /run/halfopen/ca.pem"));
-        for text in ["", "{", "}", "{}", "${HOME}", "{\"a\": {\"b\": 1}}", "{ url }", "a{b", "{{}}"] {
+        assert_eq!(
+            filled("-o{url}?a={host}").as_deref(),
+            Some("-ohttps://web/x?a=web")
+        );
+        assert_eq!(
+            filled("{address} {ca}").as_deref(),
+            Some("[fd00::1]:443 /run/halfopen/ca.pem")
+        );
+        for text in [
+            "",
+            "{",
+            "}",
+            "{}",
+            "${HOME}",
+            "{\"a\": {\"b\": 1}}",
+            "{ url }",
+            "a{b",
+            "{{}}",
+        ] {
             assert_eq!(filled(text).as_deref(), Some(text));
         }
         assert_eq!(filled("%{{http_code}}").as_deref(), Some("%{http_code}"));
-        assert_eq!(filled("{{url}}{url}").as_deref(), Some("{url}https://web/x"));
+        assert_eq!(
+            filled("{{url}}{url}").as_deref(),
+            Some("{url}https://web/x")
+        );
         assert_eq!(filled("%{http_code}"), None);
     }
 

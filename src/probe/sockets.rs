@@ -57,12 +57,15 @@ impl SocketProbe {
     ) -> Result<Rc<Self>, LabError> {
         let deaths = namespace.enter(open_deaths).and_then(|socket| {
             // SAFETY: the socket owns its descriptor, and stays inside the AsyncFd until both are dropped.
-            unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
+            unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+                .map_err(io::Error::from)
         });
         let syn_limit = namespace.visit(syn_limit).unwrap_or(SYN_RETRIES);
         let probe = Rc::new(Self {
             tap: Tap::open(client, namespace, Hears::Turns)?,
-            deaths: deaths.map_err(LabError::kernel(format!("watching the sockets of {client}")))?,
+            deaths: deaths.map_err(LabError::kernel(format!(
+                "watching the sockets of {client}"
+            )))?,
             channel: RefCell::new(Channel::open(namespace, NETLINK_SOCK_DIAG)?),
             tracker: RefCell::new(Tracker::new(client, addresses, syn_limit)),
             stirred: Notify::new(),
@@ -81,7 +84,8 @@ impl SocketProbe {
         let mut looked = Duration::ZERO;
         loop {
             let busy = self.tracker.borrow().busy_since();
-            let next = busy.map(|since| looked.max(since) + closing::pause(looked.saturating_sub(since)));
+            let next =
+                busy.map(|since| looked.max(since) + closing::pause(looked.saturating_sub(since)));
             let wait = next.map(|at| at.saturating_sub(self.recorder.now()));
             tokio::select! {
                 readable = self.tap.readable() => readable?,
@@ -153,7 +157,8 @@ impl SocketProbe {
         let mut buffer = [0; 8192];
         loop {
             let fd = self.deaths.get_ref().as_raw_fd();
-            let read = nix::sys::socket::recv(fd, &mut buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT);
+            let read =
+                nix::sys::socket::recv(fd, &mut buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT);
             match read {
                 Ok(length) => deaths.extend(parse(&buffer[..length])),
                 Err(nix::Error::EAGAIN) => return Ok(deaths),
@@ -178,7 +183,11 @@ fn heard(probe: &Weak<SocketProbe>, event: &Event) {
         }
         Observation::Segment(segment) if segment.retransmission > 0 && segment.len > 0 => {
             let Some(probe) = probe.upgrade() else { return };
-            if probe.tracker.borrow_mut().sent_again(segment.from, event.at()) {
+            if probe
+                .tracker
+                .borrow_mut()
+                .sent_again(segment.from, event.at())
+            {
                 probe.stirred.notify_one();
             }
         }
@@ -201,14 +210,21 @@ fn open_deaths() -> io::Result<Socket> {
 fn syn_limit() -> u8 {
     let number = |key| sysctl::read(key).ok()?.parse::<u8>().ok();
     let linear = number("net.ipv4.tcp_syn_linear_timeouts").unwrap_or(0);
-    number("net.ipv4.tcp_syn_retries").unwrap_or(SYN_RETRIES).saturating_add(linear)
+    number("net.ipv4.tcp_syn_retries")
+        .unwrap_or(SYN_RETRIES)
+        .saturating_add(linear)
 }
 
 /// The messages of a datagram: `nlmsghdr`, `inet_diag_msg`, attributes.
 fn parse(mut bytes: &[u8]) -> Vec<Death> {
     let mut deaths = Vec::new();
-    while let Some(length) = bytes.first_chunk::<4>().map(|word| u32::from_ne_bytes(*word) as usize) {
-        let Some(message) = bytes.get(..length).filter(|m| m.len() >= 16) else { break };
+    while let Some(length) = bytes
+        .first_chunk::<4>()
+        .map(|word| u32::from_ne_bytes(*word) as usize)
+    {
+        let Some(message) = bytes.get(..length).filter(|m| m.len() >= 16) else {
+            break;
+        };
         deaths.extend(parse_message(&message[16..]));
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -237,9 +253,15 @@ fn parse_message(message: &[u8]) -> Option<Death> {
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
         let attribute = attributes.get(4..length)?;
         if u16::from_ne_bytes([head[2], head[3]]) == INET_DIAG_INFO {
-            return Some(Death { local, remote, info: tcp_info::of_bytes(attribute) });
+            return Some(Death {
+                local,
+                remote,
+                info: tcp_info::of_bytes(attribute),
+            });
         }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        attributes = attributes
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
     }
     None
 }

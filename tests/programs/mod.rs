@@ -80,11 +80,25 @@ pub fn go_client() -> Option<&'static Path> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bin");
         fs::create_dir_all(&folder).expect("a folder for what is built");
         // Test binaries run side by side: each builds a file of its own and puts it in place at once.
-        let (own, place) = (folder.join(format!("go-{}", std::process::id())), folder.join("halfopen-poll-go"));
+        let (own, place) = (
+            folder.join(format!("go-{}", std::process::id())),
+            folder.join("halfopen-poll-go"),
+        );
         let mut command = Command::new(go);
-        command.args(["build", "-o"]).arg(&own).arg(repository().join("fixtures/clients/poll.go"));
-        let output = command.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod").output().expect("go runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        command
+            .args(["build", "-o"])
+            .arg(&own)
+            .arg(repository().join("fixtures/clients/poll.go"));
+        let output = command
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-mod=mod")
+            .output()
+            .expect("go runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         fs::rename(&own, &place).expect("what was built can be renamed");
         Some(place)
     });
@@ -112,21 +126,33 @@ impl Run {
 
     /// A client of the only case.
     pub fn client(&self, name: &str) -> &ClientResult {
-        self.case().client(name).unwrap_or_else(|| panic!("{name}: {}", self.table))
+        self.case()
+            .client(name)
+            .unwrap_or_else(|| panic!("{name}: {}", self.table))
     }
 
     /// The case's verdict and the reason for it.
     pub fn verdict(&self) -> (Verdict, String) {
         let case = self.case();
-        (case.verdict, case.reason.as_ref().map(|r| r.text.clone()).unwrap_or_default())
+        (
+            case.verdict,
+            case.reason
+                .as_ref()
+                .map(|r| r.text.clone())
+                .unwrap_or_default(),
+        )
     }
 
     /// All that the programs of a case wrote.
     pub fn output(&self) -> String {
-        let pieces = self.records.iter().flatten().filter_map(|event| match &event.what {
-            halfopen::record::Observation::ProgramOutput { text, .. } => Some(text.as_str()),
-            _ => None,
-        });
+        let pieces = self
+            .records
+            .iter()
+            .flatten()
+            .filter_map(|event| match &event.what {
+                halfopen::record::Observation::ProgramOutput { text, .. } => Some(text.as_str()),
+                _ => None,
+            });
         pieces.collect()
     }
 }
@@ -141,14 +167,24 @@ pub fn run(yaml: &str, clock: Clock, arguments: &[&str]) -> Run {
 
 /// Runs the scenario in a file.
 pub fn run_file(file: &Path, clock: Clock, arguments: &[&str], folder: &TempDir) -> Run {
-    let (json, records) = (folder.path().join("result.json"), folder.path().join("records"));
+    let (json, records) = (
+        folder.path().join("result.json"),
+        folder.path().join("records"),
+    );
     let mut path: OsString = std::env::var_os("PATH").unwrap_or_default();
     path.push(":");
     path.push(Path::new(env!("CARGO_TARGET_TMPDIR")).join("bin"));
     let output = Command::new(env!("CARGO_BIN_EXE_halfopen"))
         .arg("run")
         .arg(file)
-        .args(["--clock", if clock == Clock::Real { "real" } else { "virtual" }])
+        .args([
+            "--clock",
+            if clock == Clock::Real {
+                "real"
+            } else {
+                "virtual"
+            },
+        ])
         .arg("--report")
         .arg(format!("json={}", json.display()))
         .arg("--record")
@@ -160,16 +196,29 @@ pub fn run_file(file: &Path, clock: Clock, arguments: &[&str], folder: &TempDir)
         .expect("halfopen runs");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report = fs::read_to_string(&json).unwrap_or_else(|_| panic!("no report\n{table}\n{errors}"));
+    let report =
+        fs::read_to_string(&json).unwrap_or_else(|_| panic!("no report\n{table}\n{errors}"));
     let report: serde_json::Value = serde_json::from_str(&report).expect("a report");
     let cases = serde_json::from_value(report["cases"].clone()).expect("cases");
-    let mut files: Vec<_> = fs::read_dir(records).expect("records").flatten().map(|e| e.path()).collect();
+    let mut files: Vec<_> = fs::read_dir(records)
+        .expect("records")
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     files.sort();
     let records = files.iter().map(|file| read_record(file)).collect();
-    Run { code: output.status.code(), table, errors, cases, records }
+    Run {
+        code: output.status.code(),
+        table,
+        errors,
+        cases,
+        records,
+    }
 }
 
 fn read_record(file: &Path) -> Vec<Event> {
     let text = fs::read_to_string(file).expect("a record");
-    text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect()
 }

@@ -22,8 +22,13 @@ impl Files {
     /// Writes the files for the programs of `plan`.
     pub(in crate::lab) fn write(plan: &LabPlan, ca: &str) -> Result<Self, LabError> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let files = Self { folder: PathBuf::from(format!("/run/halfopen-{number}")) };
-        files.fill(plan, ca).map_err(LabError::kernel(format!("writing to {}", files.folder.display())))?;
+        let files = Self {
+            folder: PathBuf::from(format!("/run/halfopen-{number}")),
+        };
+        files.fill(plan, ca).map_err(LabError::kernel(format!(
+            "writing to {}",
+            files.folder.display()
+        )))?;
         Ok(files)
     }
 
@@ -31,7 +36,10 @@ impl Files {
         fs::create_dir(&self.folder)?;
         fs::create_dir(self.dev())?;
         fs::write(self.hosts(), hosts(plan))?;
-        fs::write(self.resolver(), "# There is no name server here: names stand in /etc/hosts.\n")?;
+        fs::write(
+            self.resolver(),
+            "# There is no name server here: names stand in /etc/hosts.\n",
+        )?;
         fs::write(self.ca(), ca)
     }
 
@@ -65,8 +73,14 @@ impl Drop for Files {
 /// One address a name, the one that a URL with it leads to: a program must not come another way than the plan's.
 fn hosts(plan: &LabPlan) -> String {
     let services = plan.services.iter().map(|s| (s.address.ip(), &s.name));
-    let servers = plan.servers.iter().filter_map(|s| Some((s.listen.first()?.ip(), &s.name)));
-    let nodes = plan.nodes.iter().map(|n| (IpAddr::from(n.address), &n.name));
+    let servers = plan
+        .servers
+        .iter()
+        .filter_map(|s| Some((s.listen.first()?.ip(), &s.name)));
+    let nodes = plan
+        .nodes
+        .iter()
+        .map(|n| (IpAddr::from(n.address), &n.name));
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
     for (address, name) in services.chain(servers).chain(nodes) {
         text += &format!("{address} {name}\n");

@@ -76,27 +76,49 @@ pub(super) fn main(orders: &Orders, outlets: Outlets) -> ! {
 
 fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Report {
     let doing = doing.into();
-    move |error| Report::Failed { doing, why: error.to_string() }
+    move |error| Report::Failed {
+        doing,
+        why: error.to_string(),
+    }
 }
 
 fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
-    let keep = [outlets.reports.as_raw_fd(), outlets.stdout.as_raw_fd(), outlets.stderr.as_raw_fd()];
+    let keep = [
+        outlets.reports.as_raw_fd(),
+        outlets.stdout.as_raw_fd(),
+        outlets.stderr.as_raw_fd(),
+    ];
     forget_the_lab(keep).map_err(failed("leaving the lab's descriptors behind"))?;
-    orders.room.furnish().map_err(|(doing, error)| Report::Failed { doing, why: error.to_string() })?;
+    orders
+        .room
+        .furnish()
+        .map_err(|(doing, error)| Report::Failed {
+            doing,
+            why: error.to_string(),
+        })?;
     lock_down().map_err(failed("taking a program's privileges away"))
 }
 
 /// The lab's signal handlers and descriptors are not for programs.
 fn forget_the_lab(keep: [RawFd; 3]) -> io::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGPIPE] {
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGPIPE,
+    ] {
         // SAFETY: the default action is no handler.
         unsafe { sigaction(signal, &default)? };
     }
     SigSet::empty().thread_set_mask()?;
     set_pdeathsig(Signal::SIGKILL)?;
     setsid()?;
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into_raw_fd();
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into_raw_fd();
     let mut kept = keep.map(i32::cast_unsigned);
     kept.sort_unstable();
     for fd in 0..3 {
@@ -156,7 +178,13 @@ fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
                 // What a run has left behind ends with it.
                 let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
             }
-            say(reports, &Report::Exited { code: status.code(), signal: status.signal() });
+            say(
+                reports,
+                &Report::Exited {
+                    code: status.code(),
+                    signal: status.signal(),
+                },
+            );
         });
         match orders.every {
             Some(every) => std::thread::sleep(every),
@@ -167,7 +195,11 @@ fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
 
 fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     let name = orders.command.first().map_or("", String::as_str);
-    let share = |fd: &OwnedFd| fd.try_clone().map(Stdio::from).map_err(failed("sharing a pipe"));
+    let share = |fd: &OwnedFd| {
+        fd.try_clone()
+            .map(Stdio::from)
+            .map_err(failed("sharing a pipe"))
+    };
     let mut command = Command::new(name);
     command
         .args(orders.command.iter().skip(1))
@@ -181,7 +213,9 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     }
     let child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Report::Missing { why: missing(name) },
-        io::ErrorKind::PermissionDenied => Report::Missing { why: format!("the program `{name}`: it can't be run") },
+        io::ErrorKind::PermissionDenied => Report::Missing {
+            why: format!("the program `{name}`: it can't be run"),
+        },
         _ => failed(format!("starting `{name}`"))(error),
     })?;
     Ok(Pid::from_raw(child.id().cast_signed()))
@@ -213,6 +247,8 @@ fn say(reports: RawFd, report: &Report) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();
     line.push(b'\n');
     // SAFETY: the descriptor is open as long as this process is, and is not closed by dropping the file.
-    let mut pipe = std::mem::ManuallyDrop::new(unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(reports) });
+    let mut pipe = std::mem::ManuallyDrop::new(unsafe {
+        <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(reports)
+    });
     let _ = pipe.write_all(&line);
 }

@@ -96,15 +96,23 @@ impl ProgramClient {
     ///
     /// # Errors
     /// [`LabError::Missing`] if there is no such program, others if it can't be started or watched.
-    pub(super) async fn run(self: Rc<Self>, mut stop: watch::Receiver<bool>) -> Result<(), LabError> {
+    pub(super) async fn run(
+        self: Rc<Self>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), LabError> {
         let wait = self.client.start.saturating_sub(self.recorder.now());
         let watching = async {
             let read = self.probe.run().await;
-            read.map_err(LabError::kernel(format!("watching the connections of {}", self.name())))
+            read.map_err(LabError::kernel(format!(
+                "watching the connections of {}",
+                self.name()
+            )))
         };
         let work = async {
             tokio::time::sleep(wait).await;
-            let pipes = self.start().map_err(LabError::kernel(format!("starting {}", self.name())))?;
+            let pipes = self
+                .start()
+                .map_err(LabError::kernel(format!("starting {}", self.name())))?;
             self.follow(pipes).await
         };
         let stopped = async { _ = stop.wait_for(|stop| *stop).await };
@@ -123,9 +131,12 @@ impl ProgramClient {
         if let Some(init) = self.init.take() {
             let _ = kill(init, Signal::SIGKILL);
             // Nothing of it goes on; the kernel needs a moment to clear many processes away.
-            let _ = tokio::task::spawn_local(async move { reap(init).await });
+            drop(tokio::task::spawn_local(reap(init)));
         }
-        for (stream, output) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().zip(&mut *self.outputs.borrow_mut()) {
+        for (stream, output) in [OutputStream::Stdout, OutputStream::Stderr]
+            .into_iter()
+            .zip(&mut *self.outputs.borrow_mut())
+        {
             for (text, dropped) in output.finish() {
                 self.wrote(stream, text, dropped);
             }
@@ -141,10 +152,15 @@ impl ProgramClient {
     /// Records what its open connections are set to.
     pub(super) fn note_options(&self) {
         let connections = self.probe.connections();
-        let (Some(init), false) = (self.init.get(), connections.is_empty()) else { return };
+        let (Some(init), false) = (self.init.get(), connections.is_empty()) else {
+            return;
+        };
         let wanted: Vec<_> = connections.iter().map(|(_, local)| *local).collect();
         for (local, options) in options::of_processes(init, &wanted) {
-            let Some((connection, _)) = connections.iter().find(|(_, address)| *address == local) else { continue };
+            let Some((connection, _)) = connections.iter().find(|(_, address)| *address == local)
+            else {
+                continue;
+            };
             self.recorder.emit(Observation::SocketOptions {
                 client: self.client.name.clone(),
                 connection: *connection,
@@ -156,7 +172,11 @@ impl ProgramClient {
 
     /// Starts the first process of the program's namespaces, which starts the program.
     fn start(&self) -> io::Result<Pipes> {
-        let [(reports, reports_in), (stdout, stdout_in), (stderr, stderr_in)] = [pipe()?, pipe()?, pipe()?];
+        let [
+            (reports, reports_in),
+            (stdout, stdout_in),
+            (stderr, stderr_in),
+        ] = [pipe()?, pipe()?, pipe()?];
         let orders = Orders {
             room: Room::new(&self.files),
             command: self.program.command.clone(),
@@ -164,8 +184,13 @@ impl ProgramClient {
             every: self.program.every,
             user: program_user(),
         };
-        let outlets = Outlets { reports: reports_in, stdout: stdout_in, stderr: stderr_in };
-        self.init.set(Some(self.namespace.enter(|| fork_init(&orders, outlets))?));
+        let outlets = Outlets {
+            reports: reports_in,
+            stdout: stdout_in,
+            stderr: stderr_in,
+        };
+        self.init
+            .set(Some(self.namespace.enter(|| fork_init(&orders, outlets))?));
         Ok(Pipes {
             reports: BufReader::new(Receiver::from_owned_fd(reports)?),
             stdout: Receiver::from_owned_fd(stdout)?,
@@ -195,27 +220,44 @@ impl ProgramClient {
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         // The scenario's come last: of two with one name the last is taken.
-        own.into_iter().chain(self.program.env.iter().cloned()).collect()
+        own.into_iter()
+            .chain(self.program.env.iter().cloned())
+            .collect()
     }
 
     /// Records what the first process reports and what the program writes.
     async fn follow(&self, pipes: Pipes) -> Result<(), LabError> {
-        let Pipes { reports, stdout, stderr } = pipes;
+        let Pipes {
+            reports,
+            stdout,
+            stderr,
+        } = pipes;
         let mut reports = reports.lines();
         let listening = async {
             let mut ended = false;
-            while let Some(line) = reports.next_line().await.map_err(LabError::kernel("listening to a program's end"))? {
-                let report = serde_json::from_str(&line).map_err(|error| LabError::Setup(error.to_string()))?;
+            while let Some(line) = reports
+                .next_line()
+                .await
+                .map_err(LabError::kernel("listening to a program's end"))?
+            {
+                let report = serde_json::from_str(&line)
+                    .map_err(|error| LabError::Setup(error.to_string()))?;
                 ended = matches!(report, Report::Exited { .. });
                 self.heard(report)?;
             }
             match ended {
                 true => Ok(()),
-                false => Err(LabError::Setup(format!("the first process of program {} was killed", self.name()))),
+                false => Err(LabError::Setup(format!(
+                    "the first process of program {} was killed",
+                    self.name()
+                ))),
             }
         };
         let reading = async {
-            tokio::join!(self.read(OutputStream::Stdout, stdout), self.read(OutputStream::Stderr, stderr));
+            tokio::join!(
+                self.read(OutputStream::Stdout, stdout),
+                self.read(OutputStream::Stderr, stderr)
+            );
             Ok(())
         };
         // A program that has ended leaves its connections to be watched.
@@ -228,14 +270,26 @@ impl ProgramClient {
         let client = self.client.name.clone();
         match report {
             Report::Started {} => {
-                self.recorder.emit(Observation::ProgramStarted { client, command: self.program.command.clone() });
+                self.recorder.emit(Observation::ProgramStarted {
+                    client,
+                    command: self.program.command.clone(),
+                });
             }
-            Report::Exited { code, signal } => self.recorder.emit(Observation::ProgramExited { client, code, signal }),
+            Report::Exited { code, signal } => self.recorder.emit(Observation::ProgramExited {
+                client,
+                code,
+                signal,
+            }),
             Report::Missing { why } => {
-                return Err(LabError::Missing { what: why, location: Some(self.program.location.clone()) });
+                return Err(LabError::Missing {
+                    what: why,
+                    location: Some(self.program.location.clone()),
+                });
             }
             Report::Failed { doing, why } => {
-                return Err(LabError::Setup(format!("program {client}: failed at {doing}: {why}")));
+                return Err(LabError::Setup(format!(
+                    "program {client}: failed at {doing}: {why}"
+                )));
             }
         }
         Ok(())
@@ -254,7 +308,12 @@ impl ProgramClient {
 
     fn wrote(&self, stream: OutputStream, text: String, dropped: u64) {
         let client = self.client.name.clone();
-        self.recorder.emit(Observation::ProgramOutput { client, stream, text, dropped });
+        self.recorder.emit(Observation::ProgramOutput {
+            client,
+            stream,
+            text,
+            dropped,
+        });
     }
 }
 

@@ -45,7 +45,11 @@ impl Output {
         let line = std::mem::take(&mut self.line);
         let end: Vec<u8> = self.end.drain(..).collect();
         let pieces = [(line, 0), (end, std::mem::take(&mut self.dropped))];
-        pieces.into_iter().filter(|(bytes, _)| !bytes.is_empty()).map(|(bytes, dropped)| (text(&bytes), dropped)).collect()
+        pieces
+            .into_iter()
+            .filter(|(bytes, _)| !bytes.is_empty())
+            .map(|(bytes, dropped)| (text(&bytes), dropped))
+            .collect()
     }
 }
 
@@ -72,7 +76,7 @@ mod tests {
     proptest! {
         #[test]
         fn beginning_and_end_are_kept_and_the_rest_is_counted(
-            chunks in proptest::collection::vec(proptest::collection::vec(b'a'..b'z', 0..9000), 0..20)
+            chunks in proptest::collection::vec(proptest::collection::vec(b'a'..=b'z', 0..9000), 0..20)
         ) {
             let all = chunks.concat();
             let mut output = Output::default();

@@ -33,7 +33,13 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(files: &Files) -> Self {
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { hosts: files.hosts(), resolver: files.resolver(), ca: files.ca(), dev: files.dev(), folder }
+        Self {
+            hosts: files.hosts(),
+            resolver: files.resolver(),
+            ca: files.ca(),
+            dev: files.dev(),
+            folder,
+        }
     }
 
     /// Moves this process into a mount namespace of its own and furnishes it. It must be the first of a new PID
@@ -42,8 +48,10 @@ impl Room {
     /// # Errors
     /// The step that failed, in words, and why.
     pub(super) fn furnish(&self) -> Result<(), (String, io::Error)> {
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| ("making a mount namespace".to_owned(), e.into()))?;
-        self.steps().map_err(|(what, error)| (format!("furnishing a program's {what}"), error))
+        unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|e| ("making a mount namespace".to_owned(), e.into()))?;
+        self.steps()
+            .map_err(|(what, error)| (format!("furnishing a program's {what}"), error))
     }
 
     fn steps(&self) -> Result<(), (&'static str, io::Error)> {
@@ -72,17 +80,32 @@ impl Room {
                 bind(&from, &to)?;
             }
         }
-        for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "fd/0"),
+            ("stdout", "fd/1"),
+            ("stderr", "fd/2"),
+        ] {
             symlink(target, self.dev.join(name))?;
         }
         fs::create_dir(self.dev.join("shm"))?;
-        Ok(mount(Some(&self.dev), "/dev", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?)
+        Ok(mount(
+            Some(&self.dev),
+            "/dev",
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )?)
     }
 
     /// /etc/resolv.conf may be a link into /run, which leads nowhere here: then there is no name server either.
     fn no_resolver(&self) -> io::Result<()> {
         let path = Path::new("/etc/resolv.conf");
-        if path.exists() { bind(&self.resolver, path) } else { Ok(()) }
+        if path.exists() {
+            bind(&self.resolver, path)
+        } else {
+            Ok(())
+        }
     }
 
     /// A /run with nothing in it but what programs are told of.
@@ -100,7 +123,11 @@ impl Room {
             if !place.is_dir() || self.folder == place {
                 continue;
             }
-            let kept = self.folder.starts_with(place).then(|| File::open(&self.folder)).transpose()?;
+            let kept = self
+                .folder
+                .starts_with(place)
+                .then(|| File::open(&self.folder))
+                .transpose()?;
             mount_new("tmpfs", place, SPACE)?;
             if let Some(kept) = kept {
                 fs::create_dir_all(&self.folder)?;
@@ -121,16 +148,34 @@ fn descriptor(file: &File) -> PathBuf {
 /// What is mounted here is mounted nowhere else.
 fn private() -> io::Result<()> {
     let none = None::<&str>;
-    Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
+    Ok(mount(
+        none,
+        "/",
+        none,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        none,
+    )?)
 }
 
 fn mount_new(kind: &str, place: impl AsRef<Path>, options: &str) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    Ok(mount(Some(kind), place.as_ref(), Some(kind), flags, Some(options))?)
+    Ok(mount(
+        Some(kind),
+        place.as_ref(),
+        Some(kind),
+        flags,
+        Some(options),
+    )?)
 }
 
 fn bind(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
+    Ok(mount(
+        Some(from),
+        to,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?)
 }
 
 /// Every mount there is.
@@ -151,9 +196,20 @@ fn set_read_only(place: &Path, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: the path ends with NUL, and the size is that of the attributes; both live through the call.
     let result = unsafe {
         let (attributes, size) = (&raw const attributes, size_of::<libc::mount_attr>());
-        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, place.as_ptr(), flags, attributes, size)
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            flags,
+            attributes,
+            size,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Processes and threads that a program may have.

@@ -26,7 +26,10 @@ pub(super) fn pause(busy: Duration) -> Duration {
 /// As sock_diag(7).
 pub(super) fn closing(channel: &mut Channel) -> io::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
-    for (family, socket_id) in [(libc::AF_INET, SocketId::new_v4()), (libc::AF_INET6, SocketId::new_v6())] {
+    for (family, socket_id) in [
+        (libc::AF_INET, SocketId::new_v4()),
+        (libc::AF_INET6, SocketId::new_v6()),
+    ] {
         let request = InetRequest {
             family: family as u8,
             protocol: libc::IPPROTO_TCP as u8,
@@ -37,7 +40,10 @@ pub(super) fn closing(channel: &mut Channel) -> io::Result<Vec<SocketAddr>> {
         for answer in channel.dump(SockDiagMessage::InetRequest(request))? {
             if let SockDiagMessage::InetResponse(response) = answer {
                 let id = &response.header.socket_id;
-                found.push(SocketAddr::new(id.source_address.to_canonical(), id.source_port));
+                found.push(SocketAddr::new(
+                    id.source_address.to_canonical(),
+                    id.source_port,
+                ));
             }
         }
     }

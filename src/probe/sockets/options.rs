@@ -25,10 +25,16 @@ pub(crate) struct Options {
 pub(crate) fn of_processes(init: Pid, wanted: &[SocketAddr]) -> Vec<(SocketAddr, Options)> {
     let mut found = Vec::new();
     for process in processes_with(init) {
-        let Ok(handle) = pidfd_open(process) else { continue };
+        let Ok(handle) = pidfd_open(process) else {
+            continue;
+        };
         for fd in sockets_of(process) {
-            let Ok(socket) = borrow(&handle, fd) else { continue };
-            let Some(local) = own_address(&socket) else { continue };
+            let Ok(socket) = borrow(&handle, fd) else {
+                continue;
+            };
+            let Some(local) = own_address(&socket) else {
+                continue;
+            };
             if wanted.contains(&local) && !found.iter().any(|(known, _)| *known == local) {
                 found.extend(read(&socket).ok().map(|options| (local, options)));
             }
@@ -43,19 +49,29 @@ pub(crate) fn of_processes(init: Pid, wanted: &[SocketAddr]) -> Vec<(SocketAddr,
 /// The processes in the same PID namespace as `init`.
 fn processes_with(init: Pid) -> Vec<Pid> {
     let namespace = |process: i32| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
-    let Some(own) = namespace(init.as_raw()) else { return Vec::new() };
+    let Some(own) = namespace(init.as_raw()) else {
+        return Vec::new();
+    };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    numbers.filter(|process| namespace(*process).as_ref() == Some(&own)).map(Pid::from_raw).collect()
+    numbers
+        .filter(|process| namespace(*process).as_ref() == Some(&own))
+        .map(Pid::from_raw)
+        .collect()
 }
 
 fn sockets_of(process: Pid) -> Vec<RawFd> {
-    let entries = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let entries = fs::read_dir(format!("/proc/{process}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let sockets = entries.filter(|entry| {
         let target = fs::read_link(entry.path()).ok();
         target.is_some_and(|target| target.to_string_lossy().starts_with("socket:"))
     });
-    sockets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    sockets
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// A descriptor of a process; readable once it has ended.
@@ -79,8 +95,14 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
 
 fn own_address(socket: &OwnedFd) -> Option<SocketAddr> {
     let address: SockaddrStorage = getsockname(socket.as_raw_fd()).ok()?;
-    let v4 = address.as_sockaddr_in().map(|a| SocketAddr::from((a.ip(), a.port())));
-    let address = v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddr::from((a.ip(), a.port()))))?;
+    let v4 = address
+        .as_sockaddr_in()
+        .map(|a| SocketAddr::from((a.ip(), a.port())));
+    let address = v4.or_else(|| {
+        address
+            .as_sockaddr_in6()
+            .map(|a| SocketAddr::from((a.ip(), a.port())))
+    })?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
@@ -96,7 +118,10 @@ fn read(socket: &OwnedFd) -> nix::Result<Options> {
     };
     let user_timeout = getsockopt(socket, sockopt::TcpUserTimeout)?;
     let user_timeout = (user_timeout > 0).then(|| Duration::from_millis(user_timeout.into()));
-    Ok(Options { keepalive, user_timeout })
+    Ok(Options {
+        keepalive,
+        user_timeout,
+    })
 }
 
 #[cfg(test)]
@@ -109,13 +134,28 @@ mod tests {
         let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
         let socket = socket2::SockRef::from(&stream);
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
-        let keepalive = keepalive.with_interval(Duration::from_secs(15)).with_retries(9);
+        let keepalive = keepalive
+            .with_interval(Duration::from_secs(15))
+            .with_retries(9);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(Duration::from_millis(1500)))?;
         let found = of_processes(Pid::this(), &[stream.local_addr()?]);
-        let keepalive = Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(15), count: 9 };
+        let keepalive = Keepalive {
+            idle: Duration::from_secs(30),
+            interval: Duration::from_secs(15),
+            count: 9,
+        };
         let user_timeout = Some(Duration::from_millis(1500));
-        assert_eq!(found, [(stream.local_addr()?, Options { keepalive: Some(keepalive), user_timeout })]);
+        assert_eq!(
+            found,
+            [(
+                stream.local_addr()?,
+                Options {
+                    keepalive: Some(keepalive),
+                    user_timeout
+                }
+            )]
+        );
         Ok(())
     }
 }

@@ -60,7 +60,14 @@ type Observed = Vec<(Duration, Observation)>;
 
 impl Tracker {
     pub(super) fn new(client: &str, addresses: Vec<IpAddr>, syn_limit: u8) -> Self {
-        Self { client: client.to_owned(), addresses, syn_limit, open: Vec::new(), last_id: 0, over: false }
+        Self {
+            client: client.to_owned(),
+            addresses,
+            syn_limit,
+            open: Vec::new(),
+            last_id: 0,
+            over: false,
+        }
     }
 
     /// A packet was seen at `stamp`.
@@ -89,7 +96,9 @@ impl Tracker {
     }
 
     fn position(&self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
-        self.open.iter().position(|c| c.local == local && c.remote == remote)
+        self.open
+            .iter()
+            .position(|c| c.local == local && c.remote == remote)
     }
 
     fn sent(&mut self, segment: &TcpSegment, stamp: Duration) -> Observed {
@@ -97,7 +106,9 @@ impl Tracker {
         if segment.has(SYN) && !segment.has(ACK) {
             return self.dialled(segment, known, stamp);
         }
-        let Some(index) = known else { return Vec::new() };
+        let Some(index) = known else {
+            return Vec::new();
+        };
         if segment.has(RST) {
             // The kernel sends one when keepalive ends, too: how the socket dies tells.
             self.open[index].resets.get_or_insert(stamp);
@@ -150,7 +161,9 @@ impl Tracker {
     }
 
     fn received(&mut self, segment: &TcpSegment) {
-        let Some(index) = self.position(segment.to, segment.from) else { return };
+        let Some(index) = self.position(segment.to, segment.from) else {
+            return;
+        };
         let tracked = &mut self.open[index];
         tracked.established |= segment.has(SYN) && segment.has(ACK);
         tracked.peer_closed |= segment.has(FIN);
@@ -158,8 +171,17 @@ impl Tracker {
     }
 
     /// A server has accepted a connection and, with TLS, shaken hands.
-    pub(super) fn accepted(&mut self, peer: SocketAddr, protocol: Protocol, now: Duration) -> Observed {
-        let found = self.open.iter().find(|c| c.local == canonical(peer)).filter(|_| !self.over);
+    pub(super) fn accepted(
+        &mut self,
+        peer: SocketAddr,
+        protocol: Protocol,
+        now: Duration,
+    ) -> Observed {
+        let found = self
+            .open
+            .iter()
+            .find(|c| c.local == canonical(peer))
+            .filter(|_| !self.over);
         let opened = found.map(|tracked| Observation::ConnectionOpened {
             client: self.client.clone(),
             connection: tracked.id,
@@ -172,7 +194,10 @@ impl Tracker {
 
     /// Data from `local` was sent again at `at`. Whether that is news.
     pub(super) fn sent_again(&mut self, local: SocketAddr, at: Duration) -> bool {
-        let found = self.open.iter_mut().find(|c| c.local == local && c.busy.is_none());
+        let found = self
+            .open
+            .iter_mut()
+            .find(|c| c.local == local && c.busy.is_none());
         found.map(|tracked| tracked.busy = Some(at)).is_some()
     }
 
@@ -183,12 +208,18 @@ impl Tracker {
 
     /// The sockets with these addresses of their own are closed by the program, whatever the wire shows.
     pub(super) fn closing(&mut self, locals: &[SocketAddr], now: Duration) -> Observed {
-        let (closing, open) = std::mem::take(&mut self.open).into_iter().partition(|c| locals.contains(&c.local));
+        let (closing, open) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|c| locals.contains(&c.local));
         self.open = open;
         let ends = Vec::into_iter(closing).map(|tracked: Tracked| match tracked.peer_closed {
-            true => (now, self.end(&tracked, EndedBy::Peer, None, None, "closed by the server")),
+            true => (
+                now,
+                self.end(&tracked, EndedBy::Peer, None, None, "closed by the server"),
+            ),
             false => {
-                let text = "closed by the program (its FIN waits behind data that nobody acknowledges)";
+                let text =
+                    "closed by the program (its FIN waits behind data that nobody acknowledges)";
                 (now, self.end(&tracked, EndedBy::Client, None, None, text))
             }
         });
@@ -201,7 +232,9 @@ impl Tracker {
         let known = self.position(local, remote);
         // On a node itself packets are seen after DNAT, while the socket speaks of the address before it.
         let known = known.or_else(|| self.open.iter().position(|c| c.local == local));
-        let Some(index) = known.filter(|_| !self.over) else { return Vec::new() };
+        let Some(index) = known.filter(|_| !self.over) else {
+            return Vec::new();
+        };
         let mut tracked = self.open.remove(index);
         tracked.established |= death.info.rtt_us > 0;
         let observation = match tracked.established {
@@ -209,7 +242,9 @@ impl Tracker {
             false => self.dial_failed(&tracked, death.info, now),
         };
         let at = match (&observation, tracked.resets) {
-            (Observation::ConnectionClosed { end, .. }, Some(at)) if end.by == EndedBy::Client => at,
+            (Observation::ConnectionClosed { end, .. }, Some(at)) if end.by == EndedBy::Client => {
+                at
+            }
             _ => now,
         };
         vec![(at, observation)]
@@ -219,7 +254,11 @@ impl Tracker {
         // Keepalive ends with a RST of the kernel's own; a program's comes of data it had not read.
         let by_keepalive = info.probes > 0 && info.unacked == 0;
         let (by, errno, text) = if tracked.reset {
-            (EndedBy::Kernel, Some(libc::ECONNRESET), "reset by the server (RST)")
+            (
+                EndedBy::Kernel,
+                Some(libc::ECONNRESET),
+                "reset by the server (RST)",
+            )
         } else if tracked.peer_closed {
             (EndedBy::Peer, None, "closed by the server")
         } else if tracked.resets.is_some() && !by_keepalive {
@@ -231,13 +270,27 @@ impl Tracker {
     }
 
     fn dial_failed(&self, tracked: &Tracked, info: TcpInfo, now: Duration) -> Observation {
-        let refused = tracked.unreachable.is_some_and(|at| now.saturating_sub(at) <= AT_ONCE);
+        let refused = tracked
+            .unreachable
+            .is_some_and(|at| now.saturating_sub(at) <= AT_ONCE);
         let (by, errno, text) = if tracked.reset {
-            (EndedBy::Kernel, Some(libc::ECONNREFUSED), "refused (RST in answer to the SYN)")
+            (
+                EndedBy::Kernel,
+                Some(libc::ECONNREFUSED),
+                "refused (RST in answer to the SYN)",
+            )
         } else if refused {
-            (EndedBy::Kernel, Some(libc::EHOSTUNREACH), "unreachable (ICMP)")
+            (
+                EndedBy::Kernel,
+                Some(libc::EHOSTUNREACH),
+                "unreachable (ICMP)",
+            )
         } else if info.retransmits >= self.syn_limit {
-            (EndedBy::Kernel, None, "given up by the kernel: no answer to any SYN")
+            (
+                EndedBy::Kernel,
+                None,
+                "given up by the kernel: no answer to any SYN",
+            )
         } else {
             (EndedBy::Client, None, "the program gave the dial up")
         };
@@ -253,10 +306,23 @@ impl Tracker {
         text: &str,
     ) -> Observation {
         let (client, connection) = (self.client.clone(), tracked.id);
-        let end = ConnectionEnd { by, errno, tcp_info, text: text.to_owned() };
+        let end = ConnectionEnd {
+            by,
+            errno,
+            tcp_info,
+            text: text.to_owned(),
+        };
         match tracked.established {
-            true => Observation::ConnectionClosed { client, connection, end },
-            false => Observation::DialFailed { client, connection, error: end },
+            true => Observation::ConnectionClosed {
+                client,
+                connection,
+                end,
+            },
+            false => Observation::DialFailed {
+                client,
+                connection,
+                error: end,
+            },
         }
     }
 
@@ -264,7 +330,12 @@ impl Tracker {
     pub(super) fn finish(&mut self, now: Duration) -> Observed {
         self.over = true;
         let open = std::mem::take(&mut self.open);
-        let ends = open.iter().map(|c| (now, self.end(c, EndedBy::CaseEnd, None, None, "the case is over")));
+        let ends = open.iter().map(|c| {
+            (
+                now,
+                self.end(c, EndedBy::CaseEnd, None, None, "the case is over"),
+            )
+        });
         ends.collect()
     }
 
@@ -299,7 +370,10 @@ mod tests {
     impl Story {
         fn new() -> Self {
             let addresses = vec!["10.1.0.2".parse().expect("an address")];
-            Self { tracker: Tracker::new("client", addresses, 10), clock: 0 }
+            Self {
+                tracker: Tracker::new("client", addresses, 10),
+                clock: 0,
+            }
         }
 
         fn established() -> Self {
@@ -311,9 +385,20 @@ mod tests {
 
         fn segment(&mut self, outward: bool, flags: u8, seq: u32) -> Observed {
             let (local, remote) = (address(LOCAL), address(REMOTE));
-            let (from, to) = if outward { (local, remote) } else { (remote, local) };
+            let (from, to) = if outward {
+                (local, remote)
+            } else {
+                (remote, local)
+            };
             self.clock += 1;
-            let packet = Packet::Tcp(TcpSegment { from, to, flags, seq, ack: 0, len: 0 });
+            let packet = Packet::Tcp(TcpSegment {
+                from,
+                to,
+                flags,
+                seq,
+                ack: 0,
+                len: 0,
+            });
             self.tracker.see(&packet, Duration::from_secs(self.clock))
         }
 
@@ -329,7 +414,11 @@ mod tests {
             self.clock += 1;
             // As an IPv6 socket would show it.
             let mapped = "[::ffff:10.1.0.2]:40000";
-            let death = Death { local: address(mapped), remote: address(REMOTE), info };
+            let death = Death {
+                local: address(mapped),
+                remote: address(REMOTE),
+                info,
+            };
             self.tracker.died(&death, Duration::from_secs(self.clock))
         }
     }
@@ -340,22 +429,35 @@ mod tests {
 
     /// Second, kind, who ended it, errno.
     fn end(observed: Observed) -> (u64, &'static str, EndedBy, Option<i32>) {
-        let [(at, what)] = &observed[..] else { panic!("{observed:?}") };
+        let [(at, what)] = &observed[..] else {
+            panic!("{observed:?}")
+        };
         match what {
-            Observation::ConnectionClosed { end, .. } => (at.as_secs(), "closed", end.by, end.errno),
-            Observation::DialFailed { error, .. } => (at.as_secs(), "failed", error.by, error.errno),
+            Observation::ConnectionClosed { end, .. } => {
+                (at.as_secs(), "closed", end.by, end.errno)
+            }
+            Observation::DialFailed { error, .. } => {
+                (at.as_secs(), "failed", error.by, error.errno)
+            }
             other => panic!("{other:?}"),
         }
     }
 
     fn measured() -> TcpInfo {
-        TcpInfo { state: 7, rtt_us: 40, ..TcpInfo::default() }
+        TcpInfo {
+            state: 7,
+            rtt_us: 40,
+            ..TcpInfo::default()
+        }
     }
 
     #[test]
     fn a_syn_is_a_dial_and_the_same_syn_again_is_not() {
         let mut story = Story::new();
-        assert!(matches!(story.send(SYN, 1)[..], [(_, Observation::DialStarted { connection: 1, .. })]));
+        assert!(matches!(
+            story.send(SYN, 1)[..],
+            [(_, Observation::DialStarted { connection: 1, .. })]
+        ));
         assert_eq!(story.send(SYN, 1), []);
         assert_eq!(story.send(SYN, 2).len(), 2);
     }
@@ -363,21 +465,37 @@ mod tests {
     #[test]
     fn a_fin_of_the_programs_closes_and_what_the_orphan_does_then_is_nothing() {
         let mut story = Story::established();
-        assert_eq!(end(story.send(FIN | ACK, 2)), (3, "closed", EndedBy::Client, None));
-        assert_eq!(story.die(TcpInfo { retransmits: 8, ..measured() }), []);
+        assert_eq!(
+            end(story.send(FIN | ACK, 2)),
+            (3, "closed", EndedBy::Client, None)
+        );
+        assert_eq!(
+            story.die(TcpInfo {
+                retransmits: 8,
+                ..measured()
+            }),
+            []
+        );
     }
 
     #[test]
     fn a_fin_after_the_servers_is_the_servers_doing() {
         let mut story = Story::established();
         assert_eq!(story.receive(FIN | ACK), []);
-        assert_eq!(end(story.send(FIN | ACK, 2)), (4, "closed", EndedBy::Peer, None));
+        assert_eq!(
+            end(story.send(FIN | ACK, 2)),
+            (4, "closed", EndedBy::Peer, None)
+        );
     }
 
     #[test]
     fn a_death_without_a_word_on_the_wire_is_the_kernels() {
         let mut story = Story::established();
-        let info = TcpInfo { retransmits: 15, unacked: 1, ..measured() };
+        let info = TcpInfo {
+            retransmits: 15,
+            unacked: 1,
+            ..measured()
+        };
         assert_eq!(end(story.die(info)), (3, "closed", EndedBy::Kernel, None));
     }
 
@@ -385,17 +503,29 @@ mod tests {
     fn a_rst_is_the_kernels_where_probes_went_unanswered_and_else_the_programs() {
         let mut story = Story::established();
         story.send(RST | ACK, 2);
-        assert_eq!(end(story.die(TcpInfo { probes: 9, ..measured() })), (4, "closed", EndedBy::Kernel, None));
+        assert_eq!(
+            end(story.die(TcpInfo {
+                probes: 9,
+                ..measured()
+            })),
+            (4, "closed", EndedBy::Kernel, None)
+        );
         let mut story = Story::established();
         story.send(RST | ACK, 2);
-        assert_eq!(end(story.die(measured())), (3, "closed", EndedBy::Client, None));
+        assert_eq!(
+            end(story.die(measured())),
+            (3, "closed", EndedBy::Client, None)
+        );
     }
 
     #[test]
     fn a_rst_from_the_server_is_a_reset_or_a_refusal() {
         let mut story = Story::established();
         story.receive(RST);
-        assert_eq!(end(story.die(measured())), (4, "closed", EndedBy::Kernel, Some(libc::ECONNRESET)));
+        assert_eq!(
+            end(story.die(measured())),
+            (4, "closed", EndedBy::Kernel, Some(libc::ECONNRESET))
+        );
         let mut story = Story::new();
         story.send(SYN, 1);
         story.receive(RST | ACK);
@@ -410,7 +540,13 @@ mod tests {
         for (retransmits, by) in [(3, EndedBy::Client), (10, EndedBy::Kernel)] {
             let mut story = Story::new();
             story.send(SYN, 1);
-            assert_eq!(end(story.die(TcpInfo { retransmits, ..TcpInfo::default() })), (2, "failed", by, None));
+            assert_eq!(
+                end(story.die(TcpInfo {
+                    retransmits,
+                    ..TcpInfo::default()
+                })),
+                (2, "failed", by, None)
+            );
         }
     }
 
@@ -418,11 +554,21 @@ mod tests {
     fn a_program_that_closes_while_its_data_is_sent_again_is_found_by_its_sockets_state() {
         let mut story = Story::established();
         assert_eq!(story.tracker.busy_since(), None);
-        assert!(story.tracker.sent_again(address(LOCAL), Duration::from_secs(5)));
-        assert!(!story.tracker.sent_again(address(LOCAL), Duration::from_secs(6)));
+        assert!(
+            story
+                .tracker
+                .sent_again(address(LOCAL), Duration::from_secs(5))
+        );
+        assert!(
+            !story
+                .tracker
+                .sent_again(address(LOCAL), Duration::from_secs(6))
+        );
         assert_eq!(story.tracker.busy_since(), Some(Duration::from_secs(5)));
         assert_eq!(story.tracker.closing(&[], Duration::from_secs(7)), []);
-        let closed = story.tracker.closing(&[address(LOCAL)], Duration::from_secs(8));
+        let closed = story
+            .tracker
+            .closing(&[address(LOCAL)], Duration::from_secs(8));
         assert_eq!(end(closed), (8, "closed", EndedBy::Client, None));
         assert_eq!(story.tracker.busy_since(), None);
     }
@@ -430,7 +576,10 @@ mod tests {
     #[test]
     fn what_is_open_ends_with_the_case_and_nothing_after_it_counts() {
         let mut story = Story::established();
-        assert_eq!(end(story.tracker.finish(Duration::from_secs(9))), (9, "closed", EndedBy::CaseEnd, None));
+        assert_eq!(
+            end(story.tracker.finish(Duration::from_secs(9))),
+            (9, "closed", EndedBy::CaseEnd, None)
+        );
         assert_eq!(story.send(SYN, 5), []);
         assert_eq!(story.die(measured()), []);
     }
