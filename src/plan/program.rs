@@ -124,11 +124,13 @@ fn check_text(text: &Spanned<String>, problems: &mut Vec<Problem>) {
         if let Piece::Placeholder(name) = piece
             && !PLACEHOLDERS.contains(&name)
         {
-            let near = suggest(name, PLACEHOLDERS.iter().copied())
-                .filter(|help| help.starts_with("did you"));
-            let near = near.map(|help| format!("{help} ")).unwrap_or_default();
+            let near = suggest(name, PLACEHOLDERS.iter().copied());
+            let near = near.as_deref().and_then(|help| help.split_once('?'));
+            let near = near
+                .map(|(near, _)| format!("{near}? "))
+                .unwrap_or_default();
             problems.push(Problem::new(text.span, format!("there is no placeholder `{{{name}}}`")).help(format!(
-                "{near}Placeholders are `{{url}}`, `{{host}}`, `{{address}}` and `{{ca}}`; for the text itself write \
+                "{near}placeholders are `{{url}}`, `{{host}}`, `{{address}}` and `{{ca}}`; for the text itself write \
                  `{{{{{name}}}}}`"
             )));
         }

@@ -131,7 +131,7 @@ impl ProgramClient {
         if let Some(init) = self.init.take() {
             let _ = kill(init, Signal::SIGKILL);
             // Nothing of it goes on; the kernel needs a moment to clear many processes away.
-            drop(tokio::task::spawn_local(async move { reap(init).await }));
+            drop(tokio::task::spawn_local(reap(init)));
         }
         for (stream, output) in [OutputStream::Stdout, OutputStream::Stderr]
             .into_iter()
