@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
@@ -12,6 +12,7 @@ use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
 use crate::clock::{FromLab, LabJob, Running};
 use crate::plan::Case;
+use crate::record::{Event, Observation};
 use crate::verdict::judge;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
@@ -39,6 +40,8 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a Options,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupted: watch::Receiver<bool>,
+    /// Places for lab processes that set up, on the real clock.
+    pub(super) set_ups: &'a Semaphore,
 }
 
 impl Batch<'_> {
@@ -78,8 +81,9 @@ impl Batch<'_> {
             Clock::Real => {
                 let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
                 let job = LabJob { labs, gather_events: false, align_start: false };
+                let place = self.set_ups.acquire().await.ok();
                 match LabProcess::start(&job).await {
-                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
+                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None, place).await,
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
                 }
             }
@@ -99,14 +103,22 @@ impl Batch<'_> {
         match Guest::start(kernel, &job, &GuestOptions { memory_mib, seed: self.options.seed, cpu }) {
             Ok(guest) => {
                 let hz = kernel.about.as_ref().map(|about| about.hz);
-                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz).await
+                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz, None).await
             }
             Err(error) => Some(with_source(&error)),
         }
     }
 
-    /// Reads what a lab process says until it ends, or has to be ended.
-    async fn follow(&mut self, who: &[usize], mut lab: Running, limit: Limit, hz: Option<u32>) -> Option<String> {
+    /// Reads what a lab process says until it ends, or has to be ended. Gives back its place among those that set up
+    /// when its labs are ready.
+    async fn follow(
+        &mut self,
+        who: &[usize],
+        mut lab: Running,
+        limit: Limit,
+        hz: Option<u32>,
+        mut place: Option<SemaphorePermit<'_>>,
+    ) -> Option<String> {
         let mut deadline = Instant::now() + limit.duration();
         let mut interrupted = self.interrupted.clone();
         let trouble = loop {
@@ -114,6 +126,9 @@ impl Batch<'_> {
                 messages = lab.next() => match messages {
                     Ok(Some(messages)) => {
                         for message in messages {
+                            if matches!(&message, FromLab::Event { event, .. } if is_ready(event)) {
+                                drop(place.take());
+                            }
                             self.hear(who, message, hz);
                         }
                         if let Limit::Silence(limit) = limit {
@@ -148,6 +163,11 @@ impl Batch<'_> {
             FromLab::Alive {} => {}
         }
     }
+}
+
+/// Whether set-up is over with this event.
+fn is_ready(event: &Event) -> bool {
+    matches!(event.what, Observation::LabReady { .. })
 }
 
 /// How long a lab process is waited for, in wall time.

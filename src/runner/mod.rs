@@ -101,8 +101,15 @@ pub async fn run(
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
+    let set_ups = Semaphore::new(set_ups_at_once());
     let runs = batches.into_iter().map(|members| async {
-        let mut batch = Batch { members, options, progress: &*progress, interrupted: interrupted.clone() };
+        let mut batch = Batch {
+            members,
+            options,
+            progress: &*progress,
+            interrupted: interrupted.clone(),
+            set_ups: &set_ups,
+        };
         let _place = places.acquire().await;
         if *interrupted.borrow() {
             return Vec::new();
@@ -112,6 +119,12 @@ pub async fn run(
     });
     let members = futures_util::future::join_all(runs).await.into_iter().flatten();
     Ok(members.map(|member| judge(member.record.events())).collect())
+}
+
+/// Lab processes that set up at once on the real clock: one processor less than there are, so that those that run
+/// already are not late. Set-up is all work, running nearly all waiting.
+fn set_ups_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (usize::from(cores) - 1).max(1))
 }
 
 /// Opens every case's record. Names that two cases share get a number.
