@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Case, Phase, Protocol};
+use crate::plan::{Case, Keepalive, Phase, Protocol};
 
 /// Version of the record's shape; it rises when a field changes its meaning.
 pub const RECORD_VERSION: u32 = 1;
@@ -217,6 +217,44 @@ pub enum Observation {
         /// Holder now.
         holder: Option<String>,
     },
+    /// A client's program was started.
+    ProgramStarted {
+        /// Client's name.
+        client: String,
+        /// Its command.
+        command: Vec<String>,
+    },
+    /// A client's program ended by itself.
+    ProgramExited {
+        /// Client's name.
+        client: String,
+        /// Its exit code.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// What a client's program wrote. Long output is kept from its beginning and its end.
+    ProgramOutput {
+        /// Client's name.
+        client: String,
+        /// Where it wrote it to.
+        stream: OutputStream,
+        /// What it wrote. What was not UTF-8 stands there as U+FFFD.
+        text: String,
+        /// Bytes before this text that were not kept.
+        dropped: u64,
+    },
+    /// What a program's connection was set to by the program, as its socket says.
+    SocketOptions {
+        /// Client's name.
+        client: String,
+        /// Number of the connection.
+        connection: u32,
+        /// TCP keepalive, if it is on.
+        keepalive: Option<Keepalive>,
+        /// TCP_USER_TIMEOUT, if it is set.
+        user_timeout: Option<Duration>,
+    },
     /// A client on a node that lost its power is no more.
     ClientGone {
         /// Client's name.
@@ -295,6 +333,16 @@ impl std::fmt::Display for ClockName {
     }
 }
 
+/// Where a program writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// What ended a connection, or a dial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionEnd {
@@ -312,8 +360,10 @@ pub struct ConnectionEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
-    /// The kernel reported an error on the socket; `errno` says which.
+    /// The kernel reported an error on the socket; `errno` says which, where it is known: a program's own is not.
     Kernel,
+    /// The client, a program: it closed the connection, or gave the dial up.
+    Client,
     /// The peer closed (FIN, GOAWAY, or a protocol error).
     Peer,
     /// The client: a request's timeout closes its HTTP/1.1 connection.
@@ -406,10 +456,13 @@ pub struct Recorder {
     inner: Rc<RecorderInner>,
 }
 
+/// Called with every event.
+type Listener = Rc<dyn Fn(&Event)>;
+
 struct RecorderInner {
     start: RefCell<Option<Duration>>,
     sink: RefCell<Box<dyn FnMut(Event)>>,
-    listeners: RefCell<Vec<Rc<dyn Fn(&Event)>>>,
+    listeners: RefCell<Vec<Listener>>,
 }
 
 impl Recorder {

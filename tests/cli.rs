@@ -121,7 +121,7 @@ fn exit_2_says_what_is_wrong_with_the_command_line() {
         (&["run", "--fast", two], "unexpected argument '--fast'"),
         (
             &["run", "--clock", "sun", two],
-            "[possible values: real, virtual]",
+            "[possible values: real, virtual, both]",
         ),
         (&["run", "--jobs", "0", two], "'--jobs <N>'"),
         (

@@ -52,6 +52,64 @@ fn a_sigkill_of_any_process_at_any_moment_leaves_nothing() {
 }
 
 #[test]
+fn a_sigkill_of_any_process_of_a_guest_at_any_moment_leaves_nothing() {
+    if let Err(error) = halfopen::clock::kernel::choose(&[]) {
+        return eprintln!("skipped: {error}");
+    }
+    // A folder that nobody else uses, on a tmpfs.
+    let temporary = tempfile::tempdir_in("/dev/shm").expect("a folder");
+    let home = tempfile::tempdir().expect("a folder");
+    let mut parents = 0;
+    for round in 0..KILLS {
+        let mut run = Command::new(halfopen())
+            .args(["run", "--clock", "virtual", "--kernel"])
+            .arg(&halfopen::clock::kernel::choose(&[]).expect("a kernel")[0].path)
+            .arg(scenario())
+            .env("TMPDIR", temporary.path())
+            .env("HOME", home.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("halfopen starts");
+        std::thread::sleep(Duration::from_millis(dice(round) % 150));
+        let family = descendants(run.id());
+        // Every second time its parent: the one that could clean up.
+        let victim = match round % 2 {
+            0 => run.id(),
+            _ => family[usize::try_from(dice(round + 1000)).expect("a number") % family.len()],
+        };
+        parents += usize::from(victim == run.id());
+        let _ = kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL);
+        wait(&mut run, Duration::from_secs(30));
+        let gone = until(Duration::from_secs(10), || {
+            family.iter().all(|p| !is_alive(*p))
+        });
+        assert!(
+            gone,
+            "round {round}: still alive of {family:?} after {victim} was killed"
+        );
+        for folder in [temporary.path(), home.path()] {
+            let left = || {
+                fs::read_dir(folder)
+                    .expect("the folder")
+                    .flatten()
+                    .map(|e| e.path())
+                    .collect::<Vec<_>>()
+            };
+            assert!(
+                until(Duration::from_secs(5), || left().is_empty()),
+                "round {round}: {:?} is left",
+                left()
+            );
+        }
+    }
+    assert!(
+        (50..100).contains(&parents),
+        "of {KILLS} kills {parents} hit the parent"
+    );
+}
+
+#[test]
 fn an_interrupt_keeps_the_record_and_ends_with_130() {
     let temporary = tempfile::tempdir().expect("a folder");
     let records = temporary.path().join("records");

@@ -311,6 +311,7 @@ fn lab_process(case: &Case) -> Vec<Event> {
         labs: vec![case.lab.clone()],
         gather_events: false,
         align_start: false,
+        shell: halfopen::clock::Shell::default(),
     };
     let mut child = Command::new(program())
         .arg("__lab")

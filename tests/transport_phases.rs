@@ -288,6 +288,7 @@ fn without_a_pause_there_is_no_idle_between_read_and_write_of_a_lock() {
         client.workload = halfopen::plan::Workload::LeaderElection {
             every: ms(60_000),
             lease: ms(10_000),
+            jitter: std::time::Duration::ZERO,
         };
         bench.start(client);
         take(&bench, &fired).await;

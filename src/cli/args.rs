@@ -45,7 +45,7 @@ pub enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
-    /// output. May be repeated.
+        /// output. May be repeated.
         #[arg(long = "report", value_name = "FORMAT=FILE")]
         reports: Vec<ReportTarget>,
     },
@@ -108,6 +108,9 @@ pub struct RunArguments {
     /// Seed of what can be seeded.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Wall time without a sign of life after which virtual time counts as standing still.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 20)]
+    pub standstill: u64,
     /// Count a skipped case as one that could not be run (exit code 3).
     #[arg(long)]
     pub require_all: bool,
@@ -120,4 +123,6 @@ pub enum ClockChoice {
     Real,
     /// A User Mode Linux guest's, which jumps over idle time: 15 minutes take a second.
     Virtual,
+    /// Both, each case on each; they must agree, but for what HZ and kernel explain.
+    Both,
 }

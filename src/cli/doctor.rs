@@ -9,7 +9,7 @@ use super::Exit;
 use crate::clock::confine;
 use crate::clock::kernel::{self, Kernel};
 use crate::clock::machine::{Check, State, probe_host, probe_in_namespace};
-use crate::clock::{guest, real};
+use crate::clock::{folder, real};
 
 /// Name of the hidden subcommand that tries things out in namespaces of its own.
 pub(super) const PROBE: &str = "__probe";
@@ -18,9 +18,16 @@ pub(super) fn doctor() -> Exit {
     let mut real_clock = probe_host();
     real_clock.extend(tried_inside());
     let virtual_clock = virtual_clock();
-    println!("real clock, and what both clocks need of this machine\n{}\n", table(&real_clock));
+    println!(
+        "real clock, and what both clocks need of this machine\n{}\n",
+        table(&real_clock)
+    );
     println!("virtual clock\n{}", table(&virtual_clock));
-    let usable = |checks: &[Check]| checks.iter().all(|c| c.state != State::Missing || c.fix.is_none());
+    let usable = |checks: &[Check]| {
+        checks
+            .iter()
+            .all(|c| c.state != State::Missing || c.fix.is_none())
+    };
     // Missing things are for a case to name when it needs them; the doctor itself has done its work.
     if !usable(&real_clock) && !usable(&virtual_clock) {
         println!("\nneither clock is complete here; the fixes above say what to do");
@@ -31,7 +38,10 @@ pub(super) fn doctor() -> Exit {
 /// Runs inside the probe process: prints its checks as JSON.
 pub(super) fn probe() -> ExitCode {
     let inside = || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
             return ExitCode::FAILURE;
         };
         let checks = LocalSet::new().block_on(&runtime, probe_in_namespace());
@@ -54,7 +64,10 @@ pub(super) fn probe() -> ExitCode {
 
 /// What can only be told by trying, in namespaces that are thrown away.
 fn tried_inside() -> Vec<Check> {
-    let tried = Command::new("/proc/self/exe").arg(PROBE).stdin(Stdio::null()).output();
+    let tried = Command::new("/proc/self/exe")
+        .arg(PROBE)
+        .stdin(Stdio::null())
+        .output();
     let failed = |detail: String| {
         vec![Check {
             name: "namespaces of one's own".to_owned(),
@@ -75,37 +88,69 @@ fn tried_inside() -> Vec<Check> {
 
 fn virtual_clock() -> Vec<Check> {
     let check = |name: &str, tried: Result<String, String>, fix: &str| match tried {
-        Ok(detail) => Check { name: name.to_owned(), state: State::Ok, detail, fix: None },
-        Err(detail) => {
-            Check { name: name.to_owned(), state: State::Missing, detail, fix: Some(fix.to_owned()) }
-        }
+        Ok(detail) => Check {
+            name: name.to_owned(),
+            state: State::Ok,
+            detail,
+            fix: None,
+        },
+        Err(detail) => Check {
+            name: name.to_owned(),
+            state: State::Missing,
+            detail,
+            fix: Some(fix.to_owned()),
+        },
     };
     let describe = |kernels: Vec<Kernel>| {
-        kernels.iter().map(|k| format!("{} at {}", k.name(), k.path.display())).collect::<Vec<_>>().join(", ")
+        kernels
+            .iter()
+            .map(|k| format!("{} at {}", k.name(), k.path.display()))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let chosen = kernel::choose(&[]).map(describe).map_err(|e| e.to_string());
     let others: Vec<String> = kernel::built().iter().map(Kernel::name).collect();
-    let mut checks = vec![check("a guest kernel", chosen, "./ci/kernel builds one in a few minutes")];
+    let mut checks = vec![check(
+        "a guest kernel",
+        chosen,
+        "./ci/kernel builds one in a few minutes",
+    )];
     if others.len() > 1 {
         checks.push(check("built kernels", Ok(others.join(", ")), ""));
     }
-    let room = guest::memory_place().map_err(|e| e.to_string());
-    checks.push(check("a tmpfs for a guest's memory", room, "name one with exec and room by TMPDIR"));
+    let room = folder::place()
+        .map(|place| place.display().to_string())
+        .map_err(|e| e.to_string());
+    checks.push(check(
+        "a tmpfs for a guest's memory",
+        room,
+        "name one with exec and room by TMPDIR",
+    ));
     let held = confine::available().map_err(|e| e.to_string());
-    checks.push(check("Landlock, to hold a guest in", held, "boot with `lsm=landlock,…` on Linux 5.13 or later"));
+    checks.push(check(
+        "Landlock, to hold a guest in",
+        held,
+        "boot with `lsm=landlock,…` on Linux 5.13 or later",
+    ));
     checks
 }
 
 fn table(checks: &[Check]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     for check in checks {
         let state = match check.state {
             State::Ok => "ok",
             State::Missing => "missing",
             State::Unknown => "unknown",
         };
-        table.add_row([format!("  {state}"), check.name.clone(), check.detail.clone()]);
+        table.add_row([
+            format!("  {state}"),
+            check.name.clone(),
+            check.detail.clone(),
+        ]);
         if let (State::Missing | State::Unknown, Some(fix)) = (check.state, &check.fix) {
             table.add_row([String::new(), String::new(), format!("→ {fix}")]);
         }

@@ -9,8 +9,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
@@ -93,10 +93,19 @@ impl Confinement {
             .map_err(|_| ConfineError::NoLandlock)?;
         let write: BitFlags<AccessFs> = AccessFs::WriteFile | AccessFs::ReadFile;
         let rules = rules
-            .add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(newest)))?
-            .add_rule(PathBeneath::new(PathFd::new(memory)?, write | AccessFs::Execute))?
+            .add_rule(PathBeneath::new(
+                PathFd::new("/")?,
+                AccessFs::from_read(newest),
+            ))?
+            .add_rule(PathBeneath::new(
+                PathFd::new(memory)?,
+                write | AccessFs::Execute,
+            ))?
             .add_rule(PathBeneath::new(PathFd::new("/dev/null")?, write))?;
-        Ok(Self { ruleset: Some(rules), filter: filter()? })
+        Ok(Self {
+            ruleset: Some(rules),
+            filter: filter()?,
+        })
     }
 
     /// Confines the calling process, for good. Call between fork and exec.
@@ -104,7 +113,10 @@ impl Confinement {
     /// # Errors
     /// If the kernel refuses; then the process must not go on.
     pub fn apply(&mut self) -> io::Result<()> {
-        let ruleset = self.ruleset.take().ok_or_else(|| io::Error::other("confined already"))?;
+        let ruleset = self
+            .ruleset
+            .take()
+            .ok_or_else(|| io::Error::other("confined already"))?;
         let status = ruleset.restrict_self().map_err(io::Error::other)?;
         if status.ruleset == RulesetStatus::NotEnforced {
             return Err(io::Error::other(ConfineError::NoLandlock));
@@ -121,7 +133,12 @@ pub fn available() -> Result<String, ConfineError> {
     Confinement::new(&std::env::temp_dir())?;
     // SAFETY: with this flag the call only returns a number.
     let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, LANDLOCK_CREATE_RULESET_VERSION)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
     };
     Ok(format!("version {version} of its interface"))
 }

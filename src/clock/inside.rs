@@ -2,18 +2,22 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{Gid, Uid};
 
 use super::LabJob;
 
 /// The console whose output is the parent's memory file.
 const EVENTS: &str = "/dev/tty1";
+
+/// The system's usual folders of programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs the job in `job`, a file, as the guest's first process.
 #[must_use]
@@ -28,12 +32,27 @@ pub fn main(job: &Path) -> ExitCode {
 
 fn run(job: &Path) -> io::Result<()> {
     // Before anything is mounted over the place where it lies.
+    let user = std::fs::metadata(job)?;
     let job: LabJob = serde_json::from_slice(&std::fs::read(job)?)?;
+    // The guest's root is nobody to the machine's files: programs have the rights of the user who started the guest.
+    crate::lab::program::run_as(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     furnish()?;
+    limit_processes(job.labs.len())?;
     let events = open_events()?;
     wake_on_time()?;
     // SAFETY: there is one thread.
-    unsafe { std::env::set_var("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") };
+    unsafe {
+        std::env::set_var(
+            "PATH",
+            if job.shell.path.is_empty() {
+                PATH
+            } else {
+                &job.shell.path
+            },
+        )
+    };
+    // Where it can't be entered, programs begin at the root.
+    let _ = std::env::set_current_dir(&job.shell.folder);
     let _ = crate::lab::process::run(job, Box::new(events));
     Ok(())
 }
@@ -43,25 +62,47 @@ fn run(job: &Path) -> io::Result<()> {
 fn wake_on_time() -> io::Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameter outlives the call.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const lowest) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::sched_setscheduler(
+            0,
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            &raw const lowest,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-/// The root is the host's and can't be written: programs get places of their own to write to.
+/// Processes that a guest may have: for itself, and for each lab. A program has a limit of its own where the kernel has
+/// one for PID namespaces.
+const PROCESSES: usize = 1024;
+const LAB_PROCESSES: usize = 256;
+
+fn limit_processes(labs: usize) -> io::Result<()> {
+    let most = (PROCESSES + LAB_PROCESSES * labs).min(32768);
+    std::fs::write("/proc/sys/kernel/pid_max", most.to_string())
+}
+
+/// The root is the host's and can't be written: the lab gets a place of its own to write to. (Programs have theirs.)
 fn furnish() -> io::Result<()> {
     let none = None::<&str>;
     let flags = MsFlags::MS_NOSUID;
     mount(Some("proc"), "/proc", Some("proc"), flags, none)?;
     mount(Some("dev"), "/dev", Some("devtmpfs"), flags, none)?;
-    for place in ["/run", "/tmp"] {
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, none)?;
-    }
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, none)?;
     Ok(())
 }
 
 /// The console, raw: bytes go out as they are.
 fn open_events() -> io::Result<File> {
-    let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(EVENTS)?;
+    let console = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(EVENTS)?;
     let mut settings = tcgetattr(&console)?;
     cfmakeraw(&mut settings);
     tcsetattr(&console, SetArg::TCSANOW, &settings)?;

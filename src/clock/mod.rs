@@ -4,6 +4,7 @@
 //! [`real`] starts it in namespaces of its own, [`guest`] as the first process of a User Mode Linux kernel.
 
 pub mod confine;
+pub mod folder;
 pub mod guest;
 pub mod inside;
 pub mod kernel;
@@ -11,6 +12,7 @@ pub mod machine;
 pub mod real;
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,28 @@ pub struct LabJob {
     /// A case begins when the kernel's timers stand as at every other case's begin, however long its set-up took: where
     /// waiting costs nothing. See [`crate::lab::process`].
     pub align_start: bool,
+    /// What programs are started with.
+    pub shell: Shell,
+}
+
+/// What the shell gives to programs: where it finds them, and the folder they begin in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shell {
+    /// PATH; empty = the system's usual folders.
+    pub path: String,
+    /// Working folder; empty = the root.
+    pub folder: PathBuf,
+}
+
+impl Shell {
+    /// That of this process.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            path: std::env::var("PATH").unwrap_or_default(),
+            folder: std::env::current_dir().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a lab process says.

@@ -4,10 +4,11 @@
 pub mod fault;
 mod link;
 pub mod namespace;
-mod netlink;
+pub(crate) mod netlink;
 pub mod network;
 mod nft;
 pub mod process;
+pub(crate) mod program;
 mod run;
 pub mod service;
 pub mod sysctl;

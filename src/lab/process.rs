@@ -29,7 +29,9 @@ const ALIVE_EVERY: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn main() -> ExitCode {
     let mut text = String::new();
-    let job = io::stdin().read_to_string(&mut text).map_err(|e| e.to_string());
+    let job = io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|e| e.to_string());
     let job = job.and_then(|_| serde_json::from_str::<LabJob>(&text).map_err(|e| e.to_string()));
     match job {
         Ok(job) => run(job, Box::new(io::stdout())),
@@ -43,11 +45,25 @@ pub fn main() -> ExitCode {
 /// Runs every lab of `job` to its end, and writes what they observe to `out`.
 #[must_use]
 pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
-    let out = Rc::new(RefCell::new(Outlet { out, pending: Vec::new(), gather: job.gather_events }));
+    // Where a program may make time stand still for ever, what was seen until then must be out.
+    let programs = job
+        .labs
+        .iter()
+        .flat_map(|plan| &plan.clients)
+        .any(|client| client.program().is_some());
+    let gather = job.gather_events && !programs;
+    let out = Rc::new(RefCell::new(Outlet {
+        out,
+        pending: Vec::new(),
+        gather,
+    }));
     if job.align_start {
         wait_for_full_second();
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("failed to start the lab's runtime: {error}");
@@ -55,8 +71,12 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
         }
     };
     let hz = crate::clock::machine::hz();
-    out.borrow_mut().say(&FromLab::Kernel { release: release(), hz });
+    out.borrow_mut().say(&FromLab::Kernel {
+        release: release(),
+        hz,
+    });
     let align = hz.filter(|_| job.align_start).map(timer_period);
+    out.borrow_mut().flush();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
@@ -92,7 +112,11 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
 fn wait_for_full_second() {
     let next = Duration::from_secs(monotonic().as_secs() + 1);
     // Interrupted, it is early: a nearly aligned case is as right as any.
-    let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &next.into());
+    let _ = clock_nanosleep(
+        ClockId::CLOCK_MONOTONIC,
+        ClockNanosleepFlags::TIMER_ABSTIME,
+        &next.into(),
+    );
 }
 
 /// [`TIMER_PERIOD`] at a timer frequency.
@@ -112,7 +136,9 @@ async fn say_alive(out: &RefCell<Outlet>) {
 
 /// `uname -r`.
 fn release() -> String {
-    nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
+    nix::sys::utsname::uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// The way out of the lab process.
@@ -132,7 +158,10 @@ impl Outlet {
 
     /// Nobody to tell means nobody to work for: the lab ends, and the kernel clears it away.
     fn flush(&mut self) {
-        let written = self.out.write_all(&self.pending).and_then(|()| self.out.flush());
+        let written = self
+            .out
+            .write_all(&self.pending)
+            .and_then(|()| self.out.flush());
         if written.is_err() {
             std::process::exit(1);
         }

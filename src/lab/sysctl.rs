@@ -325,7 +325,8 @@ fn kernel_name() -> String {
     )
 }
 
-fn kernel_release() -> (u16, u16) {
+/// The kernel's major and minor version.
+pub(crate) fn kernel_release() -> (u16, u16) {
     parse_release(&kernel_name()).unwrap_or((u16::MAX, 0))
 }
 

@@ -6,6 +6,7 @@ pub mod address;
 mod duration;
 mod expectation;
 pub mod profile;
+pub(crate) mod program;
 mod resolve;
 pub(crate) mod target;
 pub(crate) mod topology;
@@ -194,9 +195,9 @@ pub struct Client {
     pub node: String,
     /// What it asks.
     pub target: Target,
-    /// Name of the profile it began from.
+    /// Name of the profile it began from; empty for a program, which brings a transport of its own.
     pub profile: String,
-    /// Its transport, every knob resolved.
+    /// Its transport, every knob resolved. Of a program nothing is known: everything is off, and nobody looks.
     pub transport: Transport,
     /// What it does.
     pub workload: Workload,
@@ -310,7 +311,49 @@ pub enum Workload {
         every: Duration,
         /// How long a lease lasts after its last renewal.
         lease: Duration,
+        /// Random time on top of each pause, at most this; by the case's seed.
+        jitter: Duration,
     },
+    /// Run a program, as it is.
+    Exec(Program),
+}
+
+/// A program that is a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program and its arguments, placeholders filled in.
+    pub command: Vec<String>,
+    /// The client's URL, as written.
+    pub url: String,
+    /// Environment variables besides those that every program gets.
+    pub env: Vec<(String, String)>,
+    /// Pause between its end and its next start; `None` = it is started once.
+    pub every: Option<Duration>,
+    /// Where the command stood.
+    pub location: Location,
+}
+
+impl Client {
+    /// The program it is; `None` for a client of ours.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        match &self.workload {
+            Workload::Exec(program) => Some(program),
+            Workload::Poll { .. } | Workload::LeaderElection { .. } => None,
+        }
+    }
+}
+
+impl Workload {
+    /// The longest pause between a request's end and the next one.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        match self {
+            Self::Poll { every } => *every,
+            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
+            Self::Exec(program) => program.every.unwrap_or_default(),
+        }
+    }
 }
 
 /// What breaks, and when.
@@ -479,6 +522,8 @@ pub enum Cause {
     Unreachable,
     /// The peer closed in good order.
     ClosedByPeer,
+    /// The program itself closed it: why is its own affair.
+    ClosedByClient,
     /// Nothing ended it within the case.
     Never,
     /// The evidence does not say.
@@ -497,6 +542,7 @@ impl Cause {
             Self::RequestTimeout => "request_timeout",
             Self::ReadTimeout => "read_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::ClosedByClient => "closed_by_client",
             Self::DialTimeout => "dial_timeout",
             Self::Reset => "reset",
             Self::Refused => "refused",
@@ -571,6 +617,21 @@ impl LabPlan {
                 .iter()
                 .find(|p| p.name == *pod)
                 .map(|p| p.node.as_str()),
+        }
+    }
+
+    /// The addresses of a node or a pod, IPv4 and IPv6.
+    #[must_use]
+    pub fn addresses(&self, place: &Place) -> Option<[IpAddr; 2]> {
+        match place {
+            Place::Node(name) => {
+                let node = self.nodes.iter().find(|node| node.name == *name)?;
+                Some([node.address.into(), node.address6.into()])
+            }
+            Place::Pod(name) => {
+                let pod = self.pods.iter().find(|pod| pod.name == *name)?;
+                Some([pod.address.into(), pod.address6.into()])
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::topology::Topology;
 use super::{
     Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Trigger, Workload, duration,
-    expectation, target, transport, warnings,
+    expectation, program, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -81,6 +81,8 @@ fn resolve(
     let predictions: Vec<Prediction> = plan
         .clients
         .iter()
+        // Nobody knows a program's own timeouts beforehand.
+        .filter(|c| c.program().is_none())
         .map(|c| timeout_model::predict(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);
@@ -102,7 +104,7 @@ fn clients(
 ) -> Vec<Client> {
     let specs = scenario.clients.get().into_iter().flat_map(Named::iter);
     specs
-        .filter_map(|(name, word, spec)| client(scenario, topology, word, spec, locate(name.span)))
+        .filter_map(|(name, word, spec)| client(scenario, topology, word, spec, name.span, locate))
         .collect()
 }
 
@@ -112,26 +114,33 @@ fn client(
     topology: &Topology,
     name: &str,
     spec: &ClientSpec,
-    location: Location,
+    span: Span,
+    locate: &dyn Fn(Span) -> Location,
 ) -> Option<Client> {
     Some(Client {
         name: name.to_owned(),
         place: topology.clients.get(name)?.clone(),
         node: spec.node.get()?.clone(),
         target: target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??,
-        profile: spec.profile.get()?.clone(),
+        profile: given(&spec.profile).cloned().unwrap_or_default(),
         transport: transport::of_client(scenario, spec, &mut Vec::new())?,
         workload: match spec.workload.get()? {
+            WorkloadSpec::Exec(exec) => {
+                let target =
+                    target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??;
+                Workload::Exec(program::resolve(exec, spec.url.get()?, &target, locate)?)
+            }
             WorkloadSpec::Poll(poll) => Workload::Poll {
                 every: poll.every.get()?.0,
             },
             WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
                 every: election.every.get()?.0,
                 lease: given(&election.lease).map_or(LEASE, |lease| lease.0),
+                jitter: given(&election.jitter).map_or(Duration::ZERO, |jitter| jitter.0),
             },
         },
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),
-        location,
+        location: locate(span),
     })
 }
 

@@ -15,14 +15,18 @@ pub(crate) fn of_client(
     client: &ClientSpec,
     problems: &mut Vec<Problem>,
 ) -> Option<Transport> {
-    let mut transport = of_profile(scenario, &client.profile, &mut Vec::new(), problems)?;
+    if let Some(WorkloadSpec::Exec(_)) = client.workload.get() {
+        return profile::preset("bare");
+    }
+    let profile = client.profile.as_ref()?;
+    let mut transport = of_profile(scenario, profile, &mut Vec::new(), problems)?;
     if let Some(knobs) = given(&client.transport) {
         turn(&mut transport, knobs, problems);
     }
     let timeout = match client.workload.get() {
         Some(WorkloadSpec::Poll(poll)) => &poll.timeout,
         Some(WorkloadSpec::LeaderElection(election)) => &election.timeout,
-        None => &None,
+        Some(WorkloadSpec::Exec(_)) | None => &None,
     };
     limit(&mut transport.request_timeout, timeout, problems);
     Some(transport)

@@ -1,4 +1,5 @@
 //! Probes: what the kernel says of sockets and packets.
 
 pub mod packets;
+pub mod sockets;
 pub mod tcp_info;

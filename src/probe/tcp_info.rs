@@ -30,8 +30,21 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the structure is of plain integers and began as zeroes, so it is valid however much the kernel wrote.
-    let info = unsafe { info.assume_init() };
-    Ok(TcpInfo {
+    Ok(of(unsafe { info.assume_init_ref() }))
+}
+
+/// TCP_INFO from `bytes` that the kernel wrote; what is missing at their end is 0.
+pub(crate) fn of_bytes(bytes: &[u8]) -> TcpInfo {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let length = bytes.len().min(size_of::<libc::tcp_info>());
+    // SAFETY: `length` bytes can be read from the one and written to the other, which do not overlap.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), info.as_mut_ptr().cast(), length) };
+    // SAFETY: plain integers, all of them set.
+    of(unsafe { info.assume_init_ref() })
+}
+
+fn of(info: &libc::tcp_info) -> TcpInfo {
+    TcpInfo {
         state: info.tcpi_state,
         retransmits: info.tcpi_retransmits,
         probes: info.tcpi_probes,
@@ -43,7 +56,7 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         last_data_sent_ms: info.tcpi_last_data_sent,
         last_data_recv_ms: info.tcpi_last_data_recv,
         last_ack_recv_ms: info.tcpi_last_ack_recv,
-    })
+    }
 }
 
 #[cfg(test)]

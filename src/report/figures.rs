@@ -73,7 +73,7 @@ impl Figures {
             } else {
                 time(client.recovered_after)
             },
-            requests_failed: number(client.requests_failed),
+            requests_failed: client.requests_failed.map_or_else(none, number),
             dials: number(client.dials),
             predicted: if client.gone {
                 [none(), none()]

@@ -6,11 +6,11 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
-use super::{Clock, Cpus, Options, Progress};
+use super::{Clock, Cpus, Options, Progress, programs_of};
 use crate::clock::guest::{Guest, GuestOptions};
 use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
-use crate::clock::{FromLab, LabJob, Running};
+use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::plan::Case;
 use crate::record::{Event, Observation};
 use crate::verdict::judge;
@@ -18,13 +18,14 @@ use crate::verdict::judge;
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
-/// seconds of its own time, which take milliseconds.
-const STANDSTILL: Duration = Duration::from_secs(20);
-
-/// A guest's memory, in MiB: for itself, and for each lab.
+/// A guest's memory, in MiB: for itself, for each lab, and for each client that is a program. What is not used is not
+/// taken from the machine.
 const GUEST_MEMORY: u32 = 192;
 const LAB_MEMORY: u32 = 16;
+const PROGRAM_MEMORY: u32 = 128;
+
+/// Programs named when virtual time stands still.
+const NAMED: usize = 5;
 
 /// A case and its growing record.
 pub(super) struct Member {
@@ -52,7 +53,10 @@ impl Batch<'_> {
             self.progress.started(member.index, &member.case);
         }
         let trouble = self.run_together(&all, cpus).await;
-        let left: Vec<usize> = all.into_iter().filter(|i| !self.members[*i].record.is_whole()).collect();
+        let left: Vec<usize> = all
+            .into_iter()
+            .filter(|i| !self.members[*i].record.is_whole())
+            .collect();
         let alone = left.len() == 1 && self.members.len() == 1;
         for member in left {
             let again = !alone && !*self.interrupted.borrow();
@@ -65,7 +69,8 @@ impl Batch<'_> {
             self.members[member].record.break_off(&why);
         }
         for member in &self.members {
-            self.progress.finished(member.index, &judge(member.record.events()));
+            self.progress
+                .finished(member.index, &judge(member.record.events()));
         }
     }
 
@@ -76,20 +81,46 @@ impl Batch<'_> {
 
     /// Runs some members in one lab process. Says what went wrong, if anything did.
     async fn run_together(&mut self, who: &[usize], cpus: &Cpus) -> Option<String> {
-        let labs: Vec<_> = who.iter().map(|i| self.members[*i].case.lab.clone()).collect();
+        let labs: Vec<_> = who
+            .iter()
+            .map(|i| self.members[*i].case.lab.clone())
+            .collect();
         match self.options.clock.clone() {
             Clock::Real => {
-                let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
-                let job = LabJob { labs, gather_events: false, align_start: false };
+                let longest = labs
+                    .iter()
+                    .map(|lab| lab.duration + lab.drain)
+                    .max()
+                    .unwrap_or_default();
+                let job = LabJob {
+                    labs,
+                    gather_events: false,
+                    align_start: false,
+                    shell: Shell::current(),
+                };
                 let place = self.set_ups.acquire().await.ok();
                 match LabProcess::start(&job).await {
-                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None, place).await,
+                    Ok(lab) => {
+                        self.follow(
+                            who,
+                            Running::Process(lab),
+                            Limit::End(longest + GRACE),
+                            None,
+                            place,
+                        )
+                        .await
+                    }
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
                 }
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
-                let job = LabJob { labs, gather_events: true, align_start: true };
+                let job = LabJob {
+                    labs,
+                    gather_events: true,
+                    align_start: true,
+                    shell: Shell::current(),
+                };
                 let trouble = self.run_guest(who, &kernel, job, cpu).await;
                 cpus.give_back(cpu);
                 trouble
@@ -97,13 +128,39 @@ impl Batch<'_> {
         }
     }
 
-    async fn run_guest(&mut self, who: &[usize], kernel: &Kernel, job: LabJob, cpu: usize) -> Option<String> {
+    async fn run_guest(
+        &mut self,
+        who: &[usize],
+        kernel: &Kernel,
+        job: LabJob,
+        cpu: usize,
+    ) -> Option<String> {
         let labs = u32::try_from(who.len()).unwrap_or(u32::MAX);
-        let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs;
-        match Guest::start(kernel, &job, &GuestOptions { memory_mib, seed: self.options.seed, cpu }) {
+        let programs = who
+            .iter()
+            .map(|i| programs_of(&self.members[*i].case).count())
+            .sum::<usize>();
+        let programs = u32::try_from(programs).unwrap_or(u32::MAX);
+        let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs + PROGRAM_MEMORY * programs;
+        match Guest::start(
+            kernel,
+            &job,
+            &GuestOptions {
+                memory_mib,
+                seed: self.options.seed,
+                cpu,
+            },
+        ) {
             Ok(guest) => {
                 let hz = kernel.about.as_ref().map(|about| about.hz);
-                self.follow(who, Running::Guest(guest), Limit::Silence(STANDSTILL), hz, None).await
+                self.follow(
+                    who,
+                    Running::Guest(guest),
+                    Limit::Silence(self.options.standstill),
+                    hz,
+                    None,
+                )
+                .await
             }
             Err(error) => Some(with_source(&error)),
         }
@@ -138,7 +195,7 @@ impl Batch<'_> {
                     Ok(None) => break lab.last_words().await,
                     Err(error) => break Some(format!("failed to read what the lab says: {error}")),
                 },
-                () = sleep_until(deadline) => break Some(limit.broken()),
+                () = sleep_until(deadline) => break Some(self.overdue(who, limit)),
                 _ = interrupted.wait_for(|i| *i) => break Some("interrupted".to_owned()),
             }
         };
@@ -146,11 +203,46 @@ impl Batch<'_> {
         trouble
     }
 
+    /// Why a lab process is not waited for any longer.
+    fn overdue(&self, who: &[usize], limit: Limit) -> String {
+        let Limit::Silence(limit) = limit else {
+            return format!(
+                "the lab was still running {} s after its case's end",
+                GRACE.as_secs()
+            );
+        };
+        let limit = limit.as_secs();
+        let mut suspects: Vec<String> = Vec::new();
+        for (client, program) in who.iter().flat_map(|i| programs_of(&self.members[*i].case)) {
+            let suspect = format!("{} (`{}`)", client.name, program.command.join(" "));
+            if !suspects.contains(&suspect) {
+                suspects.push(suspect);
+            }
+        }
+        let more = suspects.len().saturating_sub(NAMED);
+        suspects.truncate(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        match suspects.is_empty() {
+            true => format!("virtual time has stood still for {limit} s of wall time"),
+            false => format!(
+                "virtual time has stood still for {limit} s of wall time: time passes only while nothing computes, and \
+                 a program here never rests: {}{more}",
+                suspects.join(", ")
+            ),
+        }
+    }
+
     fn hear(&mut self, who: &[usize], message: FromLab, known_hz: Option<u32>) {
         match message {
             FromLab::Kernel { release, hz } => {
                 for member in who {
-                    self.members[*member].record.begin(&release, hz.or(known_hz));
+                    self.members[*member]
+                        .record
+                        .begin(&release, hz.or(known_hz));
                 }
             }
             FromLab::Event { lab, event } => {
@@ -183,16 +275,6 @@ impl Limit {
     fn duration(self) -> Duration {
         match self {
             Self::End(duration) | Self::Silence(duration) => duration,
-        }
-    }
-
-    fn broken(self) -> String {
-        match self {
-            Self::End(_) => format!("the lab was still running {} s after its case's end", GRACE.as_secs()),
-            Self::Silence(limit) => format!(
-                "virtual time has stood still for {} s of wall time: a program in the guest computes without end",
-                limit.as_secs()
-            ),
         }
     }
 }

@@ -11,11 +11,12 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::kernel::Kernel;
-use crate::plan::Case;
+use crate::plan::{self, Case};
 use crate::record::{ClockName, Event};
 use crate::verdict::{CaseResult, judge};
 use batch::{Batch, Member};
@@ -23,6 +24,9 @@ use record_file::{RecordFile, file_name};
 
 /// Labs in one guest at most: they share its memory and its one processor.
 const LABS_PER_GUEST: usize = 50;
+/// The same where programs run in them: each needs memory of its own, and one that never rests takes all labs of its
+/// guest along.
+const LABS_WITH_PROGRAMS: usize = 8;
 
 /// How cases are run.
 #[derive(Debug, Clone)]
@@ -35,6 +39,9 @@ pub struct Options {
     pub record_dir: Option<PathBuf>,
     /// Seed of a guest kernel's randomness.
     pub seed: u64,
+    /// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
+    /// seconds of its own time, which take milliseconds.
+    pub standstill: Duration,
 }
 
 /// What cases are run on.
@@ -92,12 +99,25 @@ pub async fn run(
     interrupted: watch::Receiver<bool>,
 ) -> Result<Vec<CaseResult>, RunError> {
     if let Some(dir) = &options.record_dir {
-        fs::create_dir_all(dir).map_err(|source| RunError::Record { path: dir.clone(), source })?;
+        fs::create_dir_all(dir).map_err(|source| RunError::Record {
+            path: dir.clone(),
+            source,
+        })?;
     }
     let members = members(cases, options)?;
     let size = match options.clock {
         Clock::Real => 1,
-        Clock::Virtual(_) => members.len().div_ceil(options.jobs.max(1)).clamp(1, LABS_PER_GUEST),
+        Clock::Virtual(_) => {
+            let with_programs = members
+                .iter()
+                .any(|member| programs_of(&member.case).next().is_some());
+            let most = if with_programs {
+                LABS_WITH_PROGRAMS
+            } else {
+                LABS_PER_GUEST
+            };
+            members.len().div_ceil(options.jobs.max(1)).clamp(1, most)
+        }
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
@@ -117,8 +137,21 @@ pub async fn run(
         batch.run(&cpus).await;
         batch.members
     });
-    let members = futures_util::future::join_all(runs).await.into_iter().flatten();
-    Ok(members.map(|member| judge(member.record.events())).collect())
+    let members = futures_util::future::join_all(runs)
+        .await
+        .into_iter()
+        .flatten();
+    Ok(members
+        .map(|member| judge(member.record.events()))
+        .collect())
+}
+
+/// The programs among a case's clients.
+fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Program)> {
+    case.lab
+        .clients
+        .iter()
+        .filter_map(|client| Some((client, client.program()?)))
 }
 
 /// Lab processes that set up at once on the real clock: one processor less than there are, so that those that run
@@ -136,9 +169,16 @@ fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError>
             name = format!("{name}--{index}");
             taken.insert(name.clone());
         }
-        let path = options.record_dir.as_ref().map(|dir| dir.join(format!("{name}.ndjson")));
+        let path = options
+            .record_dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{name}.ndjson")));
         let record = RecordFile::new(case.clone(), options.clock.name(), path.as_deref())?;
-        Ok(Member { index, case, record })
+        Ok(Member {
+            index,
+            case,
+            record,
+        })
     };
     cases.into_iter().enumerate().map(member).collect()
 }
@@ -165,7 +205,9 @@ impl Cpus {
         let mut guests = self.guests.borrow_mut();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         guests.resize(cores, 0);
-        let least = (0..guests.len()).min_by_key(|cpu| guests[*cpu]).unwrap_or(0);
+        let least = (0..guests.len())
+            .min_by_key(|cpu| guests[*cpu])
+            .unwrap_or(0);
         guests[least] += 1;
         least
     }

@@ -173,8 +173,8 @@ pub struct ClientSpec {
     pub host_network: Option<Spanned<bool>>,
     /// What it asks: `http://` or `https://`, a service, server, node or address, and a path.
     pub url: Spanned<String>,
-    /// The profile its transport begins from: a preset, or one from `profiles`.
-    pub profile: Spanned<String>,
+    /// The profile its transport begins from: a preset, or one from `profiles`. An `exec` client has none.
+    pub profile: Option<Spanned<String>>,
     /// Knobs that differ from the profile's.
     pub transport: Option<Spanned<TransportSpec>>,
     /// What it does.
@@ -193,6 +193,8 @@ pub enum WorkloadSpec {
     Poll(PollSpec),
     /// Try to become and stay the holder of a lock.
     LeaderElection(LeaderElectionSpec),
+    /// Run a program of yours, as it is.
+    Exec(ExecSpec),
 }
 
 /// GET, then a pause, for ever.
@@ -215,6 +217,21 @@ pub struct LeaderElectionSpec {
     pub timeout: Option<Spanned<OffOr<Time>>>,
     /// How long a lease lasts after its last renewal (default 15s).
     pub lease: Option<Spanned<Time>>,
+    /// Random time on top of each pause, at most this (default none; client-go adds up to 1.2 times the pause).
+    pub jitter: Option<Spanned<Time>>,
+}
+
+/// Run a program of yours, as it is. It is judged by what servers and the wire see of it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecSpec {
+    /// The program and its arguments. `{url}`, `{host}`, `{address}` and `{ca}` stand for the client's URL, its host
+    /// name, the IP address and port, and the path of the file with the certificate authority; `{{url}}` for `{url}`.
+    pub command: Spanned<Vec<Spanned<String>>>,
+    /// Environment variables besides the ones every program gets, with the same placeholders.
+    pub env: Option<Spanned<Named<String>>>,
+    /// Run it again and again, with this pause between its end and its next start. Without it, it is started once.
+    pub every: Option<Spanned<Time>>,
 }
 
 /// A struct with all of a transport's knobs, and before them fields of its own.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kernel::{self, TcpSysctls};
 use crate::plan::{
     Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Place, Protocol, Service, Sysctl,
-    Transport, Trigger, Window, Workload,
+    Transport, Trigger, Window,
 };
 
 /// Handshakes, scheduling, and a request's own way there and back.
@@ -62,9 +62,7 @@ impl<'a> Situation<'a> {
                 } if *name == client.name => Some(*phase),
                 _ => None,
             },
-            every: match client.workload {
-                Workload::Poll { every } | Workload::LeaderElection { every, .. } => every,
-            },
+            every: client.workload.longest_pause(),
             delay: delays.map(|s| s.response_delay).max().unwrap_or_default(),
         }
     }

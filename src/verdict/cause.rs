@@ -15,8 +15,6 @@ use super::units;
 const TICK: Duration = Duration::from_millis(10);
 /// TCP_CLOSE: what a socket reads once the kernel has given it up.
 const STATE_CLOSE: u8 = 7;
-/// The kernel's constant base of the retransmission bound (TCP_RTO_MIN), whatever the route's own minimum.
-const RTO_BASE: Duration = Duration::from_millis(200);
 
 /// What is known of a connection besides its end.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +27,7 @@ pub struct Circumstances {
     pub keepalive: Option<Keepalive>,
     /// TCP_USER_TIMEOUT of its socket.
     pub user_timeout: Option<Duration>,
-    /// The least time the kernel retransmits before it gives up, see [`gives_up_after`].
+    /// The least time the kernel retransmits before it gives up, from the first retransmission.
     pub gives_up_after: Duration,
     /// A request of the client timed out during the dial.
     pub request_timed_out: bool,
@@ -44,15 +42,6 @@ pub struct Found {
     pub evidence: String,
 }
 
-/// The least time the kernel goes on retransmitting, from the first retransmission: `tcp_retries2` doublings of 200 ms,
-/// each at most `rto_max` (`tcp_rto_max_ms`; 120 s where a kernel has no such sysctl).
-#[must_use]
-pub fn gives_up_after(retries2: u32, rto_max: Duration) -> Duration {
-    let doublings = (rto_max.as_millis() / RTO_BASE.as_millis()).max(1).ilog2();
-    let doubled = RTO_BASE * ((2 << retries2.min(doublings)) - 1);
-    doubled + rto_max * retries2.saturating_sub(doublings)
-}
-
 /// What ended a connection or a dial.
 #[must_use]
 pub fn of_end(end: &ConnectionEnd, known: &Circumstances) -> Found {
@@ -65,6 +54,7 @@ pub fn of_end(end: &ConnectionEnd, known: &Circumstances) -> Found {
         EndedBy::ReadTimeout => Cause::ReadTimeout,
         EndedBy::PingTimeout => Cause::PingTimeout,
         EndedBy::IdleTimeout => Cause::IdleTimeout,
+        EndedBy::Client => Cause::ClosedByClient,
         EndedBy::DialTimeout | EndedBy::TlsTimeout => Cause::DialTimeout,
         EndedBy::CaseEnd => Cause::Never,
     };
@@ -78,7 +68,9 @@ fn of_errno(end: &ConnectionEnd, known: &Circumstances) -> Found {
         evidence: end.text.clone(),
     };
     match end.errno {
-        Some(libc::ETIMEDOUT) => of_timeout(end.tcp_info.as_ref(), known),
+        Some(libc::ETIMEDOUT) => of_timeout(end, known),
+        // A program's own: only it was told the error. What no packet explains can only be a timer.
+        None if end.tcp_info.is_some() => of_timeout(end, known),
         Some(libc::ECONNRESET) => direct(Cause::Reset),
         Some(libc::ECONNREFUSED) => direct(Cause::Refused),
         Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => direct(Cause::Unreachable),
@@ -86,9 +78,9 @@ fn of_errno(end: &ConnectionEnd, known: &Circumstances) -> Found {
     }
 }
 
-/// Which timer an ETIMEDOUT came from.
-fn of_timeout(info: Option<&TcpInfo>, known: &Circumstances) -> Found {
-    let Some(info) = info else {
+/// Which timer ended it.
+fn of_timeout(end: &ConnectionEnd, known: &Circumstances) -> Found {
+    let Some(info) = &end.tcp_info else {
         // Without TLS a dial is over with the handshake, so its timeout can only be that of the SYNs.
         let cause = if known.opened || known.tls {
             Cause::Unknown
@@ -105,9 +97,14 @@ fn of_timeout(info: Option<&TcpInfo>, known: &Circumstances) -> Found {
     } else {
         Cause::DialTimeout
     };
+    let error = if end.errno.is_some() {
+        "ETIMEDOUT"
+    } else {
+        &end.text
+    };
     Found {
         cause,
-        evidence: describe(info),
+        evidence: describe(error, info),
     }
 }
 
@@ -147,7 +144,7 @@ fn of_retransmissions(info: &TcpInfo, unanswered: Duration, known: &Circumstance
 /// The keepalive timer ruled: nothing was unacknowledged.
 fn of_probes(info: &TcpInfo, silent: Duration, known: &Circumstances) -> Cause {
     let Some(keepalive) = known.keepalive else {
-        // Probes of a zero window look the same.
+        // It may be off, or unknown. Probes of a zero window look the same.
         return Cause::Unknown;
     };
     // With TCP_USER_TIMEOUT the count is ignored.
@@ -165,9 +162,9 @@ fn of_probes(info: &TcpInfo, silent: Duration, known: &Circumstances) -> Cause {
     }
 }
 
-fn describe(info: &TcpInfo) -> String {
+fn describe(error: &str, info: &TcpInfo) -> String {
     format!(
-        "ETIMEDOUT after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
+        "{error} after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
         info.retransmits,
         info.probes,
         units::measured(milliseconds(info.last_ack_recv_ms)),
@@ -181,8 +178,7 @@ fn milliseconds(ms: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RTO_MAX: Duration = Duration::from_secs(120);
+    use crate::timeout_model::TcpSysctls;
 
     fn timed_out(info: TcpInfo) -> ConnectionEnd {
         ConnectionEnd {
@@ -218,7 +214,7 @@ mod tests {
     fn opened() -> Circumstances {
         Circumstances {
             opened: true,
-            gives_up_after: gives_up_after(15, RTO_MAX),
+            gives_up_after: TcpSysctls::default().retransmission_bound(),
             ..Circumstances::default()
         }
     }
@@ -236,17 +232,6 @@ mod tests {
 
     fn cause(info: TcpInfo, known: &Circumstances) -> Cause {
         of_end(&timed_out(info), known).cause
-    }
-
-    #[test]
-    fn the_kernels_bound_is_the_documented_one() {
-        let bounds = [15, 9, 8, 5, 3].map(|n| gives_up_after(n, RTO_MAX).as_millis());
-        assert_eq!(bounds, [924_600, 204_600, 102_200, 12_600, 3_000]);
-        // 0.2 + 0.4 + 0.8 and then 13 times 1 s: tcp_rto_max_ms=1000.
-        assert_eq!(
-            gives_up_after(15, Duration::from_secs(1)).as_millis(),
-            14_400
-        );
     }
 
     #[test]
@@ -345,6 +330,35 @@ mod tests {
         assert_eq!(of_end(&bare, &opened()).cause, Cause::Unknown);
         assert_eq!(of_end(&bare, &dial).cause, Cause::DialTimeout);
         assert_eq!(of_end(&bare, &tls).cause, Cause::Unknown);
+    }
+
+    #[test]
+    fn a_program_s_connection_is_told_by_its_tcp_info_alone() {
+        let by_program = |info| ConnectionEnd {
+            errno: None,
+            ..timed_out(info)
+        };
+        let unknown = opened();
+        let cause = |info, known: &Circumstances| of_end(&by_program(info), known).cause;
+        assert_eq!(
+            cause(retransmitted(), &unknown),
+            Cause::RetransmissionTimeout
+        );
+        let early = TcpInfo {
+            last_ack_recv_ms: 30_000,
+            ..retransmitted()
+        };
+        assert_eq!(cause(early, &unknown), Cause::Unknown);
+        assert_eq!(cause(probed(9, 150_000), &unknown), Cause::Unknown);
+        assert_eq!(
+            cause(probed(9, 150_000), &with_keepalive()),
+            Cause::Keepalive
+        );
+        let closed = ConnectionEnd {
+            by: EndedBy::Client,
+            ..by_program(retransmitted())
+        };
+        assert_eq!(of_end(&closed, &unknown).cause, Cause::ClosedByClient);
     }
 
     #[test]

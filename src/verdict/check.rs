@@ -70,7 +70,13 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
                 (Verdict::Error, text.to_owned())
             }
         },
-        Check::RequestsFailed(window) => count(*window, client.requests_failed),
+        Check::RequestsFailed(window) => match client.requests_failed {
+            Some(failed) => count(*window, failed),
+            None => (
+                Verdict::Error,
+                "nobody saw all requests of a program".to_owned(),
+            ),
+        },
         Check::Dials(window) => count(*window, client.dials),
         Check::Cause(causes) => match &client.cause {
             None => (Verdict::Fail, not_affected()),

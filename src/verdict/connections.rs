@@ -11,6 +11,9 @@ use super::timeline::{Moment, Timeline};
 /// A packet's own stamp may lie this far before the event that the client writes once connect() has returned.
 const STAMP_SLACK: Duration = Duration::from_millis(20);
 
+/// A handshake takes no longer than this where there is somebody to answer.
+const CUT_SHORT: Duration = Duration::from_millis(100);
+
 /// Where a connection led after DNAT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint<'a> {
@@ -60,6 +63,13 @@ impl<'a> Connection<'a> {
     pub(super) fn ended(&self) -> Option<Moment> {
         let within = self.end.filter(|(_, end)| end.by != EndedBy::CaseEnd);
         within.map(|(at, _)| at)
+    }
+
+    /// Whether the case ended before anything could come of it.
+    pub(super) fn cut_short(&self) -> bool {
+        let began = self.began().unwrap_or(Moment::START);
+        let ended = self.end.filter(|(_, end)| end.by == EndedBy::CaseEnd);
+        ended.is_some_and(|(at, _)| at.since(began) < CUT_SHORT)
     }
 
     /// Whether the client had it, open or being opened, at a moment; if its beginning was not recorded, it may have.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Location, Phase, Place};
+use crate::plan::{Cause, Client, Keepalive, Location, Phase, Place};
 use crate::record::{EndedBy, Event, Observation, RequestError};
+use crate::timeout_model::TcpSysctls;
 
 use super::cause::{self, Circumstances, Found};
 use super::connections::{self, Connection};
+use super::programs;
 use super::requests::Requests;
+use super::retransmissions::{self, Retransmissions};
 use super::timeline::{Injected, Moment, Timeline};
 use super::units;
 
@@ -77,8 +80,9 @@ pub struct ClientMeasured {
     pub cause: Option<Found>,
     /// From the fault until the first response from a live endpoint after which it stayed well.
     pub recovered_after: Option<Duration>,
-    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end.
-    pub requests_failed: u32,
+    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end;
+    /// `None` for a program: what it asked for in vain nobody else has seen.
+    pub requests_failed: Option<u32>,
     /// Dials after the fault.
     pub dials: u32,
     /// Its connections, and its attempts at one.
@@ -102,6 +106,8 @@ pub struct ConnectionMeasured {
     pub endpoint: Option<String>,
     /// What ended it.
     pub cause: Found,
+    /// Its unanswered segment, sent again and again; `None` if none was sent twice.
+    pub retransmissions: Option<Retransmissions>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
@@ -206,7 +212,10 @@ fn not_injected(timeline: &Timeline) -> Option<Outcome> {
 
 fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let connections = connections::of(client, timeline);
-    let requests = Requests::of(&client.name, timeline, &connections);
+    let requests = match client.program() {
+        Some(_) => programs::requests_of(client, timeline, &connections),
+        None => Requests::of(&client.name, timeline, &connections),
+    };
     let struck = struck(client, timeline, &connections, &requests);
     let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
@@ -238,23 +247,39 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             }),
         },
         recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
-        requests_failed: count(requests.failed_after(from)),
+        requests_failed: client
+            .program()
+            .is_none()
+            .then(|| count(requests.failed_after(from))),
         dials: count(dials.count()),
         claimed: requests.claimed().collect(),
         connections: connections
             .iter()
-            .map(|connection| ConnectionMeasured {
-                id: connection.id,
-                dialled_at: connection.dialled.map(|at| at.at),
-                opened_at: connection.opened.map(|at| at.at),
-                closed_at: connection.ended().map(|at| at.at),
-                endpoint: connection
-                    .endpoint
-                    .as_ref()
-                    .map(|endpoint| endpoint.name.clone()),
-                cause: found(connection),
-            })
+            .map(|connection| measure_connection(client, timeline, connection))
             .collect(),
+    }
+}
+
+fn measure_connection(
+    client: &Client,
+    timeline: &Timeline,
+    connection: &Connection,
+) -> ConnectionMeasured {
+    let cause = found(client, timeline, connection);
+    let kernel = retransmissions::Kernel {
+        hz: timeline.hz,
+        sysctls: tcp_sysctls(client, timeline),
+        user_timeout: client.transport.user_timeout,
+    };
+    let endpoint = connection.endpoint.as_ref();
+    ConnectionMeasured {
+        id: connection.id,
+        dialled_at: connection.dialled.map(|at| at.at),
+        opened_at: connection.opened.map(|at| at.at),
+        closed_at: connection.ended().map(|at| at.at),
+        endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
+        retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
+        cause,
     }
 }
 
@@ -374,7 +399,7 @@ fn recovered(connections: &[Connection], requests: &Requests, fault: Moment) -> 
     let last_good = good.last().copied()?;
     let vain = connections
         .iter()
-        .filter(|c| c.opened.is_none())
+        .filter(|c| c.opened.is_none() && !c.cut_short())
         .filter_map(Connection::began);
     if vain.into_iter().any(|dialled| dialled > last_good) {
         return None;
@@ -394,21 +419,48 @@ fn found(client: &Client, timeline: &Timeline, connection: &Connection) -> Found
             evidence: String::from("its end was not recorded"),
         };
     };
-    let transport = &client.transport;
+    let (keepalive, user_timeout) = options(client, timeline, connection);
     let known = Circumstances {
         opened: connection.opened.is_some() || !connection.dial_failed,
         tls: client.target.tls,
-        keepalive: transport.keepalive,
-        user_timeout: transport.user_timeout,
-        gives_up_after: gives_up_after(client, timeline),
+        keepalive,
+        user_timeout,
+        gives_up_after: tcp_sysctls(client, timeline).retransmission_bound(),
         request_timed_out: timed_out_during(client, timeline, connection, at),
     };
     cause::of_end(end, &known)
 }
 
-/// The kernel's bound in the client's namespace: by what was read back there, else by what was asked for, else by the
-/// kernel's defaults.
-fn gives_up_after(client: &Client, timeline: &Timeline) -> Duration {
+/// A socket's keepalive and TCP_USER_TIMEOUT: ours has what the plan says, a program's what was read from it, if it
+/// was.
+fn options(
+    client: &Client,
+    timeline: &Timeline,
+    connection: &Connection,
+) -> (Option<Keepalive>, Option<Duration>) {
+    if client.program().is_none() {
+        let transport = &client.transport;
+        return (transport.keepalive, transport.user_timeout);
+    }
+    let read = timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|(_, what)| match what {
+            Observation::SocketOptions {
+                client: c,
+                connection: id,
+                keepalive,
+                user_timeout,
+            } if *c == client.name && *id == connection.id => Some((*keepalive, *user_timeout)),
+            _ => None,
+        });
+    read.unwrap_or_default()
+}
+
+/// The sysctls in the client's namespace: by what was read back there, else by what was asked for, else the kernel's
+/// defaults.
+fn tcp_sysctls(client: &Client, timeline: &Timeline) -> TcpSysctls {
     let lab = &timeline.case.lab;
     let (place, planned) = match &client.place {
         Place::Node(name) => {
@@ -420,15 +472,9 @@ fn gives_up_after(client: &Client, timeline: &Timeline) -> Duration {
             (name, pod.map(|pod| &pod.sysctls))
         }
     };
-    let number = |key| {
-        let planned = || Some(&planned?.iter().find(|sysctl| sysctl.key == key)?.value);
-        let value = timeline.sysctl(place, key);
-        let value = value.or_else(|| planned().map(String::as_str))?;
-        value.trim().parse::<u32>().ok()
-    };
-    let retries2 = number("net.ipv4.tcp_retries2").unwrap_or(15);
-    let rto_max = number("net.ipv4.tcp_rto_max_ms").unwrap_or(120_000);
-    cause::gives_up_after(retries2, Duration::from_millis(rto_max.into()))
+    let mut sysctls = planned.cloned().unwrap_or_default();
+    sysctls.extend(timeline.sysctls(place));
+    TcpSysctls::with(&sysctls)
 }
 
 fn timed_out_during(

@@ -31,9 +31,10 @@ impl Checker<'_> {
         let host = given(&spec.host_network).copied().unwrap_or_default();
         self.own_sysctls(host, &spec.sysctls);
         self.workload(spec);
+        self.own_transport(name, spec);
         let transport = transport::of_client(self.scenario, spec, self.problems);
         let target = self.target(spec);
-        if let (Some(transport), Some(target)) = (transport, &target) {
+        if let (Some(transport), Some(target), None) = (transport, &target, Self::program(spec)) {
             self.protocol(name, spec, transport.protocol, target);
         }
         if let Some(target) = &target {
@@ -88,7 +89,8 @@ impl Checker<'_> {
             .find(|s| !s.protocols.is_empty() && !s.protocols.contains(&protocol));
         if let Some(server) = cannot {
             let own = given(&spec.transport).and_then(|t| t.protocol.as_ref());
-            let span = own.map_or(spec.profile.span, |p| p.span);
+            let profile = spec.profile.as_ref().map(|profile| profile.span);
+            let span = own.map(|p| p.span).or(profile).unwrap_or_default();
             let client = name.get().map_or("", String::as_str);
             let message = format!(
                 "client `{client}` speaks {}, server `{}` does not",
@@ -128,6 +130,10 @@ impl Checker<'_> {
             Some(WorkloadSpec::LeaderElection(election)) => {
                 (&election.every, election.lease.as_ref())
             }
+            Some(WorkloadSpec::Exec(exec)) => match &exec.every {
+                Some(every) => (every, None),
+                None => return,
+            },
             None => return,
         };
         for field in [Some(every), lease].into_iter().flatten() {

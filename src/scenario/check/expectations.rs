@@ -84,6 +84,11 @@ impl Checker<'_> {
             let Some(spec) = spec.get() else {
                 continue;
             };
+            if let Some(failed) = &spec.requests_failed {
+                let what = "nobody sees those of its requests that reach no server";
+                let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
+                self.unknowable(name, failed.span, what, instead);
+            }
             for window in [&spec.recovered, &spec.detected].into_iter().flatten() {
                 self.time_window(window);
             }

@@ -50,6 +50,9 @@ impl Checker<'_> {
             (None, Some(when)) => {
                 if let Some(when) = when.get() {
                     self.must_be(Kind::Client, &when.client);
+                    let what = "nobody sees the phases of one";
+                    let instead = "fire the fault `at` a time, or when another client is in a phase";
+                    self.unknowable(&when.client, when.client.span, what, instead);
                 }
             }
             (None, None) => self.push(

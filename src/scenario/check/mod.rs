@@ -6,6 +6,7 @@ mod clients;
 mod expectations;
 mod faults;
 mod network;
+mod programs;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;

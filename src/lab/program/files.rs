@@ -1,0 +1,89 @@
+//! The files that programs of a lab find in place of the machine's own: names, no resolver, the certificate authority.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::lab::LabError;
+use crate::plan::LabPlan;
+
+/// Labs that one process has made files for.
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A folder on the lab's own tmpfs; removed with this.
+#[derive(Debug)]
+pub(in crate::lab) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Writes the files for the programs of `plan`.
+    pub(in crate::lab) fn write(plan: &LabPlan, ca: &str) -> Result<Self, LabError> {
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let files = Self {
+            folder: PathBuf::from(format!("/run/halfopen-{number}")),
+        };
+        files.fill(plan, ca).map_err(LabError::kernel(format!(
+            "writing to {}",
+            files.folder.display()
+        )))?;
+        Ok(files)
+    }
+
+    fn fill(&self, plan: &LabPlan, ca: &str) -> io::Result<()> {
+        fs::create_dir(&self.folder)?;
+        fs::create_dir(self.dev())?;
+        fs::write(self.hosts(), hosts(plan))?;
+        fs::write(
+            self.resolver(),
+            "# There is no name server here: names stand in /etc/hosts.\n",
+        )?;
+        fs::write(self.ca(), ca)
+    }
+
+    /// In place of /etc/hosts.
+    pub(super) fn hosts(&self) -> PathBuf {
+        self.folder.join("hosts")
+    }
+
+    /// In place of /etc/resolv.conf.
+    pub(super) fn resolver(&self) -> PathBuf {
+        self.folder.join("resolv.conf")
+    }
+
+    /// The certificate authority.
+    pub(super) fn ca(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Where a program's /dev is furnished.
+    pub(super) fn dev(&self) -> PathBuf {
+        self.folder.join("dev")
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One address a name, the one that a URL with it leads to: a program must not come another way than the plan's.
+fn hosts(plan: &LabPlan) -> String {
+    let services = plan.services.iter().map(|s| (s.address.ip(), &s.name));
+    let servers = plan
+        .servers
+        .iter()
+        .filter_map(|s| Some((s.listen.first()?.ip(), &s.name)));
+    let nodes = plan
+        .nodes
+        .iter()
+        .map(|n| (IpAddr::from(n.address), &n.name));
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
+    for (address, name) in services.chain(servers).chain(nodes) {
+        text += &format!("{address} {name}\n");
+    }
+    text
+}

@@ -1,0 +1,254 @@
+//! The first process of a program's namespaces: it starts the program, once or again and again, and takes everything
+//! with it when it is killed.
+//!
+//! A fork of the lab process, which has one thread; so it may do anything a process may do, but must never return.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::{Gid, Pid, Uid, setsid};
+use serde::{Deserialize, Serialize};
+
+use super::room::{MOST_PROCESSES, Room};
+
+/// What the first process is told.
+pub(super) struct Orders {
+    pub(super) room: Room,
+    pub(super) command: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) every: Option<Duration>,
+    /// Whose rights the program has, where they aren't this process's own.
+    pub(super) user: Option<(Uid, Gid)>,
+}
+
+/// The ends of the pipes that it writes to.
+pub(super) struct Outlets {
+    pub(super) reports: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// What it says, one a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Report {
+    /// The program was started.
+    Started {},
+    /// It ended.
+    Exited {
+        /// Its exit code.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// There is no such program, or it can't be run.
+    Missing {
+        /// Why.
+        why: String,
+    },
+    /// Something on the way failed.
+    Failed {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Does what it is told. Never returns.
+pub(super) fn main(orders: &Orders, outlets: Outlets) -> ! {
+    let reports = outlets.reports.as_raw_fd();
+    let result = prepare(orders, &outlets).and_then(|()| run(orders, &outlets));
+    if let Err(report) = result {
+        say(reports, &report);
+    }
+    // SAFETY: ends the process without running anything of the lab's.
+    unsafe { libc::_exit(0) }
+}
+
+fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Report {
+    let doing = doing.into();
+    move |error| Report::Failed {
+        doing,
+        why: error.to_string(),
+    }
+}
+
+fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
+    let keep = [
+        outlets.reports.as_raw_fd(),
+        outlets.stdout.as_raw_fd(),
+        outlets.stderr.as_raw_fd(),
+    ];
+    forget_the_lab(keep).map_err(failed("leaving the lab's descriptors behind"))?;
+    orders
+        .room
+        .furnish()
+        .map_err(|(doing, error)| Report::Failed {
+            doing,
+            why: error.to_string(),
+        })?;
+    lock_down().map_err(failed("taking a program's privileges away"))
+}
+
+/// The lab's signal handlers and descriptors are not for programs.
+fn forget_the_lab(keep: [RawFd; 3]) -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGPIPE,
+    ] {
+        // SAFETY: the default action is no handler.
+        unsafe { sigaction(signal, &default)? };
+    }
+    SigSet::empty().thread_set_mask()?;
+    set_pdeathsig(Signal::SIGKILL)?;
+    setsid()?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into_raw_fd();
+    let mut kept = keep.map(i32::cast_unsigned);
+    kept.sort_unstable();
+    for fd in 0..3 {
+        // SAFETY: numbers of descriptors; nobody else is in this process.
+        unsafe { libc::dup2(null, fd) };
+    }
+    let mut first = 3;
+    for fd in kept {
+        close_range(first, fd.saturating_sub(1));
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX);
+    Ok(())
+}
+
+fn close_range(first: u32, last: u32) {
+    if first <= last {
+        // SAFETY: descriptors of the lab's, which this process never uses; their owners are never dropped here.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
+}
+
+/// From here on nothing that is executed gains or keeps a privilege: no capability survives exec, not even root's.
+fn lock_down() -> io::Result<()> {
+    /// Each bit and its lock: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS (the lock alone), NO_CAP_AMBIENT_RAISE.
+    const SECURE_BITS: libc::c_ulong = 0b1110_1111;
+    let control = |option: libc::c_int, value: libc::c_ulong| {
+        // SAFETY: these calls take numbers.
+        match unsafe { libc::prctl(option, value, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    set_no_new_privs()?;
+    control(libc::PR_SET_SECUREBITS, SECURE_BITS)?;
+    for capability in 0.. {
+        match control(libc::PR_CAPBSET_DROP, capability) {
+            // One more than this kernel has.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            result => result?,
+        }
+    }
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Where PID namespaces have no limit of their own. The machine's own root is exempt from it.
+    setrlimit(Resource::RLIMIT_NPROC, MOST_PROCESSES, MOST_PROCESSES)?;
+    Ok(())
+}
+
+fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
+    let reports = outlets.reports.as_raw_fd();
+    loop {
+        let child = start(orders, outlets)?;
+        say(reports, &Report::Started {});
+        let again = orders.every.is_some();
+        reap(child, |status| {
+            if again {
+                // What a run has left behind ends with it.
+                let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+            }
+            say(
+                reports,
+                &Report::Exited {
+                    code: status.code(),
+                    signal: status.signal(),
+                },
+            );
+        });
+        match orders.every {
+            Some(every) => std::thread::sleep(every),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
+    let name = orders.command.first().map_or("", String::as_str);
+    let share = |fd: &OwnedFd| {
+        fd.try_clone()
+            .map(Stdio::from)
+            .map_err(failed("sharing a pipe"))
+    };
+    let mut command = Command::new(name);
+    command
+        .args(orders.command.iter().skip(1))
+        .env_clear()
+        .envs(orders.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(share(&outlets.stdout)?)
+        .stderr(share(&outlets.stderr)?);
+    if let Some((user, group)) = orders.user {
+        command.uid(user.as_raw()).gid(group.as_raw());
+    }
+    let child = command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Report::Missing { why: missing(name) },
+        io::ErrorKind::PermissionDenied => Report::Missing {
+            why: format!("the program `{name}`: it can't be run"),
+        },
+        _ => failed(format!("starting `{name}`"))(error),
+    })?;
+    Ok(Pid::from_raw(child.id().cast_signed()))
+}
+
+fn missing(name: &str) -> String {
+    match Path::new(name).is_file() {
+        true => format!("what the program `{name}` needs to run (its interpreter or loader)"),
+        false if name.contains('/') => format!("the program `{name}`"),
+        false => format!("the program `{name}` (not in PATH)"),
+    }
+}
+
+/// Waits for all processes, and says when `main` is among them.
+fn reap(main: Pid, mut ended: impl FnMut(ExitStatus)) {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is written to a number of ours.
+        match unsafe { libc::waitpid(-1, &raw mut status, 0) } {
+            pid if pid == main.as_raw() => ended(ExitStatus::from_raw(status)),
+            -1 if Errno::last() != Errno::EINTR => return,
+            _ => {}
+        }
+    }
+}
+
+/// Nobody to tell means nobody to work for, and the kernel ends this process soon.
+fn say(reports: RawFd, report: &Report) {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    // SAFETY: the descriptor is open as long as this process is, and is not closed by dropping the file.
+    let mut pipe = std::mem::ManuallyDrop::new(unsafe {
+        <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(reports)
+    });
+    let _ = pipe.write_all(&line);
+}

@@ -1,0 +1,227 @@
+//! The mount namespace a program lives in: the machine's files to read, its own places to write to, and nothing that
+//! reaches beyond the lab.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::size_of;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::files::Files;
+use crate::plan::program::CA_FILE;
+
+/// Devices that belong to nobody.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Most that a program may write to one of its places.
+const SPACE: &str = "mode=1777,size=64m";
+
+/// What a room is made from; all paths are of the lab's own mount namespace.
+#[derive(Debug)]
+pub(super) struct Room {
+    hosts: PathBuf,
+    resolver: PathBuf,
+    ca: PathBuf,
+    dev: PathBuf,
+    /// Where the program is started: as from the shell, the folder that halfopen was started in.
+    folder: PathBuf,
+}
+
+impl Room {
+    pub(super) fn new(files: &Files) -> Self {
+        let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self {
+            hosts: files.hosts(),
+            resolver: files.resolver(),
+            ca: files.ca(),
+            dev: files.dev(),
+            folder,
+        }
+    }
+
+    /// Moves this process into a mount namespace of its own and furnishes it. It must be the first of a new PID
+    /// namespace, and single.
+    ///
+    /// # Errors
+    /// The step that failed, in words, and why.
+    pub(super) fn furnish(&self) -> Result<(), (String, io::Error)> {
+        unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|e| ("making a mount namespace".to_owned(), e.into()))?;
+        self.steps()
+            .map_err(|(what, error)| (format!("furnishing a program's {what}"), error))
+    }
+
+    fn steps(&self) -> Result<(), (&'static str, io::Error)> {
+        let at = |what| move |error| (what, error);
+        private().map_err(at("mounts"))?;
+        self.devices().map_err(at("/dev"))?;
+        bind(&self.hosts, Path::new("/etc/hosts")).map_err(at("/etc/hosts"))?;
+        self.no_resolver().map_err(at("/etc/resolv.conf"))?;
+        self.own_run().map_err(at("/run"))?;
+        mount_new("proc", "/proc", "").map_err(at("/proc"))?;
+        limit_processes().map_err(at("limit of processes"))?;
+        // From here on everything is to be read only, /proc included: a program that is root of its user namespace
+        // could change sysctls there, and on the machine's own root even reboot it.
+        read_only().map_err(at("read-only root"))?;
+        self.places().map_err(at("places to write to"))?;
+        std::env::set_current_dir(&self.folder).map_err(at("working folder"))
+    }
+
+    /// A /dev without disks, terminals and consoles.
+    fn devices(&self) -> io::Result<()> {
+        mount_new("tmpfs", &self.dev, "mode=755,size=64k")?;
+        for device in DEVICES {
+            let (from, to) = (Path::new("/dev").join(device), self.dev.join(device));
+            if from.exists() {
+                File::create(&to)?;
+                bind(&from, &to)?;
+            }
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "fd/0"),
+            ("stdout", "fd/1"),
+            ("stderr", "fd/2"),
+        ] {
+            symlink(target, self.dev.join(name))?;
+        }
+        fs::create_dir(self.dev.join("shm"))?;
+        Ok(mount(
+            Some(&self.dev),
+            "/dev",
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )?)
+    }
+
+    /// /etc/resolv.conf may be a link into /run, which leads nowhere here: then there is no name server either.
+    fn no_resolver(&self) -> io::Result<()> {
+        let path = Path::new("/etc/resolv.conf");
+        if path.exists() {
+            bind(&self.resolver, path)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A /run with nothing in it but what programs are told of.
+    fn own_run(&self) -> io::Result<()> {
+        let ca = fs::read(&self.ca)?;
+        mount_new("tmpfs", "/run", "mode=755,size=1m")?;
+        let file = Path::new(CA_FILE);
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        fs::write(file, ca)
+    }
+
+    /// Tmpfs where programs write. The folder that the program is started in stays to be seen, wherever it lies.
+    fn places(&self) -> io::Result<()> {
+        for place in ["/tmp", "/var/tmp", "/dev/shm"].map(Path::new) {
+            if !place.is_dir() || self.folder == place {
+                continue;
+            }
+            let kept = self
+                .folder
+                .starts_with(place)
+                .then(|| File::open(&self.folder))
+                .transpose()?;
+            mount_new("tmpfs", place, SPACE)?;
+            if let Some(kept) = kept {
+                fs::create_dir_all(&self.folder)?;
+                bind(&descriptor(&kept), &self.folder)?;
+                read_only_at(&self.folder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of an open folder, also of one that something is mounted over.
+fn descriptor(file: &File) -> PathBuf {
+    use std::os::fd::AsRawFd as _;
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// What is mounted here is mounted nowhere else.
+fn private() -> io::Result<()> {
+    let none = None::<&str>;
+    Ok(mount(
+        none,
+        "/",
+        none,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        none,
+    )?)
+}
+
+fn mount_new(kind: &str, place: impl AsRef<Path>, options: &str) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(
+        Some(kind),
+        place.as_ref(),
+        Some(kind),
+        flags,
+        Some(options),
+    )?)
+}
+
+fn bind(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(mount(
+        Some(from),
+        to,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?)
+}
+
+/// Every mount there is.
+fn read_only() -> io::Result<()> {
+    set_read_only(Path::new("/"), libc::AT_RECURSIVE)
+}
+
+fn read_only_at(place: &Path) -> io::Result<()> {
+    set_read_only(place, 0)
+}
+
+fn set_read_only(place: &Path, flags: libc::c_int) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = std::ffi::CString::new(place.as_os_str().as_bytes())?;
+    // SAFETY: plain integers, for which zero is a value.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attributes.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    // SAFETY: the path ends with NUL, and the size is that of the attributes; both live through the call.
+    let result = unsafe {
+        let (attributes, size) = (&raw const attributes, size_of::<libc::mount_attr>());
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            flags,
+            attributes,
+            size,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Processes and threads that a program may have.
+pub(super) const MOST_PROCESSES: u64 = 1024;
+
+/// The first kernel in which `kernel.pid_max` belongs to a PID namespace; before, it is the whole machine's.
+const OWN_PID_MAX: (u16, u16) = (6, 14);
+
+/// Limits the processes of this PID namespace, where the kernel can.
+fn limit_processes() -> io::Result<()> {
+    if crate::lab::sysctl::kernel_release() < OWN_PID_MAX {
+        return Ok(());
+    }
+    fs::write("/proc/sys/kernel/pid_max", MOST_PROCESSES.to_string())
+}

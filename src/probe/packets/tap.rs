@@ -1,0 +1,277 @@
+//! An AF_PACKET socket with a filter in the kernel, and the packets it hears, each with the kernel's own stamp.
+
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
+use std::mem::{size_of, zeroed};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
+};
+use nix::time::{ClockId, clock_gettime};
+use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::parse::{FIN, Packet, RST, SYN, parse};
+use crate::lab::LabError;
+use crate::lab::namespace::Namespace;
+use crate::record::{Observation, Recorder, monotonic};
+
+/// Bytes kept of each packet: the longest headers are 60 (IPv4 with options, or 40 for IPv6) + 60 (TCP with options).
+const SNAP_LENGTH: usize = 120;
+/// Packets read at once.
+const BATCH: usize = 32;
+
+/// What a tap hears.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hears {
+    /// All TCP and ICMP on `eth0`.
+    Uplink,
+    /// TCP segments that open or close a connection, and ICMP, on every link.
+    Turns,
+}
+
+/// A socket that hears packets.
+pub(crate) struct Tap {
+    /// Whose, in messages.
+    name: String,
+    socket: AsyncFd<Socket>,
+    room: RefCell<Room>,
+}
+
+/// Where packets are read to.
+struct Room {
+    headers: MultiHeaders<()>,
+    buffers: Vec<[u8; SNAP_LENGTH]>,
+    /// Packets the kernel had no room for, so far.
+    lost: u32,
+}
+
+/// A packet as read, and the kernel's stamp by CLOCK_REALTIME.
+struct Seen {
+    packet: Option<Packet>,
+    stamp: Option<Duration>,
+}
+
+impl Tap {
+    /// Hears packets in `namespace` from now on.
+    ///
+    /// # Errors
+    /// [`LabError::Missing`] if this kernel has no AF_PACKET sockets, [`LabError::Kernel`] if it refuses one.
+    pub(crate) fn open(name: &str, namespace: &Namespace, hears: Hears) -> Result<Self, LabError> {
+        let socket = namespace
+            .enter(|| open_socket(hears))
+            .and_then(register)
+            .map_err(|source| match source.raw_os_error() {
+                Some(libc::EAFNOSUPPORT) => LabError::Missing {
+                    what: "AF_PACKET sockets (CONFIG_PACKET)".to_owned(),
+                    location: None,
+                },
+                _ => LabError::Kernel {
+                    doing: format!("watching the packets of {name}"),
+                    source,
+                },
+            })?;
+        let space = nix::cmsg_space!(libc::timespec, u32);
+        Ok(Self {
+            name: name.to_owned(),
+            socket,
+            room: RefCell::new(Room {
+                headers: MultiHeaders::preallocate(BATCH, Some(space)),
+                buffers: vec![[0; SNAP_LENGTH]; BATCH],
+                lost: 0,
+            }),
+        })
+    }
+
+    /// Waits until there is something to read. Safe to cancel.
+    ///
+    /// # Errors
+    /// As `epoll_wait(2)`.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        let mut ready = self.socket.readable().await?;
+        // Cleared before reading: what comes in between wakes us again.
+        ready.clear_ready();
+        Ok(())
+    }
+
+    /// All packets heard up to now, each with its time since the case's start, without waiting.
+    ///
+    /// # Errors
+    /// As `recvmmsg(2)`.
+    pub(crate) fn take(&self, recorder: &Recorder) -> io::Result<Vec<(Packet, Duration)>> {
+        let mut packets = Vec::new();
+        loop {
+            let seen = self.read_batch(recorder)?;
+            let count = seen.len();
+            let start = case_clock(recorder);
+            for seen in seen {
+                let stamp = seen
+                    .stamp
+                    .map_or_else(|| recorder.now(), |stamp| stamp.saturating_sub(start));
+                packets.extend(seen.packet.map(|packet| (packet, stamp)));
+            }
+            // A batch that is not full was the last one.
+            if count < BATCH {
+                return Ok(packets);
+            }
+        }
+    }
+
+    fn read_batch(&self, recorder: &Recorder) -> io::Result<Vec<Seen>> {
+        let mut room = self.room.borrow_mut();
+        let room = &mut *room;
+        let mut lost = room.lost;
+        let mut slices: Vec<_> = room
+            .buffers
+            .iter_mut()
+            .map(|buffer| [IoSliceMut::new(buffer)])
+            .collect();
+        let fd = self.socket.get_ref().as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let messages = match recvmmsg(fd, &mut room.headers, slices.iter_mut(), flags, None) {
+            Ok(messages) => messages,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
+        };
+        let mut seen = Vec::with_capacity(BATCH);
+        for message in messages {
+            let mut stamp = None;
+            for control in message.cmsgs()? {
+                match control {
+                    ControlMessageOwned::ScmTimestampns(time) => stamp = Some(time.into()),
+                    ControlMessageOwned::RxqOvfl(total) => lost = total,
+                    _ => {}
+                }
+            }
+            let packet = message.iovs().next().and_then(parse);
+            seen.push(Seen { packet, stamp });
+        }
+        if lost != room.lost {
+            recorder.emit(Observation::Warning {
+                text: format!(
+                    "{}: {} packets came faster than they were read and are not in the record",
+                    self.name,
+                    lost.wrapping_sub(room.lost)
+                ),
+            });
+            room.lost = lost;
+        }
+        Ok(seen)
+    }
+}
+
+/// The case's start by CLOCK_REALTIME, in which the kernel stamps packets. Taken anew for each batch: that clock may be set.
+fn case_clock(recorder: &Recorder) -> Duration {
+    let wall = clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from);
+    let now = monotonic();
+    let running = now.saturating_sub(recorder.started_at().unwrap_or(now));
+    wall.saturating_sub(running)
+}
+
+fn open_socket(hears: Hears) -> io::Result<Socket> {
+    // Protocol 0 hears nothing until it is bound, when the filter is in place.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.attach_filter(&match hears {
+        Hears::Uplink => all(),
+        Hears::Turns => turns(),
+    })?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    socket.bind(&every_packet_of(match hears {
+        Hears::Uplink => nix::net::if_::if_nametoindex("eth0")?,
+        // packet(7): every interface.
+        Hears::Turns => 0,
+    }))?;
+    Ok(socket)
+}
+
+fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: the socket owns its descriptor, and stays inside the AsyncFd until both are dropped.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+fn every_packet_of(link: u32) -> SockAddr {
+    // SAFETY: sockaddr_ll is plain data; zero is a value of each of its fields.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = link.cast_signed();
+    // SAFETY: the storage holds any socket address; the length set is that of the one written.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            storage.cast::<libc::sockaddr_ll>().write(address);
+            length.write(size_of::<libc::sockaddr_ll>() as libc::socklen_t);
+            Ok(())
+        })
+    }
+    .expect("the closure does not fail");
+    address
+}
+
+const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+const LOAD_BYTE_AFTER: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+const LOAD_HEADER_LENGTH: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+const ANY_OF: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+/// `SKF_AD_OFF + SKF_AD_PROTOCOL`: the packet's EtherType.
+const ETHERTYPE: u32 = (-0x1000_i32).cast_unsigned();
+/// Where TCP's flags stand in its header.
+const TCP_FLAGS: u32 = 13;
+
+/// `yes` and `no` count the instructions skipped.
+fn op(code: u32, yes: u8, no: u8, value: u32) -> SockFilter {
+    SockFilter::new(code as u16, yes, no, value)
+}
+
+/// Classic BPF: TCP and ICMP of IPv4; TCP and ICMPv6's errors (types below 128, so no neighbour discovery) of IPv6; nothing
+/// else.
+fn all() -> Vec<SockFilter> {
+    vec![
+        op(LOAD_WORD, 0, 0, ETHERTYPE),
+        op(EQUAL, 0, 3, 0x0800),
+        op(LOAD_BYTE, 0, 0, 9),
+        op(EQUAL, 7, 0, 6),
+        op(EQUAL, 6, 7, 1),
+        op(EQUAL, 0, 6, 0x86dd),
+        op(LOAD_BYTE, 0, 0, 6),
+        op(EQUAL, 3, 0, 6),
+        op(EQUAL, 0, 3, 58),
+        op(LOAD_BYTE, 0, 0, 40),
+        op(AT_LEAST, 1, 0, 128),
+        op(RETURN, 0, 0, SNAP_LENGTH as u32),
+        op(RETURN, 0, 0, 0),
+    ]
+}
+
+/// As [`all`], but of TCP only segments with SYN, FIN or RST. (Of a later fragment it may let one through that is none;
+/// the parser knows.)
+fn turns() -> Vec<SockFilter> {
+    let turn = u32::from(SYN | FIN | RST);
+    vec![
+        op(LOAD_WORD, 0, 0, ETHERTYPE),
+        op(EQUAL, 0, 6, 0x0800),
+        op(LOAD_BYTE, 0, 0, 9),
+        op(EQUAL, 12, 0, 1),
+        op(EQUAL, 0, 12, 6),
+        op(LOAD_HEADER_LENGTH, 0, 0, 0),
+        op(LOAD_BYTE_AFTER, 0, 0, TCP_FLAGS),
+        op(ANY_OF, 8, 9, turn),
+        op(EQUAL, 0, 8, 0x86dd),
+        op(LOAD_BYTE, 0, 0, 6),
+        op(EQUAL, 0, 2, 6),
+        op(LOAD_BYTE, 0, 0, 40 + TCP_FLAGS),
+        op(ANY_OF, 3, 4, turn),
+        op(EQUAL, 0, 3, 58),
+        op(LOAD_BYTE, 0, 0, 40),
+        op(AT_LEAST, 1, 0, 128),
+        op(RETURN, 0, 0, SNAP_LENGTH as u32),
+        op(RETURN, 0, 0, 0),
+    ]
+}
