@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
@@ -12,6 +12,7 @@ use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
 use crate::clock::{FromLab, LabJob, Running};
 use crate::plan::Case;
+use crate::record::Observation;
 use crate::verdict::judge;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
@@ -39,6 +40,11 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a Options,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupted: watch::Receiver<bool>,
+    /// How many labs of the real clock may be built at a time: building takes all the processor it can get, and labs
+    /// that are measured already must not starve.
+    pub(super) builders: &'a Semaphore,
+    /// Held while this batch's lab is being built.
+    pub(super) building: Option<SemaphorePermit<'a>>,
 }
 
 impl Batch<'_> {
@@ -78,10 +84,13 @@ impl Batch<'_> {
             Clock::Real => {
                 let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
                 let job = LabJob { labs, gather_events: false };
-                match LabProcess::start(&job).await {
+                self.building = self.builders.acquire().await.ok();
+                let trouble = match LabProcess::start(&job).await {
                     Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
-                }
+                };
+                self.building = None;
+                trouble
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
@@ -138,6 +147,9 @@ impl Batch<'_> {
                 }
             }
             FromLab::Event { lab, event } => {
+                if matches!(event.what, Observation::LabReady { .. }) {
+                    self.building = None;
+                }
                 if let Some(member) = who.get(lab) {
                     let member = &mut self.members[*member];
                     self.progress.observed(member.index, &event);

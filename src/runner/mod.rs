@@ -101,8 +101,17 @@ pub async fn run(
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let builders = Semaphore::new(cores);
     let runs = batches.into_iter().map(|members| async {
-        let mut batch = Batch { members, options, progress: &*progress, interrupted: interrupted.clone() };
+        let mut batch = Batch {
+            members,
+            options,
+            progress: &*progress,
+            interrupted: interrupted.clone(),
+            builders: &builders,
+            building: None,
+        };
         let _place = places.acquire().await;
         if *interrupted.borrow() {
             return Vec::new();
