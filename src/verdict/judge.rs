@@ -8,8 +8,8 @@ use crate::record::{ClockName, Event, Observation};
 use super::check::{self, Checked};
 use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
 use super::result::{
-    CaseResult, ClientResult, ConnectionResult, ExpectationResult, FaultResult, Note,
-    PredictedResult, Verdict, word, worst,
+    CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
+    Note, PredictedResult, Verdict, word, worst,
 };
 use super::timeline::Timeline;
 use super::units::{exact, measured};
@@ -212,6 +212,10 @@ fn client_result(
         fault_at: client.fault_at,
         detected_after: client.detected_after(),
         recovered_after: client.recovered_after,
+        last_good_at: client.last_good_at,
+        first_failure: client
+            .first_failure
+            .map(|(sent_at, failed_at)| FailureResult { sent_at, failed_at }),
         requests_failed: client.requests_failed,
         dials: client.dials,
         predicted: prediction.map(|prediction| PredictedResult {

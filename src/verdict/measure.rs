@@ -80,6 +80,10 @@ pub struct ClientMeasured {
     pub cause: Option<Found>,
     /// From the fault until the first response from a live endpoint after which it stayed well.
     pub recovered_after: Option<Duration>,
+    /// The last response that a live server gave it before the fault, from the case's start.
+    pub last_good_at: Option<Duration>,
+    /// The first request that failed after the fault: when it was first sent, if it was, and when it failed.
+    pub first_failure: Option<(Option<Duration>, Duration)>,
     /// Requests that ended without a response after the fault, and those that were still waiting at the case's end;
     /// `None` for a program: what it asked for in vain nobody else has seen.
     pub requests_failed: Option<u32>,
@@ -247,6 +251,8 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             }),
         },
         recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        last_good_at: requests.last_good_before(from).map(|at| at.at),
+        first_failure: requests.first_failure_after(from),
         requests_failed: client
             .program()
             .is_none()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::record::{Observation, RequestError};
 
@@ -140,6 +141,25 @@ impl Requests {
         let mut good: Vec<_> = good.collect();
         good.sort_unstable();
         good
+    }
+
+    /// The last of them before `moment`.
+    pub(super) fn last_good_before(&self, moment: Moment) -> Option<Moment> {
+        let good = self.good_responses();
+        good.into_iter().rev().find(|at| *at < moment)
+    }
+
+    /// The first request that failed after `moment`: when it was first sent, if it was, and when it failed.
+    pub(super) fn first_failure_after(
+        &self,
+        moment: Moment,
+    ) -> Option<(Option<Duration>, Duration)> {
+        let failures = self.0.values().filter_map(|request| match request.outcome {
+            Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
+            _ => None,
+        });
+        let (failed, request) = failures.min_by_key(|(at, _)| *at)?;
+        Some((request.sent.first().map(|(at, _)| at.at), failed.at))
     }
 
     /// The connection of the last request that was waiting at `moment`.
