@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::kernel::{self, TcpSysctls};
 use crate::plan::{
-    Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Place, Protocol, Service, Sysctl,
-    Transport, Trigger, Window,
+    Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Protocol, Service, Transport,
+    Trigger, Window,
 };
 
 /// Handshakes, scheduling, and a request's own way there and back.
@@ -45,14 +45,10 @@ pub(super) struct Situation<'a> {
 
 impl<'a> Situation<'a> {
     pub(super) fn of(client: &'a Client, plan: &LabPlan, fault: &Fault) -> Self {
-        let delays = plan
-            .servers
-            .iter()
-            .filter(|s| client.target.servers.contains(&s.name));
         let FaultKind::PowerLoss { neighbour, .. } = fault.kind;
         Self {
             transport: &client.transport,
-            sysctls: TcpSysctls::with(sysctls_at(&client.place, plan)),
+            sysctls: TcpSysctls::with(plan.sysctls_at(&client.place)),
             neighbour,
             phase: match &fault.trigger {
                 Trigger::Phase {
@@ -63,7 +59,7 @@ impl<'a> Situation<'a> {
                 _ => None,
             },
             every: client.workload.longest_pause(),
-            delay: delays.map(|s| s.response_delay).max().unwrap_or_default(),
+            delay: plan.slowest(client),
         }
     }
 
@@ -350,20 +346,4 @@ fn hull(a: Candidate, b: Candidate) -> Candidate {
         max: a.0.max.max(b.0.max),
     };
     (window, if a.1 == b.1 { a.1 } else { Cause::Unknown })
-}
-
-fn sysctls_at<'a>(place: &Place, plan: &'a LabPlan) -> &'a [Sysctl] {
-    match place {
-        Place::Node(name) => plan
-            .nodes
-            .iter()
-            .find(|n| n.name == *name)
-            .map(|n| n.sysctls.as_slice()),
-        Place::Pod(name) => plan
-            .pods
-            .iter()
-            .find(|p| p.name == *name)
-            .map(|p| p.sysctls.as_slice()),
-    }
-    .unwrap_or_default()
 }
