@@ -80,8 +80,8 @@ pub struct ClientMeasured {
     pub cause: Option<Found>,
     /// From the fault until the first response from a live endpoint after which it stayed well.
     pub recovered_after: Option<Duration>,
-    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end;
-    /// `None` for a program: what it asked for in vain nobody else has seen.
+    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end
+    /// though there had been time to answer them; `None` for a program: what it asked for in vain nobody else has seen.
     pub requests_failed: Option<u32>,
     /// Dials after the fault.
     pub dials: u32,
@@ -214,7 +214,7 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
-        None => Requests::of(&client.name, timeline, &connections),
+        None => Requests::of(client, timeline, &connections),
     };
     let struck = struck(client, timeline, &connections, &requests);
     let fault = struck.fault;

@@ -339,6 +339,16 @@ pub(crate) fn ends_dialling() -> Story {
     })
 }
 
+/// Servers take 5 s to answer, and its last request is sent `before` the record's end.
+pub(crate) fn ends_waiting(before: f64) -> Story {
+    recovers_but("ends-waiting", |story| {
+        for server in &mut story.case.lab.servers {
+            server.response_delay = seconds(5.0);
+        }
+        story.sent(61.0 - before, "shaky", 8, 2);
+    })
+}
+
 /// One request in the midst of good ones never gets a connection.
 pub(crate) fn relapses_dialling() -> Story {
     recovers_but("relapse-dialling", |story| {
@@ -441,6 +451,8 @@ pub(crate) fn all() -> Vec<(String, Vec<Event>)> {
         relapses(),
         ends_unwell(),
         ends_dialling(),
+        ends_waiting(3.0),
+        ends_waiting(6.0),
         relapses_dialling(),
         everything_expected(),
     ];
