@@ -171,6 +171,16 @@ impl Requests {
             .map(|(_, connection)| *connection)
     }
 
+    /// Whether a request was sent after `moment`, or was waiting then.
+    pub(super) fn active_after(&self, moment: Moment) -> bool {
+        self.0.values().any(|request| {
+            let sent = request.sent.iter().any(|(at, _)| *at > moment);
+            let waiting =
+                request.first < moment && request.outcome.is_none_or(|(at, _)| at > moment);
+            sent || waiting
+        })
+    }
+
     /// Every handing of a request to a connection, in order of time.
     pub(super) fn sendings(&self) -> Vec<(Moment, u32)> {
         let mut sendings: Vec<_> = self
