@@ -1,12 +1,12 @@
 //! `halfopen list`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
 use super::{Exit, run};
 use crate::plan::{Case, Prediction, Window};
+use crate::verdict::units::between;
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
@@ -70,13 +70,9 @@ fn describe(case: &Case) -> String {
 
 fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
     match prediction.and_then(part) {
-        Some(window) => format!("{}-{} s", seconds(window.min), seconds(window.max)),
+        Some(window) => between(window.min, window.max),
         None => "-".to_owned(),
     }
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.1}", duration.as_secs_f64())
 }
 
 /// An enum's name as it stands in YAML.
