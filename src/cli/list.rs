@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 
+use super::stdout::say;
 use super::{Exit, run};
 use crate::plan::{Case, Prediction, Window};
 use crate::verdict::units::between;
@@ -15,22 +16,17 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
     };
     if json {
         return match serde_json::to_string_pretty(&cases) {
-            Ok(text) => {
-                println!("{text}");
-                Exit::Held
-            }
+            Ok(text) => say(&text, Exit::Held),
             Err(error) => Exit::broken(&format!("failed to write the plans: {error}")),
         };
     }
-    for case in &cases {
-        println!("{}", describe(case));
-    }
-    println!(
+    let mut lines: Vec<_> = cases.iter().map(describe).collect();
+    lines.push(format!(
         "{} case{}",
         cases.len(),
         if cases.len() == 1 { "" } else { "s" }
-    );
-    Exit::Held
+    ));
+    say(&lines.join("\n"), Exit::Held)
 }
 
 /// A case with the model's predictions, for people.
