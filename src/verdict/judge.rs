@@ -12,7 +12,7 @@ use super::result::{
     Note, PredictedResult, Verdict, word, worst,
 };
 use super::timeline::Timeline;
-use super::units::{exact, measured};
+use super::units::{between, measured};
 
 /// Judges a record by the expectations of its own case.
 #[must_use]
@@ -290,7 +290,7 @@ fn outside_prediction(
         Detection::Never => outside.extend(apart("detected", None, prediction.detection, lasted)),
         Detection::NotAffected if prediction.detection.is_some() => {
             outside.push(String::from(
-                "predicted to wait on a dead connection, but none of its led to a node that died",
+                "predicted to wait on a dead connection, but it held none to a node that died",
             ));
         }
         Detection::NotAffected | Detection::Unknown => {}
@@ -303,7 +303,7 @@ fn outside_prediction(
             lasted,
         ));
         let cause = client.cause.as_ref().map(|found| found.cause);
-        let differs = cause.filter(|cause| *cause != prediction.cause && *cause != Cause::Unknown);
+        let differs = cause.filter(|cause| contradicts(*cause, prediction, lasted));
         outside.extend(differs.map(|cause| {
             format!(
                 "cause {}, outside the prediction: {}",
@@ -318,13 +318,23 @@ fn outside_prediction(
         .collect()
 }
 
+/// Whether a measured cause is another than the predicted one, as far as either is known.
+fn contradicts(cause: Cause, prediction: &Prediction, lasted: Duration) -> bool {
+    match (cause, prediction.cause) {
+        (Cause::Unknown, _) | (_, Cause::Unknown) => false,
+        // The predicted end may still have come.
+        (Cause::Never, _) if prediction.detection.is_some_and(|w| w.max > lasted) => false,
+        (cause, predicted) => cause != predicted,
+    }
+}
+
 fn apart(
     what: &str,
     actual: Option<Duration>,
     window: Option<Window>,
     lasted: Duration,
 ) -> Option<String> {
-    let shown = |window: Window| format!("{} to {}", exact(window.min), exact(window.max));
+    let shown = |window: Window| between(window.min, window.max);
     match (actual, window) {
         (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => Some(format!(
             "{what} after {}, outside the prediction: {}",
