@@ -18,7 +18,7 @@ use command::{
 use halfopen::clock::{FromLab, LabJob};
 use halfopen::plan::{Case, PlanOptions};
 use halfopen::record::{ClockName, Event, Observation, RECORD_VERSION, Recorder};
-use halfopen::verdict::{RunSummary, Verdict, judge};
+use halfopen::verdict::{Exit, RunSummary, Verdict, judge};
 use halfopen::{lab, plan, scenario};
 
 /// Hides every iptables of this machine: from PATH, and where it is when it isn't there.
