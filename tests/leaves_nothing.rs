@@ -151,6 +151,20 @@ fn a_run_changes_nothing_on_the_host() {
     assert_eq!(before, Host::look());
 }
 
+/// An orphaned socket goes on sending for minutes, and holds its namespace. In a user namespace with room for one
+/// network namespace there is room again only when all of the lab's are gone.
+#[test]
+fn a_connection_to_the_dead_holds_no_namespace_after_its_lab() {
+    let script = "\"$0\" run --clock real \"$1\" || exit; echo 1 > /proc/sys/user/max_net_namespaces; \
+                  for try in $(seq 100); do unshare --net true 2>/dev/null && exit; sleep 0.1; done; exit 99";
+    let ended = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script, halfopen()])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/scenarios/stuck.yaml"))
+        .output()
+        .expect("unshare starts");
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
 /// What of the host a lab could have changed.
 #[derive(Debug, PartialEq)]
 struct Host {

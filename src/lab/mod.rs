@@ -7,6 +7,7 @@ pub mod namespace;
 pub(crate) mod netlink;
 pub mod network;
 mod nft;
+mod orphans;
 pub mod process;
 pub(crate) mod program;
 mod run;

@@ -135,6 +135,12 @@ impl Network {
         })
     }
 
+    /// The namespaces in which something may have run.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Rc<Namespace>> {
+        let nodes = self.nodes.values().map(|node| &node.namespace);
+        nodes.chain(self.pods.values())
+    }
+
     /// All nodes but `name`.
     pub(crate) fn other_nodes(&self, name: &str) -> impl Iterator<Item = &BuiltNode> {
         self.nodes

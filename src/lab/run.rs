@@ -11,11 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::LabError;
 use super::fault::{self, Cut};
 use super::network::Network;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
+use super::{LabError, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
@@ -36,7 +36,11 @@ pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
             if let Some(align) = align {
                 sleep(until_multiple(built, align)).await;
             }
-            Rc::new(lab).play(begun + (monotonic() - built)).await;
+            let lab = Rc::new(lab);
+            Rc::clone(&lab).play(begun + (monotonic() - built)).await;
+            if align.is_none() {
+                lab.clear().await;
+            }
         }
         Err(error) => recorder.emit(error.into_observation()),
     }
@@ -154,6 +158,16 @@ impl Lab {
         }
         if !self.is_broken.get() {
             self.recorder.emit(Observation::CaseEnded {});
+        }
+    }
+
+    /// Lets everything go, and with it its sockets. Nothing is observed any more.
+    async fn clear(&self) {
+        // What was aborted is dropped when its turn comes.
+        tokio::task::yield_now().await;
+        for namespace in self.network.namespaces() {
+            // Where the kernel can't, the namespaces stay until it gives the sockets up.
+            let _ = orphans::destroy(namespace);
         }
     }
 

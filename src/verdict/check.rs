@@ -6,7 +6,7 @@ use crate::plan::{Check, CountWindow, TimeWindow};
 
 use super::measure::{ClientMeasured, Detection};
 use super::result::{Verdict, word};
-use super::units::{exact, measured};
+use super::units::{exact, measured, rounded};
 
 /// What came of an expectation.
 pub(super) struct Checked {
@@ -125,17 +125,6 @@ fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
         (TimeWindow::Within(max), Some(time)) => time <= max,
         (TimeWindow::AtLeast(min), Some(time)) => time >= min,
     }
-}
-
-/// As [`measured`] shows it.
-fn rounded(time: Duration) -> Duration {
-    let grain = if time < Duration::from_secs(1) {
-        1
-    } else {
-        100
-    };
-    let milliseconds = (time.as_secs_f64() * 1e3 / f64::from(grain)).round() * f64::from(grain);
-    Duration::from_secs_f64(milliseconds / 1e3)
 }
 
 fn count(window: CountWindow, actual: u32) -> (Verdict, String) {

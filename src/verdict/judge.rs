@@ -12,7 +12,7 @@ use super::result::{
     Note, PredictedResult, Verdict, word, worst,
 };
 use super::timeline::Timeline;
-use super::units::{between, measured};
+use super::units::{between, exact, measured, rounded, widened};
 
 /// Judges a record by the expectations of its own case.
 #[must_use]
@@ -336,11 +336,24 @@ fn apart(
 ) -> Option<String> {
     let shown = |window: Window| between(window.min, window.max);
     match (actual, window) {
-        (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => Some(format!(
-            "{what} after {}, outside the prediction: {}",
-            measured(time),
-            shown(window)
-        )),
+        (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => {
+            let (min, max) = widened(window.min, window.max);
+            // A value that would be shown within the window is shown with all its digits.
+            let text = match (min..=max).contains(&rounded(time)) {
+                false => format!(
+                    "{}, outside the prediction: {}",
+                    measured(time),
+                    shown(window)
+                ),
+                true => format!(
+                    "{}, outside the prediction: {} to {}",
+                    exact(time),
+                    exact(window.min),
+                    exact(window.max)
+                ),
+            };
+            Some(format!("{what} after {text}"))
+        }
         (Some(time), None) => Some(format!(
             "{what} after {}, outside the prediction: never",
             measured(time)

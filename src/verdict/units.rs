@@ -19,22 +19,35 @@ pub fn measured(time: Duration) -> String {
 /// window lies in the one shown.
 #[must_use]
 pub fn between(min: Duration, max: Duration) -> String {
-    let grain = |time: Duration| match time.as_micros() {
-        0..9_950 => 100_000,
-        9_950..999_500 => 1_000_000,
-        _ => 100_000_000_u128,
-    };
+    let (min, max) = widened(min, max);
+    format!("{} to {}", measured(min), measured(max))
+}
+
+/// The window that [`between`] shows.
+pub(super) fn widened(min: Duration, max: Duration) -> (Duration, Duration) {
     let whole = |time: Duration, grains: u128| {
         let nanoseconds = grains * grain(time);
-        measured(Duration::from_nanos(
-            u64::try_from(nanoseconds).unwrap_or(u64::MAX),
-        ))
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     };
-    let (down, up) = (
-        min.as_nanos() / grain(min),
-        max.as_nanos().div_ceil(grain(max)),
-    );
-    format!("{} to {}", whole(min, down), whole(max, up))
+    let down = min.as_nanos() / grain(min);
+    let up = max.as_nanos().div_ceil(grain(max));
+    (whole(min, down), whole(max, up))
+}
+
+/// The nanoseconds of the last digit that [`measured`] shows of a time.
+fn grain(time: Duration) -> u128 {
+    match time.as_micros() {
+        0..9_950 => 100_000,
+        9_950..999_500 => 1_000_000,
+        _ => 100_000_000,
+    }
+}
+
+/// A time as [`measured`] shows it.
+pub(super) fn rounded(time: Duration) -> Duration {
+    let grain = grain(time);
+    let nanoseconds = (time.as_nanos() + grain / 2) / grain * grain;
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 /// A time with every digit it has, to the microsecond: `924 s`, `1.5 s`, `200 ms`.
@@ -84,7 +97,7 @@ mod tests {
         assert_eq!(shown(12_890_000, 40_000_000), "12.8 s to 40.0 s");
         assert_eq!(shown(9_949, 320_001), "9.9 ms to 321 ms");
         assert_eq!(shown(0, 999_400), "0.0 ms to 1.0 s");
-        assert_eq!(shown(999_999, 1_000_001), "0.9 s to 1.1 s");
+        assert_eq!(shown(999_999, 1_000_001), "900 ms to 1.1 s");
     }
 
     #[test]

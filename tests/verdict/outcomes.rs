@@ -179,3 +179,17 @@ fn an_open_prediction_is_not_contradicted() {
     ));
     assert!(!outside(None, unknown, stories::never_recovers()));
 }
+
+#[test]
+fn a_measurement_just_outside_its_prediction_is_shown_with_all_its_digits() {
+    let mut story = stories::a1_expected();
+    story.case.predictions[0].recovery = Some(halfopen::plan::Window {
+        min: crate::story::seconds(924.6),
+        max: crate::story::seconds(939.31),
+    });
+    let warnings = judge(&story.end()).warnings;
+    assert_eq!(
+        warnings[0].text,
+        "standby: recovered after 939.312 s, outside the prediction: 924.6 s to 939.31 s"
+    );
+}
