@@ -383,10 +383,29 @@ mod tests {
 
     #[test]
     fn of_two_limits_that_may_be_first_none_is_named() {
-        let limits = ", transport: { request_timeout: 10s, read_timeout: 11s }";
-        let p = predicted("", &client("go-http1", limits), "at: 10s");
-        assert_eq!(p.cause, Cause::Unknown);
-        assert_eq!(seconds(p.detection), Some((10.0, 13.25)));
+        let of = |read: &str| {
+            let limits = format!(", transport: {{ request_timeout: 10s, read_timeout: {read} }}");
+            let p = predicted("", &client("go-http1", &limits), "at: 10s");
+            (p.cause, seconds(p.detection))
+        };
+        let window = Some((10.0, 13.25));
+        assert_eq!(of("10s"), (Cause::Unknown, window));
+        // Both count from the same request.
+        assert_eq!(of("11s"), (Cause::RequestTimeout, window));
+    }
+
+    #[test]
+    fn a_reset_stream_puts_keepalive_aside() {
+        let waiting = "when: { client: c, phase: waiting_for_response }";
+        let timeout = ", transport: { request_timeout: 10s }";
+        let p = predicted("", &client("reqwest", timeout), waiting);
+        assert_eq!(p.cause, Cause::UserTimeout);
+        let (min, max) = seconds(p.detection).expect("a window");
+        // Measured: 40.5 s.
+        assert!(
+            (39.9..40.5).contains(&min) && (40.5..43.0).contains(&max),
+            "{min} to {max}"
+        );
     }
 
     #[test]
