@@ -395,6 +395,34 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_server_leaves_open_what_the_fault_meets() {
+        let of = |fault| {
+            let p = predicted(", response_delay: 1s", &alone("bare", "3s", ""), fault);
+            (p.cause, p.detection.is_some())
+        };
+        // Requests go out at 4 s and 8 s and are answered a second later, at the earliest.
+        assert_eq!(of("at: 5s"), (Cause::Unknown, false));
+        assert_eq!(of("at: 4200ms"), (Cause::Unknown, false));
+        let one_pause = alone("bare", "60s", "");
+        let p = predicted(", response_delay: 1s", &one_pause, "at: 30s");
+        assert_eq!(p.cause, Cause::RetransmissionTimeout);
+    }
+
+    #[test]
+    fn keepalive_fails_before_a_dead_neighbour_does() {
+        let of_s2 = alone("reqwest", "3s", "").replace("s1", "s2");
+        let of = |phase: &str| {
+            let loss = "power_loss: { node: n2, neighbour: dead }";
+            let fault = format!(
+                "when: {{ client: c, phase: {phase} }}, fault: {{ {loss} }} }}\n  - {{ at: 19h"
+            );
+            predicted("", &of_s2, &fault).cause
+        };
+        assert_eq!(of("waiting_for_response"), Cause::UserTimeout);
+        assert_eq!(of("request_unacknowledged"), Cause::Unreachable);
+    }
+
+    #[test]
     fn a_reset_stream_puts_keepalive_aside() {
         let waiting = "when: { client: c, phase: waiting_for_response }";
         let timeout = ", transport: { request_timeout: 10s }";

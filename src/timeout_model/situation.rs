@@ -45,6 +45,8 @@ pub(super) enum Fate {
     GivenUp(Candidate),
     /// It is waited on for ever.
     Kept,
+    /// It may be waited on for ever, by what the client was doing.
+    PerhapsKept,
     /// There is none.
     NoConnection,
     /// There may be one; the window is that of its end.
@@ -99,17 +101,23 @@ impl<'a> Situation<'a> {
             }
             Some(Phase::WaitingForResponse) => given_up(earliest(self.waiting())),
             Some(Phase::Idle) => self.idle(),
-            None if self.delay.is_zero() => self.idle(),
+            None if self.delay.is_zero() || self.surely_idle() => self.idle(),
             // The fault may find the client in either phase.
             None => match (self.idle(), earliest(self.waiting())) {
                 (Fate::GivenUp(idle), Some(waiting)) => given_up(Some(hull(idle, waiting))),
-                (Fate::Kept, _) | (Fate::GivenUp(_), None) => Fate::Kept,
+                (Fate::Kept, None) => Fate::Kept,
+                (Fate::Kept | Fate::PerhapsKept, _) | (Fate::GivenUp(_), None) => Fate::PerhapsKept,
                 (Fate::NoConnection, waiting) => Fate::Unsure(waiting.map(|w| w.0)),
                 (Fate::Unsure(idle), waiting) => {
                     Fate::Unsure(idle.into_iter().chain(waiting.map(|w| w.0)).reduce(around))
                 }
             },
         }
+    }
+
+    /// Whether the fault can only strike in a pause.
+    fn surely_idle(&self) -> bool {
+        !self.next.min.is_zero() && self.next.max < self.pause.min
     }
 
     /// Whether a connection survives every pause between two requests.
@@ -191,16 +199,12 @@ impl<'a> Situation<'a> {
             min: window.min.saturating_sub(heard),
             ..window
         };
-        Some((window, self.kernels(Cause::Keepalive)))
-    }
-
-    /// What an end by a timer of the kernel looks like.
-    fn kernels(&self, timer: Cause) -> Cause {
-        match (self.neighbour, self.transport.user_timeout) {
-            (Neighbour::Dead, _) => Cause::Unreachable,
-            (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
-            (Neighbour::Resolves, None) => timer,
-        }
+        // Probes fail before the neighbour entry does: measured with a dead neighbour too.
+        let cause = match self.transport.user_timeout {
+            Some(_) => Cause::UserTimeout,
+            None => Cause::Keepalive,
+        };
+        Some((window, cause))
     }
 
     /// What ends a request sent within `from`: nothing of it is acknowledged.
@@ -318,7 +322,11 @@ impl<'a> Situation<'a> {
                 min: sent.min + window.min,
                 max: sent.max + window.max,
             },
-            self.kernels(Cause::RetransmissionTimeout),
+            match (self.neighbour, self.transport.user_timeout) {
+                (Neighbour::Dead, _) => Cause::Unreachable,
+                (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
+                (Neighbour::Resolves, None) => Cause::RetransmissionTimeout,
+            },
         )
     }
 
@@ -374,7 +382,7 @@ impl<'a> Situation<'a> {
                 ..next
             }),
             Fate::GivenUp((given_up, _)) => Some(self.redial(given_up)),
-            Fate::Kept => None,
+            Fate::Kept | Fate::PerhapsKept => None,
             Fate::NoConnection | Fate::Unsure(None) => Some(next),
             Fate::Unsure(Some(given_up)) => Some(around(next, self.redial(given_up))),
         }
