@@ -383,10 +383,57 @@ mod tests {
 
     #[test]
     fn of_two_limits_that_may_be_first_none_is_named() {
-        let limits = ", transport: { request_timeout: 10s, read_timeout: 11s }";
-        let p = predicted("", &client("go-http1", limits), "at: 10s");
-        assert_eq!(p.cause, Cause::Unknown);
-        assert_eq!(seconds(p.detection), Some((10.0, 13.25)));
+        let of = |read: &str| {
+            let limits = format!(", transport: {{ request_timeout: 10s, read_timeout: {read} }}");
+            let p = predicted("", &client("go-http1", &limits), "at: 10s");
+            (p.cause, seconds(p.detection))
+        };
+        let window = Some((10.0, 13.25));
+        assert_eq!(of("10s"), (Cause::Unknown, window));
+        // Both count from the same request.
+        assert_eq!(of("11s"), (Cause::RequestTimeout, window));
+    }
+
+    #[test]
+    fn a_slow_server_leaves_open_what_the_fault_meets() {
+        let of = |fault| {
+            let p = predicted(", response_delay: 1s", &alone("bare", "3s", ""), fault);
+            (p.cause, p.detection.is_some())
+        };
+        // Requests go out at 4 s and 8 s and are answered a second later, at the earliest.
+        assert_eq!(of("at: 5s"), (Cause::Unknown, false));
+        assert_eq!(of("at: 4200ms"), (Cause::Unknown, false));
+        let one_pause = alone("bare", "60s", "");
+        let p = predicted(", response_delay: 1s", &one_pause, "at: 30s");
+        assert_eq!(p.cause, Cause::RetransmissionTimeout);
+    }
+
+    #[test]
+    fn keepalive_fails_before_a_dead_neighbour_does() {
+        let of_s2 = alone("reqwest", "3s", "").replace("s1", "s2");
+        let of = |phase: &str| {
+            let loss = "power_loss: { node: n2, neighbour: dead }";
+            let fault = format!(
+                "when: {{ client: c, phase: {phase} }}, fault: {{ {loss} }} }}\n  - {{ at: 19h"
+            );
+            predicted("", &of_s2, &fault).cause
+        };
+        assert_eq!(of("waiting_for_response"), Cause::UserTimeout);
+        assert_eq!(of("request_unacknowledged"), Cause::Unreachable);
+    }
+
+    #[test]
+    fn a_reset_stream_puts_keepalive_aside() {
+        let waiting = "when: { client: c, phase: waiting_for_response }";
+        let timeout = ", transport: { request_timeout: 10s }";
+        let p = predicted("", &client("reqwest", timeout), waiting);
+        assert_eq!(p.cause, Cause::UserTimeout);
+        let (min, max) = seconds(p.detection).expect("a window");
+        // Measured: 40.5 s.
+        assert!(
+            (39.9..40.5).contains(&min) && (40.5..43.0).contains(&max),
+            "{min} to {max}"
+        );
     }
 
     #[test]

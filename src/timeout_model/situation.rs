@@ -21,6 +21,8 @@ const UNLUCKY: f64 = 1e-6;
 /// The longest delayed acknowledgement (TCP_DELACK_MAX): a fault that waits for a request to be acknowledged has its
 /// response held back for as long.
 const HELD: Duration = Duration::from_millis(200);
+/// Timers of one sending that lie further apart keep their order.
+const TICK: Duration = Duration::from_millis(100);
 /// What a cycle of a workload takes besides its pause and the server's delay, at most.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 
@@ -43,6 +45,8 @@ pub(super) enum Fate {
     GivenUp(Candidate),
     /// It is waited on for ever.
     Kept,
+    /// It may be waited on for ever, by what the client was doing.
+    PerhapsKept,
     /// There is none.
     NoConnection,
     /// There may be one; the window is that of its end.
@@ -97,17 +101,23 @@ impl<'a> Situation<'a> {
             }
             Some(Phase::WaitingForResponse) => given_up(earliest(self.waiting())),
             Some(Phase::Idle) => self.idle(),
-            None if self.delay.is_zero() => self.idle(),
+            None if self.delay.is_zero() || self.surely_idle() => self.idle(),
             // The fault may find the client in either phase.
             None => match (self.idle(), earliest(self.waiting())) {
                 (Fate::GivenUp(idle), Some(waiting)) => given_up(Some(hull(idle, waiting))),
-                (Fate::Kept, _) | (Fate::GivenUp(_), None) => Fate::Kept,
+                (Fate::Kept, None) => Fate::Kept,
+                (Fate::Kept | Fate::PerhapsKept, _) | (Fate::GivenUp(_), None) => Fate::PerhapsKept,
                 (Fate::NoConnection, waiting) => Fate::Unsure(waiting.map(|w| w.0)),
                 (Fate::Unsure(idle), waiting) => {
                     Fate::Unsure(idle.into_iter().chain(waiting.map(|w| w.0)).reduce(around))
                 }
             },
         }
+    }
+
+    /// Whether the fault can only strike in a pause.
+    fn surely_idle(&self) -> bool {
+        !self.next.min.is_zero() && self.next.max < self.pause.min
     }
 
     /// Whether a connection survives every pause between two requests.
@@ -189,31 +199,32 @@ impl<'a> Situation<'a> {
             min: window.min.saturating_sub(heard),
             ..window
         };
-        Some((window, self.kernels(Cause::Keepalive)))
-    }
-
-    /// What an end by a timer of the kernel looks like.
-    fn kernels(&self, timer: Cause) -> Cause {
-        match (self.neighbour, self.transport.user_timeout) {
-            (Neighbour::Dead, _) => Cause::Unreachable,
-            (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
-            (Neighbour::Resolves, None) => timer,
-        }
+        // Probes fail before the neighbour entry does: measured with a dead neighbour too.
+        let cause = match self.transport.user_timeout {
+            Some(_) => Cause::UserTimeout,
+            None => Cause::Keepalive,
+        };
+        Some((window, cause))
     }
 
     /// What ends a request sent within `from`: nothing of it is acknowledged.
     fn next_request(&self, from: Window) -> Vec<Candidate> {
         let t = self.transport;
+        let retransmission = self.retransmission(Window::default());
         // A PING while idle is unacknowledged data too, and may come before the request.
-        let first_data = t
+        let idle_ping = t
             .ping
-            .filter(|p| p.while_idle && t.protocol == Protocol::H2)
-            .map_or(from, |p| Window {
+            .filter(|p| p.while_idle && t.protocol == Protocol::H2);
+        let mut of_request = self.limits(Window::default());
+        let mut all = Vec::new();
+        match idle_ping {
+            None => of_request.push(retransmission),
+            Some(ping) => all.push(self.retransmission(Window {
                 min: Duration::ZERO,
-                max: from.max.min(p.idle),
-            });
-        let mut all = vec![self.retransmission(first_data)];
-        all.extend(self.limits(from));
+                max: from.max.min(ping.idle),
+            })),
+        }
+        all.extend(of_one_sending(of_request, from));
         if let Some(ping) = t.ping.filter(|_| t.protocol == Protocol::H2) {
             let heard = (self.pause.max + self.delay).min(ping.idle);
             let sent = match ping.while_idle {
@@ -238,35 +249,54 @@ impl<'a> Situation<'a> {
     /// What ends a request that was acknowledged and waits for its response: nothing is outstanding on TCP's level.
     fn waiting(&self) -> Vec<Candidate> {
         let t = self.transport;
-        let mut all = Vec::new();
-        all.extend(self.keepalive(self.outstanding()));
         // The request went out before the fault.
-        all.extend(
-            self.limits(Window::default())
-                .into_iter()
-                .map(|(w, cause)| (self.earlier(w), cause)),
-        );
-        if t.protocol == Protocol::H1 {
-            return all;
+        let mut all: Vec<Candidate> = self
+            .limits(Window::default())
+            .into_iter()
+            .map(|(w, cause)| (self.earlier(w), cause))
+            .collect();
+        let mut frames = Vec::new();
+        if t.protocol == Protocol::H2 {
+            // A reset stream and a PING are frames that nobody acknowledges.
+            for limit in [t.request_timeout, t.read_timeout].into_iter().flatten() {
+                let sent = self.earlier(Window {
+                    min: limit,
+                    max: limit,
+                });
+                all.push(self.retransmission(sent));
+                frames.push(sent);
+            }
+            if let Some(ping) = t.ping {
+                let heard = (self.pause.max + self.outstanding()).min(ping.idle);
+                let sent = Window {
+                    min: ping.idle - heard,
+                    max: ping.idle,
+                };
+                let timeout = plus(Window::default(), ping.timeout);
+                let of_ping = vec![
+                    (timeout, Cause::PingTimeout),
+                    self.retransmission(Window::default()),
+                ];
+                all.extend(of_one_sending(of_ping, sent));
+                frames.push(sent);
+            }
         }
-        // A reset stream and a PING are frames that nobody acknowledges.
-        for limit in [t.request_timeout, t.read_timeout].into_iter().flatten() {
-            let sent = self.earlier(Window {
-                min: limit,
-                max: limit,
-            });
-            all.push(self.retransmission(sent));
+        // Keepalive counts until such a frame goes out.
+        let keepalive = self.keepalive(self.outstanding()).filter(|(window, _)| {
+            let first = frames.iter().map(|sent| sent.max).min();
+            first.is_none_or(|sent| window.min < sent)
+        });
+        match (keepalive, earliest(all.clone())) {
+            (Some(keepalive), Some(other))
+                if frames.iter().any(|sent| sent.min < keepalive.0.max) =>
+            {
+                vec![hull(keepalive, other)]
+            }
+            (keepalive, _) => {
+                all.extend(keepalive);
+                all
+            }
         }
-        if let Some(ping) = t.ping {
-            let heard = (self.pause.max + self.outstanding()).min(ping.idle);
-            let sent = Window {
-                min: ping.idle - heard,
-                max: ping.idle,
-            };
-            all.push((plus(sent, ping.timeout), Cause::PingTimeout));
-            all.push(self.retransmission(sent));
-        }
-        all
     }
 
     /// How long before the fault the request that waits may have gone out.
@@ -292,7 +322,11 @@ impl<'a> Situation<'a> {
                 min: sent.min + window.min,
                 max: sent.max + window.max,
             },
-            self.kernels(Cause::RetransmissionTimeout),
+            match (self.neighbour, self.transport.user_timeout) {
+                (Neighbour::Dead, _) => Cause::Unreachable,
+                (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
+                (Neighbour::Resolves, None) => Cause::RetransmissionTimeout,
+            },
         )
     }
 
@@ -348,7 +382,7 @@ impl<'a> Situation<'a> {
                 ..next
             }),
             Fate::GivenUp((given_up, _)) => Some(self.redial(given_up)),
-            Fate::Kept => None,
+            Fate::Kept | Fate::PerhapsKept => None,
             Fate::NoConnection | Fate::Unsure(None) => Some(next),
             Fate::Unsure(Some(given_up)) => Some(around(next, self.redial(given_up))),
         }
@@ -482,6 +516,23 @@ fn given_up(by: Option<Candidate>) -> Fate {
         let max = window.max + SLACK;
         Fate::GivenUp((Window { max, ..window }, cause))
     })
+}
+
+/// Of mechanisms that all count from one sending within `sent`, those that may be the first; their windows count from
+/// the sending.
+fn of_one_sending(candidates: Vec<Candidate>, sent: Window) -> Vec<Candidate> {
+    let first = candidates.iter().map(|(w, _)| w.max).min();
+    let first = first.unwrap_or_default() + TICK;
+    let early = candidates.into_iter().filter(|(w, _)| w.min <= first);
+    early
+        .map(|(w, cause)| {
+            let window = Window {
+                min: sent.min + w.min,
+                max: sent.max + w.max,
+            };
+            (window, cause)
+        })
+        .collect()
 }
 
 /// The first mechanism to fire rules. Of two that may be the first, nobody knows which.
