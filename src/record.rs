@@ -456,10 +456,13 @@ pub struct Recorder {
     inner: Rc<RecorderInner>,
 }
 
+/// Called with every event.
+type Listener = Rc<dyn Fn(&Event)>;
+
 struct RecorderInner {
     start: RefCell<Option<Duration>>,
     sink: RefCell<Box<dyn FnMut(Event)>>,
-    listeners: RefCell<Vec<Rc<dyn Fn(&Event)>>>,
+    listeners: RefCell<Vec<Listener>>,
 }
 
 impl Recorder {

@@ -65,6 +65,7 @@ async fn attack(kernel: &kernel::Kernel) {
     let job = LabJob {
         labs: Vec::new(),
         gather_events: true,
+        align_start: false,
         shell,
     };
     let options = GuestOptions {

@@ -1,9 +1,9 @@
-//! The network of a lab: who reaches whom, what sysctls hold, and how long it takes to build.
+//! The network of a lab: who reaches whom, what sysctls hold, and that nothing of it is left.
 
 mod rig;
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use halfopen::lab::LabError;
 use halfopen::lab::network::Network;
@@ -50,22 +50,201 @@ fn everybody_reaches_everybody_by_ipv4_and_ipv6() {
 }
 
 #[test]
-fn setting_up_three_nodes_and_three_pods_takes_milliseconds() {
+fn a_sysctl_holds_where_it_is_set_and_nowhere_else() {
     in_lab(async || {
+        const KEY: &str = "net.ipv4.tcp_retries2";
+        let mut plan = three_by_three();
+        plan.nodes[0].sysctls.push(rig::sysctl(KEY, "5"));
+        let mut network = Network::build(&plan).unwrap();
+        let value = |place| network.namespace(&place).enter(|| sysctl::read(KEY));
+        assert_eq!(value(node("node1")).unwrap(), "5");
+        // A pod has its own copy, with the kernel's default: a node's setting never reaches it.
+        for place in [pod("a"), node("node2")] {
+            assert_eq!(value(place).unwrap(), "15");
+        }
+        let seen = network.take_observations();
+        let expected = Observation::Sysctl {
+            place: "node1".to_owned(),
+            key: KEY.to_owned(),
+            value: "5".to_owned(),
+        };
+        assert!(seen.contains(&expected), "{seen:?}");
+    });
+}
+
+#[test]
+fn what_a_tuned_host_hands_down_is_pinned_to_the_kernel_s_default() {
+    in_lab(async || {
+        // IPv4 settings of links are handed down from where a namespace is made, on some kernels from the host only;
+        // what the lab ends up with must be the default in any case.
         let plan = three_by_three();
-        let mut times: Vec<_> = (0..30)
-            .map(|_| {
-                let start = Instant::now();
-                let network = Network::build(&plan).unwrap();
-                let took = start.elapsed();
-                drop(network);
-                took
-            })
-            .collect();
-        times.sort();
-        println!(
-            "network: min {:?}, median {:?}, max {:?}",
-            times[0], times[15], times[29]
+        let mut network = Network::build(&plan).unwrap();
+        let warned = network.take_observations();
+        let warned = |key: &str| {
+            warned
+                .iter()
+                .any(|o| matches!(o, Observation::Warning { text } if text.starts_with(key)))
+        };
+        let release = nix::sys::utsname::uname().unwrap();
+        let release = release.release().to_string_lossy().into_owned();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let mut number = || numbers.next().unwrap().parse::<u16>().unwrap();
+        let kernel = (number(), number());
+        for place in [node("node1"), pod("a")] {
+            network
+                .namespace(&place)
+                .visit(|| {
+                    for pin in sysctl::PINNED {
+                        match sysctl::read(pin.key) {
+                            Ok(value) if pin.since.is_none_or(|first| kernel >= first) => {
+                                let is_default = value == pin.default;
+                                assert!(is_default != warned(pin.key), "{}: {value}", pin.key);
+                            }
+                            _ => {}
+                        }
+                    }
+                })
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_sysctl_that_cannot_be_set_says_why_and_where_it_stood() {
+    in_lab(async || {
+        let build = |key, value| {
+            let mut plan = three_by_three();
+            plan.pods[0].sysctls.push(rig::sysctl(key, value));
+            Network::build(&plan).unwrap_err()
+        };
+        let missing = build("net.ipv4.tcp_tw_recycle", "1");
+        let LabError::Missing { what, location } = &missing else {
+            panic!("{missing:?}");
+        };
+        assert!(
+            what.starts_with("the sysctl net.ipv4.tcp_tw_recycle"),
+            "{what}"
         );
+        assert_eq!(location.as_ref().unwrap().line, 7);
+        assert!(matches!(
+            missing.into_observation(),
+            Observation::Skipped { .. }
+        ));
+
+        let other = std::fs::read_to_string("/proc/sys/kernel/panic").unwrap();
+        for (key, value) in [
+            ("net.ipv4.tcp_retries2", "many"),
+            ("net.ipv4.tcp_retries2", "70000"),
+            ("net.core.rmem_max/../somaxconn", "1"),
+            ("kernel.panic", "5"),
+        ] {
+            let refused = build(key, value);
+            assert!(
+                matches!(&refused, LabError::Refused { location, .. } if location.line == 7),
+                "{key} = {value}: {refused:?}"
+            );
+            let observation = refused.into_observation();
+            assert!(matches!(
+                observation,
+                Observation::RigError {
+                    location: Some(_),
+                    ..
+                }
+            ));
+        }
+        assert_eq!(
+            std::fs::read_to_string("/proc/sys/kernel/panic").unwrap(),
+            other
+        );
+    });
+}
+
+#[test]
+fn what_surrounds_a_lab_stays_as_it_was() {
+    in_lab(async || {
+        let before = surroundings();
+        let network = Network::build(&three_by_three()).unwrap();
+        assert_eq!(surroundings(), before);
+        drop(network);
+        assert_eq!(surroundings(), before);
+    });
+    let before = surroundings();
+    in_lab(async || {
+        let _network = Network::build(&three_by_three()).unwrap();
+    });
+    assert_eq!(surroundings(), before);
+}
+
+/// Links, addresses, routes and network sysctls of the namespace this thread is in.
+fn surroundings() -> String {
+    let mut seen = String::new();
+    for file in ["dev_mcast", "if_inet6", "route", "ipv6_route", "fib_trie"] {
+        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+        // Counters of use, at the end of a route's line, come and go.
+        for line in text
+            .unwrap_or_default()
+            .lines()
+            .filter(|_| file != "ipv6_route")
+        {
+            seen.push_str(line);
+            seen.push('\n');
+        }
+    }
+    for pin in sysctl::PINNED {
+        seen.push_str(&format!("{} {:?}\n", pin.key, sysctl::read(pin.key).ok()));
+    }
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        seen.push_str(&format!("{key} {:?}\n", sysctl::read(key).ok()));
+    }
+    seen
+}
+
+#[test]
+fn a_lab_s_namespaces_vanish_with_it() {
+    in_lab(async || {
+        let network = Network::build(&three_by_three()).unwrap();
+        let inodes: Vec<_> = [node("node1"), node("node2"), pod("a"), pod("c")]
+            .iter()
+            .map(|place| network.namespace(place).enter(current_namespace).unwrap())
+            .collect();
+        drop(network);
+        let held: Vec<_> = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .map(|link| link.to_string_lossy().into_owned())
+            .filter(|link| inodes.contains(link))
+            .collect();
+        assert_eq!(
+            held, [""; 0],
+            "a namespace lives as long as a descriptor of it"
+        );
+    });
+}
+
+fn current_namespace() -> std::io::Result<String> {
+    let link = std::fs::read_link("/proc/thread-self/ns/net")?;
+    Ok(link.to_string_lossy().into_owned())
+}
+
+#[test]
+fn this_machine_can_do_what_labs_are_built_of() {
+    in_lab(async || {
+        let checks = halfopen::clock::machine::probe_in_namespace().await;
+        for check in &checks {
+            println!("{check:?}");
+        }
+        // A lab has been built by the other tests here, so these must be found.
+        for name in [
+            "veth",
+            "bridge",
+            "nf_tables on links",
+            "statistic match, IPv4",
+            "AF_PACKET",
+            "sock_diag",
+        ] {
+            let check = checks.iter().find(|check| check.name == name);
+            let state = check.map(|check| check.state);
+            assert_eq!(state, Some(halfopen::clock::machine::State::Ok), "{name}");
+        }
     });
 }

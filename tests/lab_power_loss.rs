@@ -127,7 +127,6 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
         let vanished = cut.vanished().unwrap();
         // Multicast listener reports of the other nodes vanish as well.
         assert!(vanished.to_node >= segments.len() as u64, "{vanished:?}");
-        assert_eq!(vanished.from_node, 0);
     });
 }
 
@@ -200,37 +199,17 @@ fn neighbours_resolve_after_a_silent_loss_and_not_after_a_dark_one() {
             let _streams = connect_to_all(&network, &plan).await;
             let _cut = fault::inject(&network, &power_loss(neighbour)).unwrap();
             let client = network.namespace(&node("node2"));
-            for address in [
+            let dial = async |address| {
+                let dial = rig::connect(&client, address);
+                let end = tokio::time::timeout(Duration::from_secs(4), dial).await;
+                end.ok().map(|end| end.unwrap_err().raw_os_error().unwrap())
+            };
+            let [four, six] = [
                 at(plan.nodes[2].address, PORT),
                 at(plan.nodes[2].address6, PORT),
-            ] {
-                let dial = rig::connect(&client, address);
-                let end = tokio::time::timeout(Duration::from_secs(5), dial).await;
-                let got = end.ok().map(|end| end.unwrap_err().raw_os_error().unwrap());
-                assert_eq!(got, errno, "{neighbour:?} {address}");
-            }
+            ];
+            let ends = tokio::join!(dial(four), dial(six));
+            assert_eq!(ends, (errno, errno), "{neighbour:?}");
         }
-    });
-}
-
-#[test]
-fn a_cut_takes_milliseconds() {
-    in_lab(async || {
-        let plan = plan("15");
-        let network = Network::build(&plan).unwrap();
-        let mut times: Vec<_> = (0..20)
-            .map(|_| {
-                let start = Instant::now();
-                let cut = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
-                let took = start.elapsed();
-                drop(cut);
-                (took, start.elapsed() - took)
-            })
-            .collect();
-        times.sort();
-        println!(
-            "cut, heal: min {:?}, median {:?}, max {:?}",
-            times[0], times[10], times[19]
-        );
     });
 }

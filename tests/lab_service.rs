@@ -4,7 +4,7 @@ mod rig;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use halfopen::lab::network::Network;
 use halfopen::lab::service::Services;
@@ -162,28 +162,5 @@ fn a_failing_iptables_is_named_with_its_own_words() {
             "{error}"
         );
         assert!(error.contains("invalid mask"), "{error}");
-    });
-}
-
-#[test]
-fn setting_up_network_and_service_takes_milliseconds() {
-    in_lab(async || {
-        let mut plan = plan();
-        plan.services.pop();
-        let mut times = Vec::new();
-        let mut kept = Vec::new();
-        for _ in 0..20 {
-            let start = Instant::now();
-            let network = Network::build(&plan).unwrap();
-            let built = start.elapsed();
-            let services = Services::load(&network, &plan).await.unwrap();
-            times.push((start.elapsed(), built));
-            kept.push((network, services));
-        }
-        times.sort();
-        println!(
-            "lab: min {:?}, median {:?}, max {:?}",
-            times[0], times[10], times[19]
-        );
     });
 }

@@ -81,14 +81,32 @@ fn a_sigkill_of_any_process_of_a_guest_at_any_moment_leaves_nothing() {
         parents += usize::from(victim == run.id());
         let _ = kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL);
         wait(&mut run, Duration::from_secs(30));
-        let gone = until(Duration::from_secs(10), || family.iter().all(|p| !is_alive(*p)));
-        assert!(gone, "round {round}: still alive of {family:?} after {victim} was killed");
+        let gone = until(Duration::from_secs(10), || {
+            family.iter().all(|p| !is_alive(*p))
+        });
+        assert!(
+            gone,
+            "round {round}: still alive of {family:?} after {victim} was killed"
+        );
         for folder in [temporary.path(), home.path()] {
-            let left = || fs::read_dir(folder).expect("the folder").flatten().map(|e| e.path()).collect::<Vec<_>>();
-            assert!(until(Duration::from_secs(5), || left().is_empty()), "round {round}: {:?} is left", left());
+            let left = || {
+                fs::read_dir(folder)
+                    .expect("the folder")
+                    .flatten()
+                    .map(|e| e.path())
+                    .collect::<Vec<_>>()
+            };
+            assert!(
+                until(Duration::from_secs(5), || left().is_empty()),
+                "round {round}: {:?} is left",
+                left()
+            );
         }
     }
-    assert!((50..100).contains(&parents), "of {KILLS} kills {parents} hit the parent");
+    assert!(
+        (50..100).contains(&parents),
+        "of {KILLS} kills {parents} hit the parent"
+    );
 }
 
 #[test]

@@ -1,16 +1,42 @@
-//! The scenarios that come with the program resolve into the cases their comments promise.
+//! Scenarios resolve into the cases their comments promise.
 
 use std::path::Path;
 use std::time::Duration;
 
-use halfopen::plan::{Case, Cause, PlanOptions, cases};
-use halfopen::scenario::{load, render};
+use halfopen::plan::{Case, Cause, Check, PlanOptions, TimeWindow, cases};
+use halfopen::scenario::{load, parse, render};
 
-fn cases_of(path: &str) -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let loaded = load(&path).unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
-    cases(&loaded, &PlanOptions::default())
-        .unwrap_or_else(|errors| panic!("{}", render(&errors, false)))
+fn path(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn cases_of(file: &str) -> Vec<Case> {
+    cases_with(file, &PlanOptions::default())
+}
+
+fn cases_with(file: &str, options: &PlanOptions) -> Vec<Case> {
+    let text = std::fs::read_to_string(path(file)).expect("the file is there");
+    let loaded = parse(file, &text).unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+    cases(&loaded, options).unwrap_or_else(|errors| panic!("{}", render(&errors, false)))
+}
+
+/// One line a prediction.
+fn predictions(case: &Case) -> String {
+    let lines = case.predictions.iter().map(|p| {
+        let window = |w: Option<halfopen::plan::Window>| {
+            w.map_or("never".to_owned(), |w| {
+                format!("{:.1?}–{:.1?}", w.min, w.max)
+            })
+        };
+        format!(
+            "{}: {} after {}, recovered after {}\n",
+            p.client,
+            p.cause,
+            window(p.detection),
+            window(p.recovery)
+        )
+    });
+    lines.collect()
 }
 
 #[test]
@@ -24,22 +50,174 @@ fn the_quickstart_ends_within_30_seconds() {
         "{:?}",
         case.lab.duration
     );
-    let causes: Vec<(&str, Cause)> = case
-        .predictions
+    assert_eq!(case.warnings, []);
+    insta::assert_snapshot!("quickstart-predictions", predictions(case));
+}
+
+#[test]
+fn what_is_expected_in_the_shipped_scenarios_is_what_is_predicted() {
+    for file in [
+        "scenarios/quickstart.yaml",
+        "scenarios/incidents/a1-leader-election-h2.yaml",
+        "scenarios/incidents/a2-leader-election-h1.yaml",
+        "scenarios/incidents/a4-httptest-h1.yaml",
+    ] {
+        for case in cases_of(file) {
+            for expectation in &case.expectations {
+                let prediction = case
+                    .predictions
+                    .iter()
+                    .find(|p| p.client == expectation.client)
+                    .expect("a prediction");
+                let (expected, predicted) = match &expectation.check {
+                    Check::Recovered(window) => (window, prediction.recovery),
+                    Check::Detected(window) => (window, prediction.detection),
+                    Check::Cause(causes) => {
+                        assert!(
+                            causes.contains(&prediction.cause),
+                            "{file}: {}",
+                            expectation.text
+                        );
+                        continue;
+                    }
+                    Check::RequestsFailed(_) | Check::Dials(_) => continue,
+                };
+                let fits = match (expected, predicted) {
+                    (TimeWindow::Never, None) => true,
+                    (TimeWindow::Between(min, max), Some(w)) => *min <= w.min && w.max <= *max,
+                    _ => false,
+                };
+                assert!(
+                    fits,
+                    "{file}: {}, predicted {predicted:?}",
+                    expectation.text
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_resolved_case_is_plain_numbers() {
+    let all = cases_of("fixtures/scenarios/minimal.yaml");
+    insta::assert_json_snapshot!("minimal", all);
+}
+
+#[test]
+fn a_matrix_makes_cases_with_expectations_of_their_own() {
+    let all = cases_of("fixtures/scenarios/everything.yaml");
+    let lines: Vec<String> = all
         .iter()
-        .map(|p| (p.client.as_str(), p.cause))
+        .map(|case| {
+            let texts: Vec<&str> = case.expectations.iter().map(|e| e.text.as_str()).collect();
+            format!("{}\n  {}", case.name, texts.join("\n  "))
+        })
         .collect();
+    insta::assert_snapshot!("everything-cases", lines.join("\n"));
+    let first = &all[0];
+    let elector = &first.lab.clients[0];
+    insta::assert_debug_snapshot!("everything-transport", elector.transport);
+    let sysctls = |name: &str| {
+        let pod = first
+            .lab
+            .pods
+            .iter()
+            .find(|p| p.name == name)
+            .expect("a pod");
+        pod.sysctls
+            .iter()
+            .map(|s| format!("{}={}", s.key, s.value))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
-        causes,
+        sysctls("elector"),
+        ["net.ipv4.tcp_syn_retries=4", "net.ipv4.tcp_retries2=15"]
+    );
+    assert_eq!(
+        sysctls("lock-1"),
         [
-            ("h1-no-timeout", Cause::RetransmissionTimeout),
-            ("h1-timeout", Cause::RequestTimeout),
-            ("h2-timeout", Cause::RetransmissionTimeout),
-            ("h2-ping", Cause::PingTimeout),
+            "net.ipv4.tcp_syn_retries=4",
+            "net.ipv4.tcp_keepalive_time=600"
         ]
     );
-    for p in &case.predictions {
-        eprintln!("{p:?}");
-    }
-    eprintln!("{:?} {:?}", case.lab.duration, case.warnings);
+    assert_eq!(
+        first.lab.services[0].endpoints[0].address.to_string(),
+        "[fd00:192:168:3::2]:8443"
+    );
+    assert_eq!(first.lab.services[0].removal, None);
+}
+
+#[test]
+fn a_filter_takes_cases_by_name() {
+    let options = PlanOptions {
+        filter: Some("tcp_retries2=9,".into()),
+        seed: 7,
+    };
+    let names: Vec<String> = cases_with("fixtures/scenarios/everything.yaml", &options)
+        .into_iter()
+        .map(|c| c.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "tcp_retries2=9,user_timeout=off",
+            "tcp_retries2=9,user_timeout=10s"
+        ]
+    );
+    let none = PlanOptions {
+        filter: Some("no such".into()),
+        ..options
+    };
+    assert_eq!(cases_with("fixtures/scenarios/everything.yaml", &none), []);
+}
+
+#[test]
+fn a_node_sysctl_that_pods_will_not_see_is_a_warning_with_its_line() {
+    let all = cases_of("fixtures/scenarios/everything.yaml");
+    let warning = &all[0].warnings;
+    // `elector` sets it itself, `poller` is on the node: `direct` alone walks into the trap.
+    let [warning] = warning.as_slice() else {
+        panic!("one warning: {warning:?}");
+    };
+    assert!(
+        warning
+            .text
+            .contains("net.ipv4.tcp_retries2=9 is set on node `node1`"),
+        "{}",
+        warning.text
+    );
+    assert!(
+        warning
+            .text
+            .ends_with("`direct`. Set it in the client's own `sysctls`"),
+        "{}",
+        warning.text
+    );
+    assert_eq!((warning.location.line, warning.location.column), (7, 23));
+    assert!(warning.location.text.contains("tcp_retries2"));
+}
+
+#[test]
+fn incidents_end_by_the_timers_that_ended_them() {
+    let case = |file: &str| cases_of(file).remove(0);
+    let a4 = case("scenarios/incidents/a4-httptest-h1.yaml");
+    assert_eq!(a4.predictions[0].cause, Cause::RetransmissionTimeout);
+    assert_eq!(a4.predictions[0].recovery, None);
+    // 928.1 s after the request, which went out within 5 s of the cut.
+    let detection = a4.predictions[0].detection.expect("a window");
+    assert!(
+        detection.min <= Duration::from_millis(928_100)
+            && Duration::from_millis(933_100) <= detection.max
+    );
+    let a2 = case("scenarios/incidents/a2-leader-election-h1.yaml");
+    let recovery = a2.predictions[0].recovery.expect("a window");
+    assert!(
+        recovery.min <= Duration::from_secs(13) && recovery.max >= Duration::from_secs(45),
+        "{recovery:?}"
+    );
+}
+
+#[test]
+fn a_scenario_is_loaded_by_path_too() {
+    assert!(load(&path("scenarios/quickstart.yaml")).is_ok());
 }

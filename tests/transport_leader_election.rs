@@ -20,6 +20,7 @@ fn candidate(name: &str, address: std::net::SocketAddr, lease: Duration) -> plan
     client.workload = Workload::LeaderElection {
         every: ms(100),
         lease,
+        jitter: std::time::Duration::ZERO,
     };
     client
 }

@@ -212,3 +212,86 @@ fn the_board_knows_a_client_that_waits_and_forgets_one_that_died() {
         },
     );
 }
+
+fn dies_within_its_own_request(name: &str, protocol: Protocol) {
+    in_lab(name, async |bench| {
+        let serving = bench.serve(&echo("aa"));
+        let server = serving.task.abort_handle();
+        let killed = Rc::new(Cell::new(None));
+        let (seen, recorder) = (Rc::clone(&killed), bench.recorder.clone());
+        bench.phases.on(
+            "c",
+            Phase::WaitingForResponse,
+            ms(0),
+            Box::new(move || {
+                server.abort();
+                seen.set(Some(recorder.now()));
+            }),
+        );
+        bench.start(poller("c", serving.address(), bare(protocol), ms(50)));
+        assert!(serving.task.await.is_err_and(|e| e.is_cancelled()));
+        bench.failed().await;
+        let killed = killed.get().expect("it fired");
+        let said = times(&bench, |o| {
+            matches!(
+                o,
+                Observation::ServerResponse { .. } | Observation::ServerClosed { .. }
+            )
+        });
+        assert!(said.iter().all(|at| *at < killed), "{}", bench.story());
+        assert_eq!(times(&bench, answered).len(), 0);
+    });
+}
+
+#[test]
+fn a_server_killed_while_it_holds_a_request_never_answers_h1() {
+    let name = "a_server_killed_while_it_holds_a_request_never_answers_h1";
+    dies_within_its_own_request(name, Protocol::H1);
+}
+
+#[test]
+fn a_server_killed_while_it_holds_a_request_never_answers_h2() {
+    let name = "a_server_killed_while_it_holds_a_request_never_answers_h2";
+    dies_within_its_own_request(name, Protocol::H2);
+}
+
+#[test]
+fn a_trigger_set_while_the_client_is_idle_fires_at_once() {
+    in_lab(
+        "a_trigger_set_while_the_client_is_idle_fires_at_once",
+        async |bench| {
+            let serving = bench.serve(&echo("aa"));
+            bench.start(poller(
+                "c",
+                serving.address(),
+                bare(Protocol::H1),
+                ms(60_000),
+            ));
+            bench.responses(1).await;
+            let armed = bench.recorder.now();
+            let fired = cut_on(&bench, Phase::Idle, ms(0), serving.address().port());
+            let at = take(&bench, &fired).await;
+            between(at - armed, 0, 600);
+        },
+    );
+}
+
+#[test]
+fn without_a_pause_there_is_no_idle_between_read_and_write_of_a_lock() {
+    let name = "without_a_pause_there_is_no_idle_between_read_and_write_of_a_lock";
+    in_lab(name, async |bench| {
+        let mut server = echo("aa");
+        server.app = halfopen::plan::App::Lock;
+        let serving = bench.serve(&server);
+        let fired = cut_on(&bench, Phase::Idle, ms(0), serving.address().port());
+        let mut client = poller("c", serving.address(), bare(Protocol::H1), ms(0));
+        client.workload = halfopen::plan::Workload::LeaderElection {
+            every: ms(60_000),
+            lease: ms(10_000),
+            jitter: std::time::Duration::ZERO,
+        };
+        bench.start(client);
+        take(&bench, &fired).await;
+        assert_eq!(times(&bench, answered).len(), 2, "GET and PUT");
+    });
+}

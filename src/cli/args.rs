@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,7 +44,8 @@ pub enum Command {
         /// Record files (*.ndjson), or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Also write a report: FORMAT=FILE. May be repeated.
+        /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
+        /// output. May be repeated.
         #[arg(long = "report", value_name = "FORMAT=FILE")]
         reports: Vec<ReportTarget>,
     },
@@ -72,7 +74,7 @@ pub enum Command {
         job: PathBuf,
     },
     /// The doctor's look from inside a lab's namespaces.
-    #[command(name = "__probe", hide = true)]
+    #[command(name = super::doctor::PROBE, hide = true)]
     Probe,
 }
 
@@ -89,13 +91,15 @@ pub struct RunArguments {
     /// runs on each.
     #[arg(long = "kernel", value_name = "PATH")]
     pub kernels: Vec<PathBuf>,
-    /// Cases side by side.
+    /// Lab processes side by side: cases on the real clock (by default 50 a core), guests of up to 50 cases each on the
+    /// virtual one (by default one a core).
     #[arg(long, short, value_name = "N")]
-    pub jobs: Option<usize>,
+    pub jobs: Option<NonZeroUsize>,
     /// Only cases whose "scenario/case" contains this text.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Also write a report: FORMAT=FILE. May be repeated.
+    /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
+    /// output. May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<ReportTarget>,
     /// Keep the records of all cases in this folder.
@@ -119,4 +123,6 @@ pub enum ClockChoice {
     Real,
     /// A User Mode Linux guest's, which jumps over idle time: 15 minutes take a second.
     Virtual,
+    /// Both, each case on each; they must agree, but for what HZ and kernel explain.
+    Both,
 }

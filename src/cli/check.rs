@@ -13,9 +13,16 @@ pub(super) fn check(paths: &[PathBuf]) -> Exit {
     for warning in cases.iter().flat_map(|case| &case.warnings) {
         let at = &warning.location;
         if said.insert((warning.text.clone(), at.clone())) {
-            eprintln!("warning: {} ({}:{}:{})", warning.text, at.file, at.line, at.column);
+            eprintln!(
+                "warning: {} ({}:{}:{})",
+                warning.text, at.file, at.line, at.column
+            );
         }
     }
-    println!("{} case{}, nothing wrong", cases.len(), if cases.len() == 1 { "" } else { "s" });
+    println!(
+        "{} case{}, nothing wrong",
+        cases.len(),
+        if cases.len() == 1 { "" } else { "s" }
+    );
     Exit::Held
 }

@@ -18,7 +18,10 @@ pub(super) fn init(path: &Path) -> Exit {
         .and_then(|mut file| file.write_all(TEMPLATE.as_bytes()));
     match written {
         Ok(()) => {
-            println!("{} is written; run it with `halfopen run {0}`", path.display());
+            println!(
+                "{} is written; run it with `halfopen run {0}`",
+                path.display()
+            );
             Exit::Held
         }
         Err(error) => Exit::usage(&format!("failed to write {}: {error}", path.display())),

@@ -10,13 +10,19 @@ use std::path::{Path, PathBuf};
 pub(super) fn files(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for path in paths {
-        let metadata = path.metadata().map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+        let metadata = path
+            .metadata()
+            .map_err(|e| format!("failed to read {}: {e}", path.display()))?;
         if metadata.is_dir() {
             let before = found.len();
             walk(path, extensions, &mut found)
                 .map_err(|e| format!("failed to read the folder {}: {e}", path.display()))?;
             if found.len() == before {
-                return Err(format!("there is no *.{} file below {}", extensions[0], path.display()));
+                return Err(format!(
+                    "there is no *.{} file below {}",
+                    extensions[0],
+                    path.display()
+                ));
             }
         } else {
             found.push(path.clone());
@@ -26,13 +32,18 @@ pub(super) fn files(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<PathBu
 }
 
 fn walk(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
             walk(&entry, extensions, found)?;
-        } else if entry.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)) {
+        } else if entry
+            .extension()
+            .and_then(|e| e.to_str())
+            .is_some_and(|e| extensions.contains(&e))
+        {
             found.push(entry);
         }
     }

@@ -25,7 +25,11 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
     for case in &cases {
         println!("{}", describe(case));
     }
-    println!("{} case{}", cases.len(), if cases.len() == 1 { "" } else { "s" });
+    println!(
+        "{} case{}",
+        cases.len(),
+        if cases.len() == 1 { "" } else { "s" }
+    );
     Exit::Held
 }
 
@@ -33,13 +37,22 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
 fn describe(case: &Case) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["  client", "profile", "predicted cause", "detected after", "recovered after"]);
+    table.set_header([
+        "  client",
+        "profile",
+        "predicted cause",
+        "detected after",
+        "recovered after",
+    ]);
     for client in &case.lab.clients {
         let prediction = case.predictions.iter().find(|p| p.client == client.name);
         table.add_row([
             format!("  {}", client.name),
             match client.program() {
-                Some(program) => format!("exec {}", program.command.first().map_or("", String::as_str)),
+                Some(program) => format!(
+                    "exec {}",
+                    program.command.first().map_or("", String::as_str)
+                ),
                 None => client.profile.clone(),
             },
             prediction.map_or("-".to_owned(), |p| name(&p.cause)),
@@ -47,7 +60,12 @@ fn describe(case: &Case) -> String {
             window(prediction, |p| p.recovery),
         ]);
     }
-    format!("{}/{}: {} s\n{table}\n", case.scenario, case.name, case.lab.duration.as_secs_f64())
+    format!(
+        "{}/{}: {} s\n{table}\n",
+        case.scenario,
+        case.name,
+        case.lab.duration.as_secs_f64()
+    )
 }
 
 fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
@@ -63,5 +81,8 @@ fn seconds(duration: Duration) -> String {
 
 /// An enum's name as it stands in YAML.
 fn name(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

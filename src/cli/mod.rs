@@ -28,7 +28,11 @@ pub fn main() -> ExitCode {
         Command::Probe => return doctor::probe(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { paths } => check::check(&paths),
-        Command::List { paths, filter, json } => list::list(&paths, filter.as_deref(), json),
+        Command::List {
+            paths,
+            filter,
+            json,
+        } => list::list(&paths, filter.as_deref(), json),
         Command::Report { paths, reports } => report::report(&paths, &reports),
         Command::Doctor => doctor::doctor(),
         Command::Schema => schema(),
@@ -60,7 +64,15 @@ fn schema() -> Exit {
 }
 
 fn completions(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(shell, &mut Arguments::command(), "halfopen", &mut std::io::stdout());
+    let all = Arguments::command();
+    // Hidden commands are offered too, unless they are left out.
+    let shown = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let mut shown = clap::Command::new("halfopen")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommands(shown);
+    clap_complete::generate(shell, &mut shown, "halfopen", &mut std::io::stdout());
     Exit::Held
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::plan::Case;
 use crate::record::{Event, Observation};
@@ -27,7 +27,11 @@ impl Terminal {
         let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(4));
         let all = lines.add(ProgressBar::new(cases as u64));
         all.set_style(style("{pos}/{len} cases · {elapsed}"));
-        Self { lines, running: RefCell::new(HashMap::new()), all }
+        Self {
+            lines,
+            running: RefCell::new(HashMap::new()),
+            all,
+        }
     }
 
     /// Takes all lines away.
@@ -45,7 +49,9 @@ impl Progress for Terminal {
         }
         let bar = ProgressBar::new(milliseconds(case.lab.duration));
         let bar = self.lines.insert_before(&self.all, bar);
-        bar.set_style(style("{spinner} {prefix} {wide_msg} {elapsed} of at most {len_s} s"));
+        bar.set_style(style(
+            "{spinner} {prefix}: {msg} · {elapsed}, at most {left} left",
+        ));
         bar.set_prefix(format!("{}/{}", case.scenario, case.name));
         bar.set_message("building the lab");
         bar.enable_steady_tick(Duration::from_millis(250));
@@ -54,7 +60,9 @@ impl Progress for Terminal {
 
     fn observed(&self, index: usize, event: &Event) {
         let running = self.running.borrow();
-        let Some(bar) = running.get(&index) else { return };
+        let Some(bar) = running.get(&index) else {
+            return;
+        };
         match &event.what {
             Observation::LabReady { .. } => bar.set_message("before the fault"),
             Observation::FaultInjected { .. } => bar.set_message("the power is cut"),
@@ -79,9 +87,13 @@ impl Progress for Terminal {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("len_s", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = write!(out, "{}", state.len().unwrap_or(0) / 1000);
-        })
+        .with_key(
+            "left",
+            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let whole = Duration::from_millis(state.len().unwrap_or(0));
+                let _ = write!(out, "{} s", whole.saturating_sub(state.elapsed()).as_secs());
+            },
+        )
 }
 
 fn milliseconds(duration: Duration) -> u64 {

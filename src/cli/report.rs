@@ -13,11 +13,12 @@ pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
         Ok(files) => files,
         Err(error) => return Exit::usage(&error),
     };
-    let results: Result<Vec<CaseResult>, String> = files.iter().map(|file| judge_file(file)).collect();
+    let results: Result<Vec<CaseResult>, String> =
+        files.iter().map(|file| judge_file(file)).collect();
     match results {
         Ok(results) => {
             let exit = Exit::of_run(&RunSummary::of(&results), false);
-            run::write_reports(&results, reports).unwrap_or(exit)
+            run::write_reports(&results, reports, exit)
         }
         Err(error) => Exit::usage(&error),
     }
@@ -28,7 +29,10 @@ fn judge_file(path: &Path) -> Result<CaseResult, String> {
     let record = record_reader::read(BufReader::new(file))
         .map_err(|e| format!("{}: {}", path.display(), with_causes(&e)))?;
     if let Some(line) = record.cut_off_line {
-        eprintln!("warning: {}: line {line} is cut off and left out", path.display());
+        eprintln!(
+            "warning: {}: line {line} is cut off and left out",
+            path.display()
+        );
     }
     Ok(judge(&record.events))
 }

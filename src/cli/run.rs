@@ -1,6 +1,7 @@
 //! `halfopen run`.
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,40 +12,67 @@ use tokio::sync::watch;
 use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
 use super::{Exit, inputs, with_causes};
-use crate::clock::kernel;
+use crate::clock::kernel::{self, KernelError};
 use crate::plan::{self, Case, PlanOptions};
 use crate::report::{self, Report as _, ReportTarget, Table};
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
-use crate::verdict::{CaseResult, RunSummary};
+use crate::verdict::{self, CaseResult, RunSummary};
 
 /// Cases side by side for each core, on the real clock: a case waits nearly all its time.
 const JOBS_PER_CORE: usize = 50;
 
 pub(super) fn run(arguments: &RunArguments) -> Exit {
-    let cases = match cases(&arguments.paths, arguments.filter.as_deref(), arguments.seed) {
+    let cases = match cases(
+        &arguments.paths,
+        arguments.filter.as_deref(),
+        arguments.seed,
+    ) {
         Ok(cases) => cases,
         Err(exit) => return exit,
     };
     if cases.is_empty() {
         let filter = arguments.filter.as_deref().unwrap_or_default();
-        return Exit::broken(&format!("no case's name contains `{filter}`; `halfopen list` names them"));
+        return Exit::broken(&format!(
+            "no case's name contains `{filter}`; `halfopen list` names them"
+        ));
+    }
+    if let Some(report) = arguments.reports.iter().find(|report| !report.has_folder()) {
+        return Exit::usage(&format!(
+            "there is no folder for the report {}",
+            report.file.display()
+        ));
+    }
+    if arguments.clock == Some(ClockChoice::Real) && !arguments.kernels.is_empty() {
+        return Exit::usage(
+            "--kernel names a kernel for the virtual clock; the real clock's is this machine's own",
+        );
     }
     let clocks = match clocks(arguments) {
         Ok(clocks) => clocks,
         Err(error) => return Exit::broken(&error.to_string()),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
-    let mut results = Vec::new();
+    let mut results: Vec<Vec<CaseResult>> = Vec::new();
     let mut interrupted = false;
-    for clock in clocks {
-        let options = options(arguments, clock);
+    let several = clocks.len() > 1;
+    for (index, clock) in clocks.into_iter().enumerate() {
+        let mut options = options(arguments, clock);
+        if several {
+            // One folder a clock and kernel: the same cases have the same names on each.
+            options.record_dir = options
+                .record_dir
+                .map(|dir| dir.join(folder_of(index, &options.clock)));
+        }
         match runtime.block_on(run_until_interrupted(cases.clone(), &options)) {
             Ok((of_clock, stopped)) => {
-                results.extend(of_clock);
+                results.push(of_clock);
                 interrupted = stopped;
             }
             Err(error) => return Exit::broken(&with_causes(&error)),
@@ -53,18 +81,68 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             break;
         }
     }
-    finish(&results, interrupted, &arguments.reports, arguments.require_all)
+    if arguments.clock == Some(ClockChoice::Both) && !interrupted {
+        compare(&cases, &mut results);
+    }
+    finish(
+        &results.concat(),
+        interrupted,
+        &arguments.reports,
+        arguments.require_all,
+    )
+}
+
+/// Holds every other clock's results against those of the first, the real one.
+fn compare(cases: &[Case], results: &mut [Vec<CaseResult>]) {
+    if let Some((real, others)) = results.split_first_mut() {
+        for other in others {
+            for ((case, real), other) in cases.iter().zip(&*real).zip(other) {
+                verdict::compare(case, real, other);
+            }
+        }
+    }
 }
 
 /// The clocks to run every case on.
-fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, kernel::KernelError> {
-    let on_virtual = || Ok(kernel::choose(&arguments.kernels)?.into_iter().map(Clock::Virtual).collect());
+fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, KernelError> {
+    let on_virtual = || {
+        Ok(kernel::choose(&arguments.kernels)?
+            .into_iter()
+            .map(Clock::Virtual)
+            .collect())
+    };
     match arguments.clock {
         Some(ClockChoice::Real) => Ok(vec![Clock::Real]),
         Some(ClockChoice::Virtual) => on_virtual(),
+        Some(ClockChoice::Both) => {
+            let mut clocks: Vec<Clock> = on_virtual()?;
+            clocks.insert(0, Clock::Real);
+            Ok(clocks)
+        }
         None if !arguments.kernels.is_empty() => on_virtual(),
-        None => Ok(on_virtual().unwrap_or_else(|_| vec![Clock::Real])),
+        None => match on_virtual() {
+            // Only where there is none: one that was named and can't be had must not turn into another clock.
+            Err(KernelError::NotBuilt) => Ok(vec![Clock::Real]),
+            chosen => chosen,
+        },
     }
+}
+
+/// Name of a clock's folder of records, where there are several.
+fn folder_of(index: usize, clock: &Clock) -> String {
+    let kernel = match clock {
+        Clock::Real => None,
+        Clock::Virtual(kernel) => kernel.about.as_ref().map(|about| about.version.as_str()),
+    };
+    [
+        Some((index + 1).to_string().as_str()),
+        Some(clock.name().to_string().as_str()),
+        kernel,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("-")
 }
 
 fn options(arguments: &RunArguments, clock: Clock) -> Options {
@@ -75,7 +153,7 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
     };
     Options {
         clock,
-        jobs: arguments.jobs.unwrap_or(jobs),
+        jobs: arguments.jobs.map_or(jobs, NonZeroUsize::get),
         record_dir: arguments.record.clone(),
         seed: arguments.seed,
         standstill: Duration::from_secs(arguments.standstill),
@@ -85,7 +163,10 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
 /// Parses and resolves every scenario below `paths`; says all that is wrong with them.
 pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Result<Vec<Case>, Exit> {
     let files = inputs::files(paths, &["yaml", "yml"]).map_err(|e| Exit::usage(&e))?;
-    let options = PlanOptions { seed, filter: filter.map(str::to_owned) };
+    let options = PlanOptions {
+        seed,
+        filter: filter.map(str::to_owned),
+    };
     let (mut cases, mut wrong) = (Vec::new(), Vec::new());
     for file in files {
         match scenario::load(&file).and_then(|loaded| plan::cases(&loaded, &options)) {
@@ -124,7 +205,10 @@ async fn run_until_interrupted(
 
 /// Waits for SIGINT or SIGTERM.
 async fn stop_signal() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+    match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         }
@@ -133,27 +217,40 @@ async fn stop_signal() {
 }
 
 /// Writes the table and the reports, and says how it ended.
-fn finish(results: &[CaseResult], interrupted: bool, reports: &[ReportTarget], require_all: bool) -> Exit {
+fn finish(
+    results: &[CaseResult],
+    interrupted: bool,
+    reports: &[ReportTarget],
+    require_all: bool,
+) -> Exit {
     let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
     if interrupted {
         eprintln!("interrupted: what was observed until then follows");
         exit = Exit::Interrupted;
     }
-    write_reports(results, reports).unwrap_or(exit)
+    write_reports(results, reports, exit)
 }
 
-/// Writes the table to standard output and each report to its file; the exit only where that failed.
-pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget]) -> Option<Exit> {
+/// Writes the table to standard output and each report to its file. Ends with `exit`; where something could not be
+/// written, with [`Exit::Broken`] instead of [`Exit::Held`].
+pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget], exit: Exit) -> Exit {
+    let mut all_written = true;
     if let Err(error) = write_table(results) {
-        return Some(Exit::broken(&format!("failed to write the table: {error}")));
+        eprintln!("error: failed to write the table: {error}");
+        all_written = false;
     }
-    let mut exit = None;
     for report in reports {
         if let Err(error) = report.write(results) {
-            exit = Some(Exit::broken(&format!("failed to write {}: {error}", report.file.display())));
+            eprintln!("error: failed to write {}: {error}", report.file.display());
+            all_written = false;
         }
     }
-    exit
+    // A failed expectation stays one, whatever else happened.
+    if exit == Exit::Held && !all_written {
+        Exit::Broken
+    } else {
+        exit
+    }
 }
 
 fn write_table(results: &[CaseResult]) -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use http::{Request, Response, Version};
 use tokio::sync::{Notify, watch};
 
 use super::connections::Connection;
-use super::dial::{Dialed, Dialer};
+use super::dial::{Dialed, Dialer, within};
 use super::health::Health;
 use super::transport::{Failure, Reply, Try};
 use crate::plan;
@@ -223,13 +223,6 @@ async fn receive(
         };
         stream.flow_control().release_capacity(chunk.len())?;
         body.extend_from_slice(&chunk);
-    }
-}
-
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-        None => Some(work.await),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Surroundings {
     pub stop: watch::Receiver<bool>,
     /// Time that requests still waiting have after that.
     pub drain: Duration,
+    /// Seed of its dice.
+    pub seed: u64,
 }
 
 /// Runs a client from its start to the end of the case.
@@ -82,7 +84,7 @@ pub async fn run(client: plan::Client, around: Surroundings) {
     let mut work = pin!(async {
         let wait = client.start.saturating_sub(around.recorder.now());
         if !stopped_within(&mut stop, wait).await {
-            workload::run(&client, &transport, &mut stop).await;
+            workload::run(&client, around.seed, &transport, &mut stop).await;
         }
     });
     let mut drive = pin!(tasks.drive());

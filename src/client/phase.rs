@@ -32,6 +32,8 @@ struct Armed {
     phase: Phase,
     after: Duration,
     callback: Box<dyn FnOnce()>,
+    /// Whether the client was looked at when `after` had passed.
+    looked: bool,
 }
 
 #[derive(Default)]
@@ -109,6 +111,7 @@ impl PhaseBoard {
             phase,
             after,
             callback,
+            looked: false,
         });
         self.changed.notify_one();
     }
@@ -126,11 +129,9 @@ impl PhaseBoard {
     /// Fires what waited for `after` while its client was already in the phase. Run it beside the clients; it never
     /// ends.
     pub async fn watch(&self) -> std::convert::Infallible {
-        let mut seen = Duration::ZERO;
         loop {
             let now = self.recorder.now();
-            self.fire_passed(seen, now);
-            seen = now;
+            self.fire_passed(now);
             let next = self
                 .armed
                 .borrow()
@@ -149,15 +150,15 @@ impl PhaseBoard {
         }
     }
 
-    /// Fires what became due in (`since`, `now`] and whose client is in its phase.
-    fn fire_passed(&self, since: Duration, now: Duration) {
-        let due: Vec<(String, Phase)> = self
-            .armed
-            .borrow()
-            .iter()
-            .filter(|a| since < a.after && a.after <= now)
-            .map(|a| (a.client.clone(), a.phase))
-            .collect();
+    /// Fires what has become due and whose client is in its phase already. Later the client itself says so.
+    fn fire_passed(&self, now: Duration) {
+        let mut due = Vec::new();
+        for armed in self.armed.borrow_mut().iter_mut() {
+            if armed.after <= now && !armed.looked {
+                armed.looked = true;
+                due.push((armed.client.clone(), armed.phase));
+            }
+        }
         for (client, phase) in due {
             let there = self.clients.borrow().get(&client).is_some_and(|doing| {
                 doing.phase() == phase && (phase != Phase::Idle || doing.resting)

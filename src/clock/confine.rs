@@ -9,8 +9,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
@@ -45,6 +45,9 @@ const FORBIDDEN: [libc::c_long; 27] = [
     libc::SYS_bind,
     libc::SYS_init_module,
 ];
+
+/// Flag of landlock_create_ruleset(2) that asks for the interface's version.
+const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
 
 /// A ready confinement, to be put on a process between fork and exec.
 pub struct Confinement {
@@ -90,10 +93,19 @@ impl Confinement {
             .map_err(|_| ConfineError::NoLandlock)?;
         let write: BitFlags<AccessFs> = AccessFs::WriteFile | AccessFs::ReadFile;
         let rules = rules
-            .add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(newest)))?
-            .add_rule(PathBeneath::new(PathFd::new(memory)?, write | AccessFs::Execute))?
+            .add_rule(PathBeneath::new(
+                PathFd::new("/")?,
+                AccessFs::from_read(newest),
+            ))?
+            .add_rule(PathBeneath::new(
+                PathFd::new(memory)?,
+                write | AccessFs::Execute,
+            ))?
             .add_rule(PathBeneath::new(PathFd::new("/dev/null")?, write))?;
-        Ok(Self { ruleset: Some(rules), filter: filter()? })
+        Ok(Self {
+            ruleset: Some(rules),
+            filter: filter()?,
+        })
     }
 
     /// Confines the calling process, for good. Call between fork and exec.
@@ -101,13 +113,34 @@ impl Confinement {
     /// # Errors
     /// If the kernel refuses; then the process must not go on.
     pub fn apply(&mut self) -> io::Result<()> {
-        let ruleset = self.ruleset.take().ok_or_else(|| io::Error::other("confined already"))?;
+        let ruleset = self
+            .ruleset
+            .take()
+            .ok_or_else(|| io::Error::other("confined already"))?;
         let status = ruleset.restrict_self().map_err(io::Error::other)?;
         if status.ruleset == RulesetStatus::NotEnforced {
             return Err(io::Error::other(ConfineError::NoLandlock));
         }
         seccompiler::apply_filter(&self.filter).map_err(io::Error::other)
     }
+}
+
+/// Whether this machine can hold a guest in; says by which version of Landlock's interface.
+///
+/// # Errors
+/// See [`ConfineError`].
+pub fn available() -> Result<String, ConfineError> {
+    Confinement::new(&std::env::temp_dir())?;
+    // SAFETY: with this flag the call only returns a number.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    Ok(format!("version {version} of its interface"))
 }
 
 fn filter() -> Result<BpfProgram, ConfineError> {

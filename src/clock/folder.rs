@@ -19,6 +19,9 @@ use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::guest::GuestError;
 
+/// Memory of a guest with one lab, in MiB.
+const SMALL_GUEST: u32 = 208;
+
 /// Folders this process has made.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -38,16 +41,7 @@ impl Folder {
     /// # Errors
     /// [`GuestError::Memory`] if there is no such place, [`GuestError::Prepare`] if it can't be written to.
     pub(super) fn make(memory_mib: u32, file: &str) -> Result<Self, GuestError> {
-        let needed = u64::from(memory_mib) << 20;
-        let mut why = Vec::new();
-        for candidate in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
-            match suits(&candidate, needed) {
-                Ok(()) => return Ok(Self::make_in(&candidate, file)?),
-                Err(reason) => why.push(format!("{} {reason}", candidate.display())),
-            }
-        }
-        why.push(format!("name a tmpfs with {memory_mib} MiB free by TMPDIR"));
-        Err(GuestError::Memory(why.join("; ")))
+        Ok(Self::make_in(&find(memory_mib)?, file)?)
     }
 
     fn make_in(place: &Path, file: &str) -> io::Result<Self> {
@@ -133,6 +127,30 @@ fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {
         libc::unlink(file.as_ptr());
         libc::rmdir(folder.as_ptr());
     }
+}
+
+/// Where a guest's memory would lie: for `doctor`.
+///
+/// # Errors
+/// [`GuestError::Memory`].
+pub fn place() -> Result<PathBuf, GuestError> {
+    find(SMALL_GUEST)
+}
+
+/// A tmpfs from which programs may be run, with room for the guest's memory.
+fn find(memory_mib: u32) -> Result<PathBuf, GuestError> {
+    let needed = u64::from(memory_mib) << 20;
+    let mut candidates = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    candidates.dedup();
+    let mut why = Vec::new();
+    for candidate in candidates {
+        match suits(&candidate, needed) {
+            Ok(()) => return Ok(candidate),
+            Err(reason) => why.push(format!("{} {reason}", candidate.display())),
+        }
+    }
+    why.push(format!("name a tmpfs with {memory_mib} MiB free by TMPDIR"));
+    Err(GuestError::Memory(why.join("; ")))
 }
 
 fn suits(folder: &Path, needed: u64) -> Result<(), String> {

@@ -105,10 +105,20 @@ impl Guest {
     ///
     /// # Errors
     /// See [`GuestError`].
-    pub fn start(kernel: &Kernel, job: &LabJob, options: &GuestOptions) -> Result<Self, GuestError> {
+    pub fn start(
+        kernel: &Kernel,
+        job: &LabJob,
+        options: &GuestOptions,
+    ) -> Result<Self, GuestError> {
         let folder = Folder::make(options.memory_mib, JOB)?;
-        fs::write(folder.path().join(JOB), serde_json::to_vec(job).map_err(io::Error::other)?)?;
-        let (events, log) = (MemoryFile::new(c"halfopen-events")?, MemoryFile::new(c"halfopen-log")?);
+        fs::write(
+            folder.path().join(JOB),
+            serde_json::to_vec(job).map_err(io::Error::other)?,
+        )?;
+        let (events, log) = (
+            MemoryFile::new(c"halfopen-events")?,
+            MemoryFile::new(c"halfopen-log")?,
+        );
         let mut confinement = Confinement::new(folder.path())?;
         let (events_fd, log_fd) = (events.file.as_raw_fd(), log.file.as_raw_fd());
         let mut command = Command::new(&kernel.path);
@@ -123,7 +133,10 @@ impl Guest {
             .stdout(Stdio::from(log.file.try_clone()?))
             .stderr(Stdio::from(log.file.try_clone()?));
         // Its memory is a file, too, and the kernel makes it longer than what it uses.
-        let (cpu, most_output) = (options.cpu, MOST_OUTPUT + (u64::from(options.memory_mib) << 20));
+        let (cpu, most_output) = (
+            options.cpu,
+            MOST_OUTPUT + (u64::from(options.memory_mib) << 20),
+        );
         // SAFETY: between fork and exec only system calls are made; what they need was allocated before.
         unsafe {
             command.pre_exec(move || {
@@ -137,9 +150,19 @@ impl Guest {
             });
         }
         let mut command = tokio::process::Command::from(command);
-        let start = |source| GuestError::Start { kernel: kernel.path.clone(), source };
+        let start = |source| GuestError::Start {
+            kernel: kernel.path.clone(),
+            source,
+        };
         let child = command.kill_on_drop(true).spawn().map_err(start)?;
-        Ok(Self { child, events, log, unread: Vec::new(), status: None, _folder: folder })
+        Ok(Self {
+            child,
+            events,
+            log,
+            unread: Vec::new(),
+            status: None,
+            _folder: folder,
+        })
     }
 
     /// As [`super::Running::next`].
@@ -154,7 +177,10 @@ impl Guest {
                 return Ok(None);
             }
             if self.events.len() + self.log.len() > MOST_OUTPUT {
-                return Err(io::Error::other(format!("it has written more than {} MiB", MOST_OUTPUT >> 20)));
+                return Err(io::Error::other(format!(
+                    "it has written more than {} MiB",
+                    MOST_OUTPUT >> 20
+                )));
             }
             tokio::select! {
                 status = self.child.wait() => self.status = Some(status?),
@@ -166,10 +192,16 @@ impl Guest {
     /// What the lab has said since the last call: whole lines only.
     fn messages(&mut self) -> io::Result<Vec<FromLab>> {
         self.events.read_new(&mut self.unread)?;
-        let Some(end) = self.unread.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
+        let Some(end) = self.unread.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(Vec::new());
+        };
         let whole: Vec<u8> = self.unread.drain(..=end).collect();
-        let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(io::Error::from)).collect()
+        let lines = whole
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).map_err(io::Error::from))
+            .collect()
     }
 
     /// As [`super::Running::last_words`].
@@ -186,7 +218,10 @@ impl Guest {
         if let Some(process) = self.child.id() {
             let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGTERM);
         }
-        if tokio::time::timeout(LAST_MOMENTS, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(LAST_MOMENTS, self.child.wait())
+            .await
+            .is_err()
+        {
             let _ = self.child.kill().await;
         }
     }
@@ -196,18 +231,32 @@ impl Guest {
         let mut log = Vec::new();
         let _ = self.log.read_new(&mut log);
         let log = String::from_utf8_lossy(&log);
-        let says = |text: &str| log.lines().rev().find(|line| line.contains(text)).map(str::trim);
+        let says = |text: &str| {
+            log.lines()
+                .rev()
+                .find(|line| line.contains(text))
+                .map(str::trim)
+        };
         if says("Failed to exec kernel").is_some() || says("Restarting system").is_some() {
             "the guest was rebooted from inside, which is forbidden".to_owned()
         } else if let Some(line) = says("Kernel panic") {
-            let memory = says("Out of memory").map(|line| format!(" after \"{line}\"")).unwrap_or_default();
+            let memory = says("Out of memory")
+                .map(|line| format!(" after \"{line}\""))
+                .unwrap_or_default();
             format!("the guest's kernel ended: {line}{memory}")
         } else if let Some(line) = says("Out of memory") {
             format!("the guest ran out of memory: {line}")
         } else if status.signal() == Some(Signal::SIGXFSZ as i32) {
-            format!("the guest was ended: what it wrote to one file is more than {} MiB", MOST_OUTPUT >> 20)
+            format!(
+                "the guest was ended: what it wrote to one file is more than {} MiB",
+                MOST_OUTPUT >> 20
+            )
         } else {
-            let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or("nothing");
             format!("the guest ended ({status}); its last word was: {last}")
         }
     }
@@ -248,7 +297,10 @@ impl MemoryFile {
 /// The kernel's arguments. It joins them with blanks and splits them again, so none may hold one; and it mixes them
 /// into its randomness, so none may differ between two runs with the same seed: the private folder is the working one.
 fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, GuestError> {
-    let mut arguments = vec!["time-travel=inf-cpu".to_owned(), format!("time-travel-start={START_NS}")];
+    let mut arguments = vec![
+        "time-travel=inf-cpu".to_owned(),
+        format!("time-travel-start={START_NS}"),
+    ];
     if kernel.has_seccomp_mode() {
         arguments.push("seccomp=on".to_owned());
     }
@@ -264,7 +316,10 @@ fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, Gue
         SUBCOMMAND.to_owned(),
         format!("/proc/self/cwd/{JOB}"),
     ]);
-    match arguments.iter().find(|argument| argument.contains([' ', '"', '\''])) {
+    match arguments
+        .iter()
+        .find(|argument| argument.contains([' ', '"', '\'']))
+    {
         Some(argument) => Err(GuestError::Prepare(io::Error::other(format!(
             "a guest's kernel takes no argument with a blank or a quote, and there is `{argument}`"
         )))),
@@ -293,5 +348,9 @@ fn place(from: RawFd, to: RawFd) -> io::Result<()> {
     // dup2 of a descriptor onto itself leaves close-on-exec set.
     // SAFETY: as above.
     let cleared = unsafe { libc::fcntl(to, libc::F_SETFD, 0) };
-    if result < 0 || cleared < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 || cleared < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

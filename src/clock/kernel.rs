@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// The option of the kernel's configuration that makes the virtual clock.
+const TIME_TRAVEL: &str = "CONFIG_UML_TIME_TRAVEL_SUPPORT";
+
 /// A kernel that `ci/kernel` built, or that somebody named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
@@ -34,6 +37,11 @@ pub enum KernelError {
     /// A kernel was named that is not there or can't be run.
     #[error("there is no kernel that can be run at {}", .0.display())]
     NotThere(PathBuf),
+    /// What was named is something else.
+    #[error(
+        "{} is no User Mode Linux kernel with {TIME_TRAVEL}; `./ci/kernel` builds one in a few minutes", .0.display()
+    )]
+    NoTimeTravel(PathBuf),
     /// None was named and none was built.
     #[error("no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes")]
     NotBuilt,
@@ -43,14 +51,19 @@ impl Kernel {
     /// The kernel at `path`, with what is known of it.
     ///
     /// # Errors
-    /// [`KernelError::NotThere`].
+    /// [`KernelError::NotThere`], [`KernelError::NoTimeTravel`].
     pub fn at(path: &Path) -> Result<Self, KernelError> {
         let not_there = || KernelError::NotThere(path.to_path_buf());
         let path = path.canonicalize().map_err(|_| not_there())?;
         nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).map_err(|_| not_there())?;
         // Not with_extension(): the version's own dots would be taken for one.
         let beside = PathBuf::from(format!("{}.json", path.display()));
-        let about = fs::read_to_string(beside).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let about = fs::read_to_string(beside)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        if about.is_none() && !has_time_travel(&path) {
+            return Err(KernelError::NoTimeTravel(path));
+        }
         Ok(Self { path, about })
     }
 
@@ -66,8 +79,20 @@ impl Kernel {
     /// Whether it is known to run its programs by seccomp, which is twice as fast as ptrace (since 6.16).
     #[must_use]
     pub fn has_seccomp_mode(&self) -> bool {
-        self.about.as_ref().is_some_and(|about| version(&about.version) >= [6, 16, 0])
+        self.about
+            .as_ref()
+            .is_some_and(|about| version(&about.version) >= [6, 16, 0])
     }
+}
+
+/// Whether a file is a kernel of the right kind: it carries its whole configuration as text, for `--showconfig`. Read
+/// rather than run, since who knows what else it is.
+fn has_time_travel(kernel: &Path) -> bool {
+    let line = format!("{TIME_TRAVEL}=y\n");
+    fs::read(kernel).is_ok_and(|file| {
+        file.windows(line.len())
+            .any(|window| window == line.as_bytes())
+    })
 }
 
 /// The kernels to run on: those named, else the one in `HALFOPEN_KERNEL`, else the newest that was built.
@@ -81,13 +106,19 @@ pub fn choose(named: &[PathBuf]) -> Result<Vec<Kernel>, KernelError> {
     if let Some(path) = std::env::var_os("HALFOPEN_KERNEL") {
         return Ok(vec![Kernel::at(Path::new(&path))?]);
     }
-    built().into_iter().next_back().map(|kernel| vec![kernel]).ok_or(KernelError::NotBuilt)
+    built()
+        .into_iter()
+        .next_back()
+        .map(|kernel| vec![kernel])
+        .ok_or(KernelError::NotBuilt)
 }
 
 /// All kernels that `ci/kernel` has built, the newest version last.
 #[must_use]
 pub fn built() -> Vec<Kernel> {
-    let Some(folder) = cache() else { return Vec::new() };
+    let Some(folder) = cache() else {
+        return Vec::new();
+    };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut kernels: Vec<Kernel> = entries
         .map(|entry| entry.path())
@@ -97,7 +128,10 @@ pub fn built() -> Vec<Kernel> {
         .collect();
     kernels.sort_by_key(|kernel| {
         let modified = fs::metadata(&kernel.path).and_then(|m| m.modified()).ok();
-        (kernel.about.as_ref().map(|about| version(&about.version)), modified)
+        (
+            kernel.about.as_ref().map(|about| version(&about.version)),
+            modified,
+        )
     });
     kernels
 }
@@ -129,6 +163,9 @@ mod tests {
     #[test]
     fn a_kernel_that_is_not_there_is_named() {
         let error = Kernel::at(Path::new("/nowhere/linux")).expect_err("there is none");
-        assert_eq!(error.to_string(), "there is no kernel that can be run at /nowhere/linux");
+        assert_eq!(
+            error.to_string(),
+            "there is no kernel that can be run at /nowhere/linux"
+        );
     }
 }

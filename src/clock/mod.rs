@@ -4,10 +4,11 @@
 //! [`real`] starts it in namespaces of its own, [`guest`] as the first process of a User Mode Linux kernel.
 
 pub mod confine;
-mod folder;
+pub mod folder;
 pub mod guest;
 pub mod inside;
 pub mod kernel;
+pub mod machine;
 pub mod real;
 
 use std::io;
@@ -25,6 +26,9 @@ pub struct LabJob {
     pub labs: Vec<LabPlan>,
     /// Events are gathered and written together rather than one by one: where writing is dear and nobody looks.
     pub gather_events: bool,
+    /// A case begins when the kernel's timers stand as at every other case's begin, however long its set-up took: where
+    /// waiting costs nothing. See [`crate::lab::process`].
+    pub align_start: bool,
     /// What programs are started with.
     pub shell: Shell,
 }

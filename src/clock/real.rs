@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitCode, Stdio};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -76,7 +76,10 @@ impl LabProcess {
         // A lab that dies before it has read its job says why on its standard error.
         let _ = stdin.write_all(&serde_json::to_vec(job)?).await;
         drop(stdin);
-        Ok(Self { child, lines: BufReader::new(stdout).lines() })
+        Ok(Self {
+            child,
+            lines: BufReader::new(stdout).lines(),
+        })
     }
 
     /// As [`super::Running::next`].
@@ -96,7 +99,9 @@ impl LabProcess {
         let text = String::from_utf8_lossy(&text).trim().to_owned();
         match self.child.wait().await {
             Ok(status) if status.success() => None,
-            Ok(status) if text.is_empty() => Some(format!("the lab process was ended from outside ({status})")),
+            Ok(status) if text.is_empty() => {
+                Some(format!("the lab process was ended from outside ({status})"))
+            }
             Ok(_) => Some(text),
             Err(error) => Some(error.to_string()),
         }
@@ -165,7 +170,10 @@ fn stop_if_orphaned(keeper_lives: &OwnedFd) -> Result<(), StartError> {
     if ready == 0 {
         Ok(())
     } else {
-        Err(StartError::Step { what: "find the keeper alive", source: io::ErrorKind::BrokenPipe.into() })
+        Err(StartError::Step {
+            what: "find the keeper alive",
+            source: io::ErrorKind::BrokenPipe.into(),
+        })
     }
 }
 
@@ -176,7 +184,8 @@ fn furnish() -> Result<(), StartError> {
         .map_err(step("keep mounts to ourselves"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, none).map_err(step("mount /proc"))?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, none).map_err(step("mount a tmpfs on /run"))?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, none)
+        .map_err(step("mount a tmpfs on /run"))?;
     Ok(())
 }
 
@@ -185,5 +194,8 @@ fn write(path: &str, text: &str, what: &'static str) -> Result<(), StartError> {
 }
 
 fn step(what: &'static str) -> impl Fn(nix::Error) -> StartError {
-    move |errno| StartError::Step { what, source: errno.into() }
+    move |errno| StartError::Step {
+        what,
+        source: errno.into(),
+    }
 }

@@ -4,19 +4,17 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
 };
-use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage, State,
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage, State,
 };
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteScope};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::netlink::{Channel, Request};
 
@@ -46,13 +44,11 @@ pub(crate) struct VethEnd<'a> {
 }
 
 impl VethEnd<'_> {
-    fn message(&self) -> LinkMessage {
-        let mut message = up(self.index);
-        message.attributes = vec![
-            LinkAttribute::IfName(self.name.to_owned()),
-            LinkAttribute::Address(self.mac.to_vec()),
-        ];
-        message
+    fn message(&self) -> LinkMessageBuilder<LinkVeth> {
+        LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(self.name)
+            .index(self.index)
+            .address(self.mac.to_vec())
     }
 }
 
@@ -64,41 +60,31 @@ pub(crate) fn veth(
     far: &VethEnd<'_>,
     far_namespace: RawFd,
 ) -> RouteRequest {
-    let mut peer = far.message();
-    peer.header.flags = LinkFlags::empty();
-    peer.header.change_mask = LinkFlags::empty();
-    peer.attributes.push(LinkAttribute::NetNsFd(far_namespace));
-    let mut message = near.message();
+    let peer = far.message().setns_by_fd(far_namespace).build();
+    let mut message = near
+        .message()
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .up();
     if let Some(master) = master {
-        message.attributes.push(LinkAttribute::Controller(master));
+        message = message.controller(master);
     }
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Veth),
-        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-    ]));
     create(
-        RouteNetlinkMessage::NewLink(message),
+        RouteNetlinkMessage::NewLink(message.build()),
         format!("creating the veth pair {} - {}", near.name, far.name),
     )
 }
 
 /// A bridge that forwards from its first packet: no spanning tree, no delay, no multicast snooping.
 pub(crate) fn bridge(name: &str, index: u32, mac: [u8; 6]) -> RouteRequest {
-    let mut message = up(index);
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Address(mac.to_vec()),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![
-                InfoBridge::ForwardDelay(0),
-                InfoBridge::StpState(BridgeStpState::Disabled),
-                InfoBridge::MulticastSnooping(false),
-            ])),
-        ]),
-    ];
+    let message = LinkBridge::new(name)
+        .index(index)
+        .address(mac.to_vec())
+        .forward_delay(0)
+        .stp_state(BridgeStpState::Disabled)
+        .append_info_data(InfoBridge::MulticastSnooping(false))
+        .up();
     create(
-        RouteNetlinkMessage::NewLink(message),
+        RouteNetlinkMessage::NewLink(message.build()),
         format!("creating the bridge {name}"),
     )
 }
@@ -106,7 +92,7 @@ pub(crate) fn bridge(name: &str, index: u32, mac: [u8; 6]) -> RouteRequest {
 /// Brings a link up.
 pub(crate) fn set_up(index: u32) -> RouteRequest {
     Request::new(
-        RouteNetlinkMessage::SetLink(up(index)),
+        RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).up().build()),
         0,
         format!("bringing link {index} up"),
     )
@@ -140,30 +126,25 @@ pub(crate) enum Via {
 
 /// A route to `network`/`prefix` out of link `index`.
 pub(crate) fn route(network: IpAddr, prefix: u8, via: Via, index: u32) -> RouteRequest {
-    let mut message = RouteMessage::default();
+    let mut builder = RouteMessageBuilder::<IpAddr>::new().output_interface(index);
+    let message = builder.get_mut();
     message.header.address_family = family(network);
     message.header.destination_prefix_length = prefix;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
-    message.header.kind = RouteType::Unicast;
-    message.header.scope = match via {
-        Via::Link if network.is_ipv4() => RouteScope::Link,
-        _ => RouteScope::Universe,
-    };
-    message.attributes.push(RouteAttribute::Oif(index));
     if prefix != 0 {
-        message
-            .attributes
-            .push(RouteAttribute::Destination(network.into()));
+        let destination = RouteAttribute::Destination(network.into());
+        message.attributes.push(destination);
     }
-    if let Via::Router(router) = via {
-        message.header.flags = RouteFlags::Onlink;
-        message
-            .attributes
-            .push(RouteAttribute::Gateway(router.into()));
-    }
+    let message = match via {
+        Via::Router(router) => {
+            let gateway = RouteAttribute::Gateway(router.into());
+            message.attributes.push(gateway);
+            builder.onlink()
+        }
+        Via::Link if network.is_ipv4() => builder.scope(RouteScope::Link),
+        Via::Link => builder,
+    };
     create(
-        RouteNetlinkMessage::NewRoute(message),
+        RouteNetlinkMessage::NewRoute(message.build()),
         format!("adding the route to {network}/{prefix}"),
     )
 }
@@ -251,17 +232,10 @@ fn create(message: RouteNetlinkMessage, doing: String) -> RouteRequest {
     Request::new(message, NLM_F_CREATE | NLM_F_EXCL, doing)
 }
 
-fn up(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    message
-}
-
 fn family(address: IpAddr) -> AddressFamily {
-    match address {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod program;
 mod run;
 pub mod service;
 pub mod sysctl;
+pub(crate) mod trial;
 
 use std::io;
 

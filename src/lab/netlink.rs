@@ -91,9 +91,16 @@ impl Channel {
             self.append(&mut bytes, request.message, request.flags | ack);
             notes.push((request.doing, request.tolerated));
         }
-        let failed = |doing: &str, source: io::Error| LabError::Kernel {
-            doing: doing.to_owned(),
-            source,
+        let failed = |doing: &str, source: io::Error| match source.raw_os_error() {
+            // What the kernel says of a kind of link, or an address family, it was built without.
+            Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => LabError::Missing {
+                what: format!("what the kernel needs for {doing}"),
+                location: None,
+            },
+            _ => LabError::Kernel {
+                doing: doing.to_owned(),
+                source,
+            },
         };
         self.send(&bytes).map_err(|e| failed(&notes[last].0, e))?;
         let mut first_error = None;

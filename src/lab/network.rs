@@ -71,10 +71,10 @@ impl Network {
     /// [`LabError::Kernel`] for anything else it refuses.
     pub fn build(plan: &LabPlan) -> Result<Self, LabError> {
         let (fabric, drift) = Site::make(FABRIC, || {
-            let drift = Drift::of_fresh_namespace();
+            let drift = Drift::of_this_kernel();
             prepare_fabric().map(|()| drift)
         })?;
-        let mut observations = Vec::new();
+        let mut observations = drift.unpinnable().to_vec();
         let mut sites = Sites {
             fabric,
             nodes: Vec::with_capacity(plan.nodes.len()),
@@ -94,10 +94,10 @@ impl Network {
         }
         sites.connect(plan)?;
         for (node, site) in plan.nodes.iter().zip(&sites.nodes) {
-            observations.extend(site.write_sysctls(&node.name, &drift, &node.sysctls)?);
+            observations.extend(site.write_sysctls(&node.name, drift, &node.sysctls)?);
         }
         for (pod, site) in plan.pods.iter().zip(&sites.pods) {
-            observations.extend(site.write_sysctls(&pod.name, &drift, &pod.sysctls)?);
+            observations.extend(site.write_sysctls(&pod.name, drift, &pod.sysctls)?);
         }
         sites.settle(plan)?;
         Ok(sites.into_network(plan, observations))

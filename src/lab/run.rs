@@ -26,12 +26,26 @@ use crate::server::tls::Authority;
 use crate::server::{self, Commons};
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
-pub async fn run(plan: LabPlan, recorder: Recorder) {
+///
+/// The case begins at once, or when the kernel's clock is next at a whole multiple of `align`.
+pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
     let begun = monotonic();
     match Lab::build(plan, recorder.clone()).await {
-        Ok(lab) => Rc::new(lab).play(begun).await,
+        Ok(lab) => {
+            let built = monotonic();
+            if let Some(align) = align {
+                sleep(until_multiple(built, align)).await;
+            }
+            Rc::new(lab).play(begun + (monotonic() - built)).await;
+        }
         Err(error) => recorder.emit(error.into_observation()),
     }
+}
+
+/// From `now` until the next whole multiple of `period`.
+fn until_multiple(now: Duration, period: Duration) -> Duration {
+    let into = now.as_nanos() % period.as_nanos().max(1);
+    period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
 }
 
 /// The clients that are programs, and watched from now on.
@@ -41,21 +55,34 @@ fn programs(
     authority: &Authority,
     recorder: &Recorder,
 ) -> Result<Vec<Rc<ProgramClient>>, LabError> {
-    let clients: Vec<_> = plan.clients.iter().filter_map(|c| Some((c, c.program()?))).collect();
+    let clients: Vec<_> = plan
+        .clients
+        .iter()
+        .filter_map(|c| Some((c, c.program()?)))
+        .collect();
     if clients.is_empty() {
         return Ok(Vec::new());
     }
     let files = Rc::new(Files::write(plan, authority.trust().pem())?);
     let client = |(client, program): (&plan::Client, _)| {
         let namespace = network.namespace(&client.place);
-        ProgramClient::new(client, program, addresses(client, plan), namespace, recorder, &files)
+        ProgramClient::new(
+            client,
+            program,
+            addresses(client, plan),
+            namespace,
+            recorder,
+            &files,
+        )
     };
     clients.into_iter().map(client).collect()
 }
 
 /// A client's own addresses.
 fn addresses(client: &plan::Client, plan: &LabPlan) -> Vec<IpAddr> {
-    plan.addresses(&client.place).map(Vec::from).unwrap_or_default()
+    plan.addresses(&client.place)
+        .map(Vec::from)
+        .unwrap_or_default()
 }
 
 /// A built lab.
@@ -106,6 +133,7 @@ impl Lab {
         })
     }
 
+    /// `begun` is when set-up began; waiting is not part of it.
     async fn play(self: Rc<Self>, begun: Duration) {
         let clients = match self.start(begun) {
             Ok(clients) => clients,
@@ -134,8 +162,9 @@ impl Lab {
         let mut servers = Vec::new();
         for server in &self.plan.servers {
             let namespace = self.network.namespace(&server.place);
-            let bound = server::bind(server, &namespace, &self.commons)
-                .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))?;
+            let bound = server::bind(server, &namespace, &self.commons).map_err(|e| {
+                LabError::Setup(format!("failed to bind server {}: {e}", server.name))
+            })?;
             servers.push((server, bound));
         }
         let probes = self.open_probes()?;
@@ -159,7 +188,12 @@ impl Lab {
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.arm(index, &fault.trigger);
         }
-        Ok(self.plan.clients.iter().map(|client| self.start_client(client)).collect())
+        Ok(self
+            .plan
+            .clients
+            .iter()
+            .map(|client| self.start_client(client))
+            .collect())
     }
 
     /// A probe on the uplink of every node that has clients.
@@ -167,18 +201,34 @@ impl Lab {
         let has_client = |node: &&plan::Node| self.plan.clients.iter().any(|c| c.node == node.name);
         let nodes = self.plan.nodes.iter().filter(has_client);
         nodes
-            .map(|node| PacketProbe::open(&node.name, &self.network.namespace(&Place::Node(node.name.clone()))))
+            .map(|node| {
+                PacketProbe::open(
+                    &node.name,
+                    &self.network.namespace(&Place::Node(node.name.clone())),
+                )
+            })
             .collect()
     }
 
     fn start_client(self: &Rc<Self>, client: &plan::Client) -> JoinHandle<()> {
-        if let Some(program) = self.programs.iter().find(|program| program.name() == client.name) {
-            let (lab, work) = (Rc::clone(self), Rc::clone(program).run(self.stop.subscribe()));
-            return self.watch_over(&format!("program {}", client.name), Some(&client.node), async move {
-                if let Err(error) = work.await {
-                    lab.break_by(error.into_observation());
-                }
-            });
+        if let Some(program) = self
+            .programs
+            .iter()
+            .find(|program| program.name() == client.name)
+        {
+            let (lab, work) = (
+                Rc::clone(self),
+                Rc::clone(program).run(self.stop.subscribe()),
+            );
+            return self.watch_over(
+                &format!("program {}", client.name),
+                Some(&client.node),
+                async move {
+                    if let Err(error) = work.await {
+                        lab.break_by(error.into_observation());
+                    }
+                },
+            );
         }
         let around = Surroundings {
             namespace: self.network.namespace(&client.place),
@@ -187,6 +237,7 @@ impl Lab {
             phases: Rc::clone(&self.commons.phases),
             stop: self.stop.subscribe(),
             drain: self.plan.drain,
+            seed: self.plan.seed,
         };
         let work = client::run(client.clone(), around);
         self.watch_over(&format!("client {}", client.name), Some(&client.node), work)
@@ -195,7 +246,9 @@ impl Lab {
     /// Notices a client that is already in a phase when the time for it comes.
     fn watch_phases(self: &Rc<Self>) {
         let phases = Rc::clone(&self.commons.phases);
-        self.watch_over("the phase board", None, async move { match phases.watch().await {} });
+        self.watch_over("the phase board", None, async move {
+            match phases.watch().await {}
+        });
     }
 
     /// Runs `work`; a panic in it breaks the rig, and it ends with its node.
@@ -207,7 +260,11 @@ impl Lab {
     ) -> JoinHandle<()> {
         let task = spawn_local(work);
         let abort = task.abort_handle();
-        self.inhabitants.borrow_mut().entry(node.unwrap_or_default().to_owned()).or_default().push(abort);
+        self.inhabitants
+            .borrow_mut()
+            .entry(node.unwrap_or_default().to_owned())
+            .or_default()
+            .push(abort);
         let (lab, what) = (Rc::clone(self), what.to_owned());
         spawn_local(async move {
             if let Err(error) = task.await
@@ -226,7 +283,10 @@ impl Lab {
 
     /// The rig is broken: what was observed so far stays, but the case has no verdict.
     fn break_with(&self, text: String) {
-        self.break_by(Observation::RigError { text, location: None });
+        self.break_by(Observation::RigError {
+            text,
+            location: None,
+        });
     }
 
     fn break_by(&self, observation: Observation) {
@@ -246,7 +306,9 @@ impl Lab {
             let served = match &event.what {
                 Observation::Response { request, .. } => Some(request.client.clone()),
                 // A program does not say when it has one.
-                Observation::ServerResponse { peer, .. } => lab.upgrade().and_then(|lab| lab.program_at(peer.ip())),
+                Observation::ServerResponse { peer, .. } => {
+                    lab.upgrade().and_then(|lab| lab.program_at(peer.ip()))
+                }
                 _ => None,
             };
             let Some(client) = served else { return };
@@ -264,15 +326,27 @@ impl Lab {
 
     /// The program with this address, by its client's name.
     fn program_at(&self, address: IpAddr) -> Option<String> {
-        let own = |client: &&plan::Client| client.program().is_some() && addresses(client, &self.plan).contains(&address);
-        self.plan.clients.iter().find(own).map(|client| client.name.clone())
+        let own = |client: &&plan::Client| {
+            client.program().is_some() && addresses(client, &self.plan).contains(&address)
+        };
+        self.plan
+            .clients
+            .iter()
+            .find(own)
+            .map(|client| client.name.clone())
     }
 
     fn clients_of_pinned(&self) -> impl Iterator<Item = &plan::Client> {
         let is_pinned = |name: &String| {
-            self.plan.services.iter().any(|s| s.name == *name && s.pin_first.is_some())
+            self.plan
+                .services
+                .iter()
+                .any(|s| s.name == *name && s.pin_first.is_some())
         };
-        self.plan.clients.iter().filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
+        self.plan
+            .clients
+            .iter()
+            .filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
     }
 
     fn arm(self: &Rc<Self>, index: usize, trigger: &Trigger) {
@@ -285,8 +359,14 @@ impl Lab {
                     lab.inject(index);
                 });
             }
-            Trigger::Phase { client, phase, after } => {
-                self.commons.phases.on(client, *phase, *after, Box::new(move || lab.inject(index)));
+            Trigger::Phase {
+                client,
+                phase,
+                after,
+            } => {
+                self.commons
+                    .phases
+                    .on(client, *phase, *after, Box::new(move || lab.inject(index)));
             }
         }
     }
@@ -299,7 +379,10 @@ impl Lab {
             Ok(cut) => self.cuts.borrow_mut().push(cut),
             Err(error) => return self.break_by(error.into_observation()),
         }
-        self.recorder.emit(Observation::FaultInjected { fault: index, phases });
+        self.recorder.emit(Observation::FaultInjected {
+            fault: index,
+            phases,
+        });
         match kind {
             FaultKind::PowerLoss { node, .. } => self.end_node(node),
         }
@@ -311,14 +394,25 @@ impl Lab {
 
     /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
     fn end_node(self: &Rc<Self>, node: &str) {
-        for handle in self.inhabitants.borrow_mut().remove(node).unwrap_or_default() {
+        for handle in self
+            .inhabitants
+            .borrow_mut()
+            .remove(node)
+            .unwrap_or_default()
+        {
             handle.abort();
         }
-        for program in self.programs.iter().filter(|program| program.node() == node) {
+        for program in self
+            .programs
+            .iter()
+            .filter(|program| program.node() == node)
+        {
             program.lose_power();
         }
         for client in self.plan.clients.iter().filter(|c| c.node == node) {
-            self.recorder.emit(Observation::ClientGone { client: client.name.clone() });
+            self.recorder.emit(Observation::ClientGone {
+                client: client.name.clone(),
+            });
         }
         if !self.pins_released.get() && self.clients_of_pinned().next().is_some() {
             let text = format!(
@@ -328,22 +422,40 @@ impl Lab {
             self.recorder.emit(Observation::Warning { text });
         }
         for service in &self.plan.services {
-            let lost = |e: &&plan::Endpoint| self.plan.servers.iter().any(|s| s.name == e.server && s.node == node);
-            let lost: Vec<String> = service.endpoints.iter().filter(lost).map(|e| e.server.clone()).collect();
+            let lost = |e: &&plan::Endpoint| {
+                self.plan
+                    .servers
+                    .iter()
+                    .any(|s| s.name == e.server && s.node == node)
+            };
+            let lost: Vec<String> = service
+                .endpoints
+                .iter()
+                .filter(lost)
+                .map(|e| e.server.clone())
+                .collect();
             if let (Some(removal), false) = (service.removal, lost.is_empty()) {
                 spawn_local(Rc::clone(self).remove_endpoints(removal, service.name.clone(), lost));
             }
         }
     }
 
-    async fn remove_endpoints(self: Rc<Self>, removal: Duration, service: String, lost: Vec<String>) {
+    async fn remove_endpoints(
+        self: Rc<Self>,
+        removal: Duration,
+        service: String,
+        lost: Vec<String>,
+    ) {
         sleep(removal).await;
         let names: Vec<&str> = lost.iter().map(String::as_str).collect();
         if let Err(error) = self.services.remove_endpoints(&service, &names).await {
             return self.break_by(error.into_observation());
         }
         for endpoint in lost {
-            self.recorder.emit(Observation::EndpointRemoved { service: service.clone(), endpoint });
+            self.recorder.emit(Observation::EndpointRemoved {
+                service: service.clone(),
+                endpoint,
+            });
         }
     }
 }

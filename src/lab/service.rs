@@ -326,6 +326,20 @@ pub(crate) fn find_program(name: &str) -> Result<PathBuf, LabError> {
         })
 }
 
+/// Loads `rules` in a namespace, to see whether it can be done.
+pub(crate) async fn try_rules(
+    namespace: &Rc<Namespace>,
+    program: &str,
+    rules: &str,
+) -> Result<(), LabError> {
+    let table = NodeTable {
+        namespace: Rc::clone(namespace),
+        program: find_program(program)?,
+        services: Vec::new(),
+    };
+    restore(std::iter::once((&table, rules.to_owned()))).await
+}
+
 /// Starts one restore for each table, all at once, and waits for them.
 async fn restore<'a>(work: impl Iterator<Item = (&'a NodeTable, String)>) -> Result<(), LabError> {
     let mut running = Vec::new();

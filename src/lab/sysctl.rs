@@ -3,8 +3,10 @@
 //!
 //! Functions here work on the namespace the thread is in: `/proc/sys/net` shows each thread its own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::LabError;
 use crate::plan::Sysctl;
@@ -149,12 +151,20 @@ pub const PINNED: &[Pin] = &[
 pub struct Drift {
     early: Vec<Pin>,
     late: Vec<Pin>,
+    unpinnable: Vec<Observation>,
 }
 
 impl Drift {
-    /// Reads the table in the namespace this thread is in, which must be fresh.
-    #[must_use]
-    pub fn of_fresh_namespace() -> Self {
+    /// This kernel's, read at the first call in the namespace the thread is in, which must be fresh. Later calls repeat it:
+    /// fresh namespaces of one kernel are alike.
+    pub fn of_this_kernel() -> &'static Self {
+        static DRIFT: OnceLock<Drift> = OnceLock::new();
+        DRIFT.get_or_init(Self::of_fresh_namespace)
+    }
+
+    /// Reads the table in the namespace this thread is in, which must be fresh, and pins what differs: what is refused here
+    /// (a congestion control that only the host may choose) is refused everywhere.
+    fn of_fresh_namespace() -> Self {
         let release = kernel_release();
         let mut drift = Self::default();
         for pin in PINNED {
@@ -166,19 +176,32 @@ impl Drift {
                 continue;
             };
             if value != pin.default {
-                drift.list(pin.key).push(*pin);
+                drift.add(pin, &value);
             }
         }
         drift
     }
 
-    /// Keys of links can only be written once the links are there.
-    fn list(&mut self, key: &str) -> &mut Vec<Pin> {
-        if key.contains(".eth0.") {
-            &mut self.late
+    fn add(&mut self, pin: &Pin, value: &str) {
+        // Keys of links can only be written once the links are there.
+        if pin.key.contains(".eth0.") {
+            self.late.push(*pin);
+        } else if let Err(e) = write(pin.key, pin.default) {
+            self.unpinnable.push(Observation::Warning {
+                text: format!(
+                    "{} stays {value}: this kernel does not let a namespace set it to the usual {} ({e})",
+                    pin.key, pin.default
+                ),
+            });
         } else {
-            &mut self.early
+            self.early.push(*pin);
         }
+    }
+
+    /// One [`Observation::Warning`] for each pin that can't be had on this machine.
+    #[must_use]
+    pub fn unpinnable(&self) -> &[Observation] {
+        &self.unpinnable
     }
 
     /// Pins what can be pinned before a namespace has links. Returns what `place` has now.
@@ -238,12 +261,13 @@ pub fn write_all(place: &str, sysctls: &[Sysctl]) -> Result<Vec<Observation>, La
             match write(&sysctl.key, &sysctl.value) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    // A sysctl that is there says ENOENT of a value it has no module for.
+                    let what = match read(&sysctl.key) {
+                        Ok(_) => format!("`{}` for the sysctl {}", sysctl.value, sysctl.key),
+                        Err(_) => format!("the sysctl {} in a network namespace", sysctl.key),
+                    };
                     return Err(LabError::Missing {
-                        what: format!(
-                            "the sysctl {} in a network namespace (Linux {})",
-                            sysctl.key,
-                            kernel_name()
-                        ),
+                        what: format!("{what} (Linux {})", kernel_name()),
                         location: Some(sysctl.location.clone()),
                     });
                 }
@@ -263,7 +287,6 @@ pub fn write_all(place: &str, sysctls: &[Sysctl]) -> Result<Vec<Observation>, La
 /// # Errors
 /// As `open(2)` and `write(2)` under /proc/sys: ENOENT if the kernel lacks it, EINVAL if it does not take the value.
 pub fn write(key: &str, value: &str) -> io::Result<()> {
-    use std::io::Write;
     // One write: a sysctl takes a value whole or not at all. Never created: a missing one has to be noticed.
     std::fs::OpenOptions::new()
         .write(true)
@@ -276,7 +299,10 @@ pub fn write(key: &str, value: &str) -> io::Result<()> {
 /// # Errors
 /// As `open(2)` and `read(2)` under /proc/sys.
 pub fn read(key: &str) -> io::Result<String> {
-    let text = std::fs::read_to_string(path(key))?;
+    // No sysctl under net. is longer, and one read returns it whole; the table's readers are counted in system calls.
+    let mut buffer = [0; 1024];
+    let length = File::open(path(key))?.read(&mut buffer)?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
     Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

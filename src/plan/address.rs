@@ -58,7 +58,7 @@ pub fn pod6(index: u8, n: u8) -> Ipv6Addr {
 /// The number whose hexadecimal digits are `n`'s decimal ones.
 fn as_written(n: u8) -> u16 {
     let n = u16::from(n);
-    (n / 100) << 8 | (n / 10 % 10) << 4 | n % 10
+    ((n / 100) << 8) | ((n / 10 % 10) << 4) | (n % 10)
 }
 
 /// What already has `address` in a lab of `nodes` nodes, in words; `None` = free for a service.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Expectation, LabPlan, Phase, Prediction, TimeWindow, Trigger, Workload};
+use super::{Check, Expectation, LabPlan, Phase, Prediction, TimeWindow, Trigger};
 use crate::scenario::model::Scenario;
 use crate::scenario::{Problem, Span, given};
 
@@ -49,7 +49,7 @@ pub(super) fn of(
     let settle = plan
         .clients
         .iter()
-        .map(|c| every(&c.workload) * 2)
+        .map(|c| c.workload.longest_pause() * 2)
         .max()
         .unwrap_or_default();
     let whole = fault + last + settle.max(SETTLE);
@@ -64,13 +64,6 @@ pub(super) fn of(
         return None;
     }
     Some(whole)
-}
-
-fn every(workload: &Workload) -> Duration {
-    match workload {
-        Workload::Poll { every } | Workload::LeaderElection { every, .. } => *every,
-        Workload::Exec(program) => program.every.unwrap_or_default(),
-    }
 }
 
 /// The latest time at which the last fault fires; `None` = not known.
@@ -88,7 +81,7 @@ fn last_fault(plan: &LabPlan) -> Option<Duration> {
                 .iter()
                 .filter(|s| client.target.servers.contains(&s.name));
             let delay = servers.map(|s| s.response_delay).max().unwrap_or_default();
-            Some((*after).max(client.start) + (every(&client.workload) + delay) * 2)
+            Some((*after).max(client.start) + (client.workload.longest_pause() + delay) * 2)
         }
     };
     let times: Option<Vec<Duration>> = plan.faults.iter().map(|f| latest(&f.trigger)).collect();

@@ -52,7 +52,11 @@ fn applies(entry: &ExpectWhenSpec, variant: &Variant) -> bool {
             .values
             .iter()
             .find(|(path, label, _)| path == key || label == key);
-        value.is_some_and(|(_, _, value)| wanted.iter().any(|w| w.get() == Some(value)))
+        value.is_some_and(|(_, _, value)| {
+            wanted
+                .iter()
+                .any(|w| w.get().is_some_and(|w| w.0 == *value))
+        })
     })
 }
 

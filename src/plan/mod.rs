@@ -311,6 +311,8 @@ pub enum Workload {
         every: Duration,
         /// How long a lease lasts after its last renewal.
         lease: Duration,
+        /// Random time on top of each pause, at most this; by the case's seed.
+        jitter: Duration,
     },
     /// Run a program, as it is.
     Exec(Program),
@@ -338,6 +340,18 @@ impl Client {
         match &self.workload {
             Workload::Exec(program) => Some(program),
             Workload::Poll { .. } | Workload::LeaderElection { .. } => None,
+        }
+    }
+}
+
+impl Workload {
+    /// The longest pause between a request's end and the next one.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        match self {
+            Self::Poll { every } => *every,
+            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
+            Self::Exec(program) => program.every.unwrap_or_default(),
         }
     }
 }

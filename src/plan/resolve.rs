@@ -51,7 +51,7 @@ pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Di
         }
         cases.extend(resolve(loaded, &variant, options.seed, &mut problems));
     }
-    problems.dedup();
+    crate::scenario::only_once(&mut problems);
     match problems.is_empty() {
         true => Ok(cases),
         false => Err(problems.iter().map(|p| loaded.diagnostic(p)).collect()),
@@ -126,7 +126,8 @@ fn client(
         transport: transport::of_client(scenario, spec, &mut Vec::new())?,
         workload: match spec.workload.get()? {
             WorkloadSpec::Exec(exec) => {
-                let target = target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??;
+                let target =
+                    target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??;
                 Workload::Exec(program::resolve(exec, spec.url.get()?, &target, locate)?)
             }
             WorkloadSpec::Poll(poll) => Workload::Poll {
@@ -135,6 +136,7 @@ fn client(
             WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
                 every: election.every.get()?.0,
                 lease: given(&election.lease).map_or(LEASE, |lease| lease.0),
+                jitter: given(&election.jitter).map_or(Duration::ZERO, |jitter| jitter.0),
             },
         },
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     App, Endpoint, Location, Node, Place, Pod, Protocol, Server, Service, Sysctl, address,
 };
-use crate::scenario::model::{Named, NamedEntry, OffOr, Scenario, ServerSpec, Spanned};
+use crate::scenario::model::{Named, NamedEntry, OffOr, Scenario, ServerSpec, Spanned, Text};
 use crate::scenario::{Span, given};
 
 /// Time from a node's loss until its endpoints leave the rules: Kubernetes' grace period up to 1.31.
@@ -89,7 +89,7 @@ impl Builder<'_> {
     }
 
     /// Everybody's sysctls, and over them one's own.
-    fn sysctls(&self, own: Option<&Spanned<Named<String>>>) -> Vec<Sysctl> {
+    fn sysctls(&self, own: Option<&Spanned<Named<Text>>>) -> Vec<Sysctl> {
         let mut all: Vec<Sysctl> = Vec::new();
         let entries = [self.scenario.sysctls.as_ref(), own];
         let entries = entries.into_iter().flatten().filter_map(Spanned::get);
@@ -102,10 +102,10 @@ impl Builder<'_> {
         all
     }
 
-    fn sysctl(&self, name: &Spanned<String>, value: &Spanned<String>) -> Option<Sysctl> {
+    fn sysctl(&self, name: &Spanned<String>, value: &Spanned<Text>) -> Option<Sysctl> {
         Some(Sysctl {
             key: name.get()?.clone(),
-            value: value.get()?.clone(),
+            value: value.get()?.0.clone(),
             location: (self.locate)(name.span),
         })
     }
@@ -116,7 +116,7 @@ impl Builder<'_> {
         name: &str,
         node: &str,
         host_network: bool,
-        own: Option<&Spanned<Named<String>>>,
+        own: Option<&Spanned<Named<Text>>>,
     ) -> Option<Place> {
         if host_network {
             return Some(Place::Node(node.to_owned()));

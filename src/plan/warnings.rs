@@ -37,8 +37,9 @@ fn node_sysctls(
             if !unaware.is_empty() && key.starts_with("net.ipv4.tcp_") {
                 warnings.push(Warning {
                     text: format!(
-                        "{key}={value} is set on node `{node}`, but its pods have network namespaces of their own and will not \
+                        "{key}={} is set on node `{node}`, but its pods have network namespaces of their own and will not \
                          see it: {}. Set it in the client's own `sysctls`",
+                        value.0,
                         crate::scenario::list(&unaware)
                     ),
                     location: locate(name.span),

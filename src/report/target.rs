@@ -62,6 +62,15 @@ impl FromStr for ReportTarget {
 }
 
 impl ReportTarget {
+    /// Whether the folder the file will stand in is there: better known before a run than after it.
+    #[must_use]
+    pub fn has_folder(&self) -> bool {
+        match self.file.parent() {
+            Some(folder) if folder != Path::new("") => folder.is_dir(),
+            _ => true,
+        }
+    }
+
     /// Writes the report.
     ///
     /// # Errors

@@ -50,7 +50,10 @@ impl Batch<'_> {
             self.progress.started(member.index, &member.case);
         }
         let trouble = self.run_together(&all, cpus).await;
-        let left: Vec<usize> = all.into_iter().filter(|i| !self.members[*i].record.is_whole()).collect();
+        let left: Vec<usize> = all
+            .into_iter()
+            .filter(|i| !self.members[*i].record.is_whole())
+            .collect();
         let alone = left.len() == 1 && self.members.len() == 1;
         for member in left {
             let again = !alone && !*self.interrupted.borrow();
@@ -63,7 +66,8 @@ impl Batch<'_> {
             self.members[member].record.break_off(&why);
         }
         for member in &self.members {
-            self.progress.finished(member.index, &judge(member.record.events()));
+            self.progress
+                .finished(member.index, &judge(member.record.events()));
         }
     }
 
@@ -74,41 +78,96 @@ impl Batch<'_> {
 
     /// Runs some members in one lab process. Says what went wrong, if anything did.
     async fn run_together(&mut self, who: &[usize], cpus: &Cpus) -> Option<String> {
-        let labs: Vec<_> = who.iter().map(|i| self.members[*i].case.lab.clone()).collect();
+        let labs: Vec<_> = who
+            .iter()
+            .map(|i| self.members[*i].case.lab.clone())
+            .collect();
         match self.options.clock.clone() {
             Clock::Real => {
-                let longest = labs.iter().map(|lab| lab.duration + lab.drain).max().unwrap_or_default();
-                let job = LabJob { labs, gather_events: false, shell: Shell::current() };
+                let longest = labs
+                    .iter()
+                    .map(|lab| lab.duration + lab.drain)
+                    .max()
+                    .unwrap_or_default();
+                let job = LabJob {
+                    labs,
+                    gather_events: false,
+                    align_start: false,
+                    shell: Shell::current(),
+                };
                 match LabProcess::start(&job).await {
-                    Ok(lab) => self.follow(who, Running::Process(lab), Limit::End(longest + GRACE), None).await,
+                    Ok(lab) => {
+                        self.follow(
+                            who,
+                            Running::Process(lab),
+                            Limit::End(longest + GRACE),
+                            None,
+                        )
+                        .await
+                    }
                     Err(error) => Some(format!("failed to start the lab process: {error}")),
                 }
             }
             Clock::Virtual(kernel) => {
                 let cpu = cpus.take();
-                let trouble = self.run_guest(who, &kernel, LabJob { labs, gather_events: true, shell: Shell::current() }, cpu).await;
+                let job = LabJob {
+                    labs,
+                    gather_events: true,
+                    align_start: true,
+                    shell: Shell::current(),
+                };
+                let trouble = self.run_guest(who, &kernel, job, cpu).await;
                 cpus.give_back(cpu);
                 trouble
             }
         }
     }
 
-    async fn run_guest(&mut self, who: &[usize], kernel: &Kernel, job: LabJob, cpu: usize) -> Option<String> {
+    async fn run_guest(
+        &mut self,
+        who: &[usize],
+        kernel: &Kernel,
+        job: LabJob,
+        cpu: usize,
+    ) -> Option<String> {
         let labs = u32::try_from(who.len()).unwrap_or(u32::MAX);
-        let programs = who.iter().map(|i| programs_of(&self.members[*i].case).count()).sum::<usize>();
+        let programs = who
+            .iter()
+            .map(|i| programs_of(&self.members[*i].case).count())
+            .sum::<usize>();
         let programs = u32::try_from(programs).unwrap_or(u32::MAX);
         let memory_mib = GUEST_MEMORY + LAB_MEMORY * labs + PROGRAM_MEMORY * programs;
-        match Guest::start(kernel, &job, &GuestOptions { memory_mib, seed: self.options.seed, cpu }) {
+        match Guest::start(
+            kernel,
+            &job,
+            &GuestOptions {
+                memory_mib,
+                seed: self.options.seed,
+                cpu,
+            },
+        ) {
             Ok(guest) => {
                 let hz = kernel.about.as_ref().map(|about| about.hz);
-                self.follow(who, Running::Guest(guest), Limit::Silence(self.options.standstill), hz).await
+                self.follow(
+                    who,
+                    Running::Guest(guest),
+                    Limit::Silence(self.options.standstill),
+                    hz,
+                )
+                .await
             }
             Err(error) => Some(with_source(&error)),
         }
     }
 
     /// Reads what a lab process says until it ends, or has to be ended.
-    async fn follow(&mut self, who: &[usize], mut lab: Running, limit: Limit, hz: Option<u32>) -> Option<String> {
+    async fn follow(
+        &mut self,
+        who: &[usize],
+        mut lab: Running,
+        limit: Limit,
+        hz: Option<u32>,
+    ) -> Option<String> {
         let mut deadline = Instant::now() + limit.duration();
         let mut interrupted = self.interrupted.clone();
         let trouble = loop {
@@ -136,7 +195,10 @@ impl Batch<'_> {
     /// Why a lab process is not waited for any longer.
     fn overdue(&self, who: &[usize], limit: Limit) -> String {
         let Limit::Silence(limit) = limit else {
-            return format!("the lab was still running {} s after its case's end", GRACE.as_secs());
+            return format!(
+                "the lab was still running {} s after its case's end",
+                GRACE.as_secs()
+            );
         };
         let limit = limit.as_secs();
         let mut suspects: Vec<String> = Vec::new();
@@ -148,7 +210,11 @@ impl Batch<'_> {
         }
         let more = suspects.len().saturating_sub(NAMED);
         suspects.truncate(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         match suspects.is_empty() {
             true => format!("virtual time has stood still for {limit} s of wall time"),
             false => format!(
@@ -163,7 +229,9 @@ impl Batch<'_> {
         match message {
             FromLab::Kernel { release, hz } => {
                 for member in who {
-                    self.members[*member].record.begin(&release, hz.or(known_hz));
+                    self.members[*member]
+                        .record
+                        .begin(&release, hz.or(known_hz));
                 }
             }
             FromLab::Event { lab, event } => {

@@ -99,21 +99,35 @@ pub async fn run(
     interrupted: watch::Receiver<bool>,
 ) -> Result<Vec<CaseResult>, RunError> {
     if let Some(dir) = &options.record_dir {
-        fs::create_dir_all(dir).map_err(|source| RunError::Record { path: dir.clone(), source })?;
+        fs::create_dir_all(dir).map_err(|source| RunError::Record {
+            path: dir.clone(),
+            source,
+        })?;
     }
     let members = members(cases, options)?;
     let size = match options.clock {
         Clock::Real => 1,
         Clock::Virtual(_) => {
-            let with_programs = members.iter().any(|member| programs_of(&member.case).next().is_some());
-            let most = if with_programs { LABS_WITH_PROGRAMS } else { LABS_PER_GUEST };
+            let with_programs = members
+                .iter()
+                .any(|member| programs_of(&member.case).next().is_some());
+            let most = if with_programs {
+                LABS_WITH_PROGRAMS
+            } else {
+                LABS_PER_GUEST
+            };
             members.len().div_ceil(options.jobs.max(1)).clamp(1, most)
         }
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
     let runs = batches.into_iter().map(|members| async {
-        let mut batch = Batch { members, options, progress: &*progress, interrupted: interrupted.clone() };
+        let mut batch = Batch {
+            members,
+            options,
+            progress: &*progress,
+            interrupted: interrupted.clone(),
+        };
         let _place = places.acquire().await;
         if *interrupted.borrow() {
             return Vec::new();
@@ -121,13 +135,21 @@ pub async fn run(
         batch.run(&cpus).await;
         batch.members
     });
-    let members = futures_util::future::join_all(runs).await.into_iter().flatten();
-    Ok(members.map(|member| judge(member.record.events())).collect())
+    let members = futures_util::future::join_all(runs)
+        .await
+        .into_iter()
+        .flatten();
+    Ok(members
+        .map(|member| judge(member.record.events()))
+        .collect())
 }
 
 /// The programs among a case's clients.
 fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Program)> {
-    case.lab.clients.iter().filter_map(|client| Some((client, client.program()?)))
+    case.lab
+        .clients
+        .iter()
+        .filter_map(|client| Some((client, client.program()?)))
 }
 
 /// Opens every case's record. Names that two cases share get a number.
@@ -139,9 +161,16 @@ fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError>
             name = format!("{name}--{index}");
             taken.insert(name.clone());
         }
-        let path = options.record_dir.as_ref().map(|dir| dir.join(format!("{name}.ndjson")));
+        let path = options
+            .record_dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{name}.ndjson")));
         let record = RecordFile::new(case.clone(), options.clock.name(), path.as_deref())?;
-        Ok(Member { index, case, record })
+        Ok(Member {
+            index,
+            case,
+            record,
+        })
     };
     cases.into_iter().enumerate().map(member).collect()
 }
@@ -168,7 +197,9 @@ impl Cpus {
         let mut guests = self.guests.borrow_mut();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         guests.resize(cores, 0);
-        let least = (0..guests.len()).min_by_key(|cpu| guests[*cpu]).unwrap_or(0);
+        let least = (0..guests.len())
+            .min_by_key(|cpu| guests[*cpu])
+            .unwrap_or(0);
         guests[least] += 1;
         least
     }

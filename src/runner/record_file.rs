@@ -21,9 +21,17 @@ impl RecordFile {
     pub(super) fn new(case: Case, clock: ClockName, file: Option<&Path>) -> Result<Self, RunError> {
         let file = file.map(|path| match File::create(path) {
             Ok(file) => Ok((path.to_path_buf(), BufWriter::new(file))),
-            Err(source) => Err(RunError::Record { path: path.to_path_buf(), source }),
+            Err(source) => Err(RunError::Record {
+                path: path.to_path_buf(),
+                source,
+            }),
         });
-        Ok(Self { events: Vec::new(), begun: Some(case), clock, file: file.transpose()? })
+        Ok(Self {
+            events: Vec::new(),
+            begun: Some(case),
+            clock,
+            file: file.transpose()?,
+        })
     }
 
     /// Empties the record for another run of its case.
@@ -32,7 +40,11 @@ impl RecordFile {
             *file = BufWriter::new(File::create(path)?);
         }
         let first = self.events.drain(..).next();
-        if let Some(Event { what: Observation::CaseStarted { case, .. }, .. }) = first {
+        if let Some(Event {
+            what: Observation::CaseStarted { case, .. },
+            ..
+        }) = first
+        {
             self.begun = Some(*case);
         }
         Ok(())
@@ -42,7 +54,13 @@ impl RecordFile {
     pub(super) fn begin(&mut self, kernel: &str, hz: Option<u32>) {
         if let Some(case) = self.begun.take() {
             let (kernel, clock, case) = (kernel.to_owned(), self.clock, Box::new(case));
-            let what = Observation::CaseStarted { record_version: RECORD_VERSION, clock, kernel, hz, case };
+            let what = Observation::CaseStarted {
+                record_version: RECORD_VERSION,
+                clock,
+                kernel,
+                hz,
+                case,
+            };
             self.write(Event { t_ns: 0, what });
         }
     }
@@ -58,7 +76,13 @@ impl RecordFile {
         self.begin("", None);
         if !self.is_whole() {
             let t_ns = self.events.last().map_or(0, |e| e.t_ns);
-            self.write(Event { t_ns, what: Observation::RigError { text: text.to_owned(), location: None } });
+            self.write(Event {
+                t_ns,
+                what: Observation::RigError {
+                    text: text.to_owned(),
+                    location: None,
+                },
+            });
         }
     }
 
@@ -77,12 +101,18 @@ impl RecordFile {
     fn write(&mut self, event: Event) {
         if let Some((path, file)) = &mut self.file {
             let line = serde_json::to_vec(&event).unwrap_or_default();
-            let written = file.write_all(&line).and_then(|()| file.write_all(b"\n")).and_then(|()| file.flush());
+            let written = file
+                .write_all(&line)
+                .and_then(|()| file.write_all(b"\n"))
+                .and_then(|()| file.flush());
             // The record in memory still counts; a full disk must not end a run of hours.
             if let Err(error) = written {
                 let text = format!("the record file {} is incomplete: {error}", path.display());
                 self.file = None;
-                self.events.push(Event { t_ns: event.t_ns, what: Observation::Warning { text } });
+                self.events.push(Event {
+                    t_ns: event.t_ns,
+                    what: Observation::Warning { text },
+                });
             }
         }
         self.events.push(event);
@@ -91,6 +121,16 @@ impl RecordFile {
 
 /// A file name that says which case it is: what a file system might not like becomes `_`.
 pub(super) fn file_name(scenario: &str, case: &str) -> String {
-    let keep = |c: char| if c.is_alphanumeric() || "-_.=,".contains(c) { c } else { '_' };
-    format!("{scenario}--{case}").chars().map(keep).take(180).collect()
+    let keep = |c: char| {
+        if c.is_alphanumeric() || "-_.=,".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!("{scenario}--{case}")
+        .chars()
+        .map(keep)
+        .take(180)
+        .collect()
 }

@@ -188,7 +188,11 @@ pub fn render(diagnostics: &[Diagnostic], colour: bool) -> String {
 /// "did you mean `x`?" for a name that is not among `known`, or the list of what is.
 #[must_use]
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let known: Vec<&str> = known.into_iter().collect();
+    let mut seen = std::collections::HashSet::new();
+    let known: Vec<&str> = known
+        .into_iter()
+        .filter(|name| seen.insert(*name))
+        .collect();
     let best = known
         .iter()
         .map(|candidate| {

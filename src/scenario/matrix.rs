@@ -213,7 +213,7 @@ impl Place<'_> {
             Value::Map(entries) => self.put_in_map(node.span, entries, parts, done),
             Value::List(items) if done == 1 && parts[0] == "nodes" => {
                 // A list of names is short for a mapping from names to nothing.
-                let entries: Vec<Entry> = items.iter().filter_map(|n| name_entry(n)).collect();
+                let entries: Vec<Entry> = items.iter().filter_map(name_entry).collect();
                 self.put_in_map(node.span, &entries, parts, done)
             }
             Value::List(items) => {

@@ -13,6 +13,7 @@ mod source;
 mod tree;
 mod value;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use model::Scenario;
 
 /// Largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Errors of one file that are shown; nobody reads more, and each is rendered with its source.
+const SHOWN_PROBLEMS: usize = 100;
 
 /// A scenario file that is right.
 #[derive(Debug, Clone)]
@@ -142,6 +146,12 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     };
     for choice in matrix::choices(&loaded.axes) {
         loaded.variant(&choice, &mut problems);
+        if problems.len() > SHOWN_PROBLEMS {
+            only_once(&mut problems);
+        }
+        if problems.len() > SHOWN_PROBLEMS {
+            break;
+        }
     }
     match problems.is_empty() {
         true => Ok(loaded),
@@ -149,18 +159,29 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     }
 }
 
-/// In the file's order, and what every case of a matrix says only once.
+/// In the file's order.
 fn diagnostics(
     source: &Source,
     named: &Arc<NamedSource<String>>,
     mut problems: Vec<Problem>,
 ) -> Vec<Diagnostic> {
-    problems.sort_by(|a, b| (a.span, &a.message).cmp(&(b.span, &b.message)));
-    problems.dedup_by(|a, b| a.span == b.span && a.message == b.message);
-    problems
-        .iter()
+    only_once(&mut problems);
+    problems.sort_by_key(|problem| problem.span.start);
+    let shown = problems.iter().take(SHOWN_PROBLEMS);
+    let mut all: Vec<Diagnostic> = shown
         .map(|problem| Diagnostic::new(source, named, problem))
-        .collect()
+        .collect();
+    if problems.len() > SHOWN_PROBLEMS {
+        let message = format!("and {} more errors", problems.len() - SHOWN_PROBLEMS);
+        all.push(Diagnostic::of_file(source.name(), message, None));
+    }
+    all
+}
+
+/// Every case of a matrix finds the same problems.
+pub(crate) fn only_once(problems: &mut Vec<Problem>) {
+    let mut seen = HashSet::new();
+    problems.retain(|p| seen.insert((p.span, p.message.clone())));
 }
 
 fn too_large(name: &str, bytes: u64) -> Diagnostic {

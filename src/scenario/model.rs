@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Time};
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
 
@@ -23,7 +23,7 @@ pub struct Scenario {
     /// Machines that can lose power: a list of names, or a mapping from names to settings.
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
-    pub sysctls: Option<Spanned<Named<String>>>,
+    pub sysctls: Option<Spanned<Named<Text>>>,
     /// Servers by name.
     pub servers: Spanned<Named<ServerSpec>>,
     /// Virtual addresses by name, with the servers behind them.
@@ -114,7 +114,7 @@ impl JsonSchema for Nodes {
 #[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
-    pub sysctls: Option<Spanned<Named<String>>>,
+    pub sysctls: Option<Spanned<Named<Text>>>,
 }
 
 /// A server.
@@ -136,7 +136,7 @@ pub struct ServerSpec {
     /// Time between a request's arrival and its response (default none).
     pub response_delay: Option<Spanned<Time>>,
     /// Sysctls of its pod.
-    pub sysctls: Option<Spanned<Named<String>>>,
+    pub sysctls: Option<Spanned<Named<Text>>>,
 }
 
 /// A virtual address.
@@ -180,7 +180,7 @@ pub struct ClientSpec {
     /// What it does.
     pub workload: Spanned<WorkloadSpec>,
     /// Sysctls of its pod.
-    pub sysctls: Option<Spanned<Named<String>>>,
+    pub sysctls: Option<Spanned<Named<Text>>>,
     /// When it starts, from the case's start (default at once).
     pub start: Option<Spanned<Time>>,
 }
@@ -217,6 +217,8 @@ pub struct LeaderElectionSpec {
     pub timeout: Option<Spanned<OffOr<Time>>>,
     /// How long a lease lasts after its last renewal (default 15s).
     pub lease: Option<Spanned<Time>>,
+    /// Random time on top of each pause, at most this (default none; client-go adds up to 1.2 times the pause).
+    pub jitter: Option<Spanned<Time>>,
 }
 
 /// Run a program of yours, as it is. It is judged by what servers and the wire see of it.
@@ -447,7 +449,7 @@ pub enum CountWindowSpec {
 #[serde(deny_unknown_fields)]
 pub struct ExpectWhenSpec {
     /// Matrix keys, each with a value or a list of values; the entry counts where all of them fit.
-    pub matrix: Spanned<Named<OneOrList<String>>>,
+    pub matrix: Spanned<Named<OneOrList<Text>>>,
     /// What must hold there, by client.
     pub expect: Spanned<Named<ExpectSpec>>,
 }

@@ -257,6 +257,24 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
     }
 }
 
+/// A value passed on as it is written: a word or a number.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Text(pub String);
+
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
 /// A duration with its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);

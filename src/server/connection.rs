@@ -60,7 +60,7 @@ pub(super) async fn run(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr)
 }
 
 async fn serve(shared: &Rc<Shared>, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
-    let stream = Shared::prepare(stream).map_err(|e| e.to_string())?;
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let outbox = Rc::new(Outbox::new(shared.commons.recorder.clone()));
     let stream = Noting {
         stream,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::client::phase::PhaseBoard;
 use crate::lab::namespace::Namespace;
@@ -164,12 +164,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
                 | libc::ENETUNREACH
         )
     )
-}
-
-impl Shared {
-    /// The stream with the options every connection has.
-    fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    }
 }

@@ -3,6 +3,8 @@
 //! Figures are Linux's (net/ipv4/tcp_timer.c). Every function gives a window, since a plan knows neither the kernel's
 //! HZ nor the connection's first RTO to the millisecond.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::timer::Rounding;
@@ -150,7 +152,22 @@ fn first_retransmission(sysctls: &TcpSysctls) -> Window {
     }
 }
 
+thread_local! {
+    /// Slowest series by smallest RTO, largest RTO and bound: a large matrix asks the same few again and again.
+    static SLOWEST: RefCell<HashMap<(u64, u64, Duration), Duration>> = RefCell::default();
+}
+
 fn slowest(sysctls: &TcpSysctls, bound: Duration) -> Duration {
+    let key = (sysctls.rto_min_ms, sysctls.rto_max_ms, bound);
+    if let Some(known) = SLOWEST.with_borrow(|all| all.get(&key).copied()) {
+        return known;
+    }
+    let slowest = find_slowest(sysctls, bound);
+    SLOWEST.with_borrow_mut(|all| all.insert(key, slowest));
+    slowest
+}
+
+fn find_slowest(sysctls: &TcpSysctls, bound: Duration) -> Duration {
     let mut slowest = bound;
     for hz in HZ {
         for rto_ms in sysctls.rto_min_ms..=sysctls.rto_min_ms + RTO_ABOVE_MIN_MS {

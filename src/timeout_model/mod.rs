@@ -1,10 +1,12 @@
 //! How long clients will be without service, as far as arithmetic can say.
 //!
 //! Pure functions: `timer` is how the kernel rounds, `kernel` what TCP's own timers take, `predict` which of all timers
-//! of a client rules.
+//! of a client rules, `fit` which series a measured one is.
 
+mod fit;
 mod kernel;
 mod predict;
+mod situation;
 mod timer;
 
 pub use kernel::{HZ, Series, TcpSysctls, connect, keepalive, retransmission};

@@ -1,436 +1,255 @@
-//! Which of a client's timers rules when a node dies, and when service is back.
+//! What will become of a client.
 
 use std::time::Duration;
 
-use super::kernel::{self, TcpSysctls};
-use crate::plan::{
-    Cause, Client, FaultKind, LabPlan, Neighbour, Phase, Place, Protocol, Service, Sysctl,
-    Transport, Trigger, Window, Workload,
-};
-use crate::plan::{Fault, Prediction};
-
-/// Handshakes, scheduling, and a request's own way there and back.
-const SLACK: Duration = Duration::from_millis(250);
-/// Neighbour discovery gives up after three tries of a second, and connect() with it.
-const NEIGHBOUR_FAILS: Window = Window {
-    min: Duration::from_secs(1),
-    max: Duration::from_secs(5),
-};
-/// Dials of which one in a million is as unlucky as this says nothing against the model.
-const UNLUCKY: f64 = 1e-6;
+use super::situation::{Dials, Situation};
+use crate::plan::{Cause, Client, Fault, LabPlan, Prediction, Service, Window};
 
 /// What will become of `client` when the plan's faults fire. Times count from the fault that takes its server.
 #[must_use]
 pub fn predict(client: &Client, plan: &LabPlan) -> Prediction {
-    let none = |cause| Prediction {
+    let nothing = |cause| Prediction {
         client: client.name.clone(),
         detection: None,
         recovery: None,
         cause,
     };
-    let dead = |node: &str| plan.faults.iter().find(|f| f.kind.target() == node);
-    if dead(&client.node).is_some() {
-        return none(Cause::Unknown);
+    if loss_of(&client.node, plan).is_some() {
+        return nothing(Cause::Unknown);
     }
-    let node_of = |server: &String| {
-        plan.servers
-            .iter()
-            .find(|s| s.name == *server)
-            .map(|s| s.node.as_str())
+    let Some(hit) = Hit::of(client, plan) else {
+        return nothing(Cause::Never);
     };
-    let losses: Vec<Option<&Fault>> = client
-        .target
-        .servers
-        .iter()
-        .map(|s| dead(node_of(s)?))
-        .collect();
-    let lost = losses.iter().flatten().count();
-    let service = client.target.service.as_ref();
-    let service = service.and_then(|name| plan.services.iter().find(|s| s.name == *name));
-    let pinned = service.and_then(|s| s.pin_first.as_ref());
-    let pinned = pinned.map(|pin| node_of(pin).and_then(dead));
-    // Which fault takes the server that the client's connection goes to, and whether that is certain.
-    let (fault, certain) = match (pinned, losses.iter().flatten().next()) {
-        (Some(None), _) | (_, None) => return none(Cause::Never),
-        (Some(Some(fault)), _) => (fault, true),
-        (None, Some(fault)) => (*fault, lost == losses.len()),
-    };
-    let case = Situation::of(client, plan, fault);
-    let detection = case.detection();
-    let live = losses.len() - lost;
-    let dials = Dials {
-        service,
-        live,
-        all: losses.len(),
-        limit: case.connect_limit(),
-    };
-    let recovery = case.recovery(detection.map(|d| d.0), &dials);
-    if certain {
+    let situation = Situation::of(client, plan, hit.fault);
+    let detection = situation.detection();
+    let window = detection.map(|(window, _)| window);
+    let recovery = situation.recovery(window, &hit.dials);
+    if hit.certain {
         return Prediction {
-            detection: detection.map(|d| d.0),
+            detection: window,
             recovery,
-            cause: detection.map_or(Cause::Never, |d| d.1),
-            ..none(Cause::Never)
+            ..nothing(detection.map_or(Cause::Never, |(_, cause)| cause))
         };
     }
-    // It may as well be connected to a server that lives on.
+    // It may as well be connected to a server that lives on, or have no connection at all at the time.
+    let cause = if situation.reuses() {
+        Cause::Unknown
+    } else {
+        Cause::Never
+    };
     Prediction {
         recovery: recovery.map(|r| Window {
             min: Duration::ZERO,
             ..r
         }),
-        ..none(Cause::Unknown)
+        ..nothing(cause)
     }
 }
 
-/// A mechanism that would end the wait, and when, counted from the fault.
-type Candidate = (Window, Cause);
-
-/// What the dials after the detection meet.
-struct Dials<'a> {
-    service: Option<&'a Service>,
-    live: usize,
-    all: usize,
-    limit: Option<Window>,
+/// The fault that takes a client's server, and what is left to dial.
+struct Hit<'a> {
+    fault: &'a Fault,
+    /// Whether the client's connection goes to a server that dies, not only perhaps.
+    certain: bool,
+    dials: Dials<'a>,
 }
 
-/// All that decides how long a client waits.
-struct Situation<'a> {
-    transport: &'a Transport,
-    sysctls: TcpSysctls,
-    neighbour: Neighbour,
-    /// Phase at the fault, where the fault waits for it.
-    phase: Option<Phase>,
-    /// Pause between requests.
-    every: Duration,
-    /// Longest time from a request to its response while all is well.
-    delay: Duration,
-}
-
-impl<'a> Situation<'a> {
-    fn of(client: &'a Client, plan: &LabPlan, fault: &Fault) -> Self {
-        let delays = plan
-            .servers
-            .iter()
-            .filter(|s| client.target.servers.contains(&s.name));
-        let FaultKind::PowerLoss { neighbour, .. } = fault.kind;
-        Self {
-            transport: &client.transport,
-            sysctls: TcpSysctls::with(sysctls_at(&client.place, plan)),
-            neighbour,
-            phase: match &fault.trigger {
-                Trigger::Phase {
-                    client: name,
-                    phase,
-                    ..
-                } if *name == client.name => Some(*phase),
-                _ => None,
-            },
-            every: match &client.workload {
-                Workload::Poll { every } | Workload::LeaderElection { every, .. } => *every,
-                Workload::Exec(program) => program.every.unwrap_or_default(),
-            },
-            delay: delays.map(|s| s.response_delay).max().unwrap_or_default(),
-        }
-    }
-
-    /// When the client gives up its dead connection, and why.
-    fn detection(&self) -> Option<Candidate> {
-        match self.phase {
-            Some(Phase::Connecting) => None,
-            Some(Phase::RequestUnacknowledged) => earliest(self.next_request(Duration::ZERO)),
-            Some(Phase::WaitingForResponse) => earliest(self.waiting()),
-            Some(Phase::Idle) => self.idle(),
-            None if self.delay.is_zero() => self.idle(),
-            // The fault may find the client in either phase.
-            None => Some(hull(self.idle()?, earliest(self.waiting())?)),
-        }
-    }
-
-    /// Whether a connection survives the pause between two requests.
-    fn reuses(&self) -> bool {
-        self.transport
-            .idle_timeout
-            .is_none_or(|limit| limit > self.every)
-    }
-
-    /// Nothing is outstanding at the fault; the next request follows within `every`.
-    fn idle(&self) -> Option<Candidate> {
-        if !self.reuses() {
-            return None;
-        }
-        let after_request = earliest(self.next_request(self.every))?;
-        // Keepalive counts until the next request goes out, and never again.
-        let keepalive = self.transport.keepalive.map(|keepalive| {
-            let window = kernel::keepalive(&keepalive, self.transport.user_timeout);
-            let heard = keepalive.idle.min(self.every);
-            (window.min.saturating_sub(heard), window.max)
-        });
-        match keepalive {
-            Some((min, max)) if min < self.every => {
-                let first = (
-                    Window {
-                        min,
-                        max: max.min(self.every.max(min)),
-                    },
-                    Cause::Keepalive,
-                );
-                Some(hull(first, after_request))
-            }
-            _ => Some(after_request),
-        }
-    }
-
-    /// What ends a request sent at most `latest` after the fault: nothing of it is acknowledged.
-    fn next_request(&self, latest: Duration) -> Vec<Candidate> {
-        let t = self.transport;
-        let from = Window {
-            min: Duration::ZERO,
-            max: latest,
+impl<'a> Hit<'a> {
+    /// `None` where the client keeps its server.
+    fn of(client: &Client, plan: &'a LabPlan) -> Option<Self> {
+        let loss = |server: &str| {
+            let server = plan.servers.iter().find(|s| s.name == server)?;
+            loss_of(&server.node, plan)
         };
-        // A PING while idle is unacknowledged data too, and may come before the request.
-        let first_data = t
-            .ping
-            .filter(|p| p.while_idle && t.protocol == Protocol::H2)
-            .map_or(latest, |p| latest.min(p.idle));
-        let mut all = vec![self.retransmission(Window {
-            max: first_data,
-            ..from
-        })];
-        all.extend(self.limits(from));
-        if let Some(ping) = t.ping.filter(|_| t.protocol == Protocol::H2) {
-            let heard = (self.every + self.delay).min(ping.idle);
-            let sent = match ping.while_idle {
-                true => Window {
-                    min: ping.idle - heard,
-                    max: ping.idle,
-                },
-                false => {
-                    let wait = ping.idle.max(latest);
-                    Window {
-                        min: wait.saturating_sub(self.every + self.delay),
-                        max: wait,
-                    }
-                }
-            };
-            all.push((plus(sent, ping.timeout), Cause::PingTimeout));
-        }
-        all
+        let servers = &client.target.servers;
+        let losses: Vec<&Fault> = servers.iter().filter_map(|s| loss(s)).collect();
+        let first: &Fault = losses.first()?;
+        let service = client.target.service.as_ref();
+        let service: Option<&Service> =
+            service.and_then(|name| plan.services.iter().find(|s| s.name == *name));
+        let pinned = service.and_then(|s| s.pin_first.as_deref());
+        let (fault, certain) = match pinned {
+            // The pin holds for the first connections only.
+            Some(pinned) if Situation::of(client, plan, first).reuses() => (loss(pinned)?, true),
+            _ => (first, losses.len() == servers.len()),
+        };
+        Some(Self {
+            fault,
+            certain,
+            dials: Dials {
+                service,
+                live: servers.len() - losses.len(),
+                all: servers.len(),
+            },
+        })
     }
+}
 
-    /// What ends a request that was acknowledged and waits for its response: nothing is outstanding on TCP's level.
-    fn waiting(&self) -> Vec<Candidate> {
-        let t = self.transport;
-        let mut all = Vec::new();
-        if let Some(keepalive) = t.keepalive {
-            let window = kernel::keepalive(&keepalive, t.user_timeout);
-            let heard = keepalive.idle.min(self.delay);
-            all.push((
-                Window {
-                    min: window.min.saturating_sub(heard),
-                    ..window
-                },
-                Cause::Keepalive,
-            ));
-        }
-        // The request went out up to `delay` before the fault.
-        all.extend(
-            self.limits(Window::default())
-                .into_iter()
-                .map(|(w, cause)| (self.earlier(w), cause)),
+/// The fault that takes a node.
+fn loss_of<'a>(node: &str, plan: &'a LabPlan) -> Option<&'a Fault> {
+    plan.faults.iter().find(|fault| fault.kind.target() == node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PlanOptions, cases};
+    use crate::scenario::{parse, render};
+
+    /// Prediction for the one client of a scenario of two nodes and a service; `client` are the client's own lines.
+    fn predicted(server: &str, client: &str, fault: &str) -> Prediction {
+        let text = format!(
+            "name: t\nduration: 20h\nnodes: [n1, n2, n3]\n\
+             servers:\n  s1: {{ node: n1 {server} }}\n  s2: {{ node: n2 }}\n\
+             service:\n  web: {{ address: '192.168.255.1:80', endpoints: [s1, s2], pin_first: s1 }}\n\
+             clients:\n  c: {{ node: n3, {client} }}\n\
+             faults:\n  - {{ {fault}, fault: {{ power_loss: {{ node: n1 }} }} }}\n"
         );
-        if t.protocol == Protocol::H1 {
-            return all;
-        }
-        // A reset stream and a PING are frames that nobody acknowledges.
-        for limit in [t.request_timeout, t.read_timeout].into_iter().flatten() {
-            let sent = self.earlier(Window {
-                min: limit,
-                max: limit,
-            });
-            all.push(self.retransmission(sent));
-        }
-        if let Some(ping) = t.ping {
-            let heard = (self.every + self.delay).min(ping.idle);
-            let sent = Window {
-                min: ping.idle - heard,
-                max: ping.idle,
-            };
-            all.push((plus(sent, ping.timeout), Cause::PingTimeout));
-            all.push(self.retransmission(sent));
-        }
-        all
+        let loaded =
+            parse("t.yaml", &text).unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+        let mut cases = cases(&loaded, &PlanOptions::default())
+            .unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+        cases.remove(0).predictions.remove(0)
     }
 
-    fn earlier(&self, window: Window) -> Window {
-        Window {
-            min: window.min.saturating_sub(self.delay),
-            ..window
-        }
-    }
-
-    /// Data sent within `sent` is retransmitted until the kernel has enough.
-    fn retransmission(&self, sent: Window) -> Candidate {
-        let window = kernel::retransmission(&self.sysctls, self.transport.user_timeout);
-        let cause = match (self.transport.user_timeout, self.neighbour) {
-            (Some(_), _) => Cause::UserTimeout,
-            (None, Neighbour::Dead) => Cause::Unreachable,
-            (None, Neighbour::Resolves) => Cause::RetransmissionTimeout,
-        };
-        (
-            Window {
-                min: sent.min + window.min,
-                max: sent.max + window.max,
-            },
-            cause,
+    fn client(profile: &str, more: &str) -> String {
+        format!(
+            "url: 'http://web/', profile: {profile}, workload: {{ poll: {{ every: 3s }} }} {more}"
         )
     }
 
-    /// The client's own limits on a request sent within `sent`, as far as they end the connection.
-    fn limits(&self, sent: Window) -> Vec<Candidate> {
-        let t = self.transport;
-        let limits = [
-            (t.request_timeout, Cause::RequestTimeout),
-            (t.read_timeout, Cause::ReadTimeout),
-        ];
-        let limits = limits
-            .into_iter()
-            .filter_map(|(limit, cause)| Some((limit?, cause)));
-        match (t.protocol, t.ping_after_timeout) {
-            (Protocol::H1, _) => limits
-                .map(|(limit, cause)| (plus(sent, limit), cause))
-                .collect(),
-            // On HTTP/2 a limit ends the stream alone; the connection goes if a PING says so.
-            (Protocol::H2, Some(answer)) => limits
-                .map(|(limit, _)| (plus(sent, limit + answer), Cause::PingTimeout))
-                .collect(),
-            (Protocol::H2, None) => Vec::new(),
-        }
+    fn seconds(window: Option<Window>) -> Option<(f64, f64)> {
+        window.map(|w| (w.min.as_secs_f64(), w.max.as_secs_f64()))
     }
 
-    /// How long a dial of a dead endpoint takes; `None` = nothing ends it.
-    fn connect_limit(&self) -> Option<Window> {
-        let own = [self.transport.dial_timeout, self.transport.request_timeout];
-        let own = own.into_iter().flatten().min();
-        let mut limit = kernel::connect(&self.sysctls, self.transport.user_timeout);
-        if self.neighbour == Neighbour::Dead {
-            limit = NEIGHBOUR_FAILS;
-        }
-        if let Some(own) = own {
-            limit = Window {
-                min: limit.min.min(own),
-                max: limit.max.min(own),
-            };
-        }
-        Some(limit)
+    #[test]
+    fn without_any_limit_the_kernel_rules() {
+        let p = predicted("", &client("java", ""), "at: 10s");
+        assert_eq!(p.cause, Cause::RetransmissionTimeout);
+        let (min, max) = seconds(p.detection).expect("a window");
+        assert!(
+            (924.0..926.0).contains(&min) && max < 924.8 + 122.88 + 3.0 + 0.7,
+            "{min} to {max}"
+        );
+        // After 40 s the rules no longer name the dead endpoint: one pause, then service.
+        let (recovered, _) = seconds(p.recovery).expect("a window");
+        assert!((recovered - min - 3.0).abs() < 0.01);
     }
 
-    /// When the client has a response again.
-    fn recovery(&self, detection: Option<Window>, dials: &Dials<'_>) -> Option<Window> {
-        if dials.live == 0 {
-            return None;
-        }
-        let first_dial = match detection {
-            Some(given_up) => self.redial(given_up),
-            // There was no connection to give up: the next request dials.
-            None if self.phase == Some(Phase::Connecting) || !self.reuses() => Window {
-                min: Duration::ZERO,
-                max: self.every + self.delay,
-            },
-            None => return None,
-        };
-        let limit = dials.limit?.max + self.every + self.transport.retry.backoff;
-        let removal = dials.service?.removal;
-        let chance = (dials.all - dials.live) as f64 / dials.all as f64;
-        // A client that keeps meeting the dead endpoint.
-        let unlucky = (UNLUCKY.ln() / chance.ln()).ceil().max(1.0) as u32;
-        let dice = first_dial.max + limit * unlucky;
-        let latest = match removal {
-            Some(removal) if removal <= first_dial.min => first_dial.max,
-            // The last dial that can still go wrong begins just before the removal.
-            Some(removal) => first_dial
-                .max
-                .max(removal + limit)
-                .min(dice.max(first_dial.max)),
-            None => dice,
-        };
-        Some(Window {
-            min: first_dial.min,
-            max: latest + SLACK,
-        })
+    #[test]
+    fn a_request_timeout_closes_an_http1_connection_only() {
+        let timeout = "transport: { request_timeout: 10s }";
+        let h1 = predicted("", &client("go-http1", &format!(", {timeout}")), "at: 10s");
+        assert_eq!(
+            (h1.cause, seconds(h1.detection)),
+            (Cause::RequestTimeout, Some((10.0, 13.0)))
+        );
+        let h2 = predicted("", &client("go-http2", &format!(", {timeout}")), "at: 10s");
+        assert_eq!(h2.cause, Cause::RetransmissionTimeout);
     }
 
-    /// When the first dial after giving up begins.
-    fn redial(&self, given_up: Window) -> Window {
-        use crate::plan::RetryOn::{ConnectionLost, ReusedConnectionLost};
-        let t = self.transport;
-        let retry = &t.retry;
-        let again = retry.attempts > 0
-            && retry
-                .on
-                .iter()
-                .any(|on| matches!(on, ReusedConnectionLost | ConnectionLost));
-        let streams_end_alone =
-            t.protocol == Protocol::H2 && (t.request_timeout.is_some() || t.read_timeout.is_some());
-        let min = match (again, streams_end_alone) {
-            (true, _) => given_up.min + retry.backoff.min(self.every),
-            // Between two tries, the next one may come at once.
-            (false, true) => given_up.min,
-            (false, false) => given_up.min + self.every,
-        };
-        Window {
-            min,
-            max: given_up.max + self.every.max(retry.backoff),
-        }
+    #[test]
+    fn a_dial_may_meet_the_dead_endpoint_until_it_is_removed() {
+        let p = predicted(
+            "",
+            &client("go-http1", ", transport: { request_timeout: 10s }"),
+            "at: 10s",
+        );
+        let (min, max) = seconds(p.recovery).expect("a window");
+        // The timeout and the pause; or 40 s, one dial of 10 s, and the pause.
+        assert!(
+            (10.0..13.1).contains(&min) && (53.0..54.0).contains(&max),
+            "{min} to {max}"
+        );
     }
-}
 
-impl Default for Window {
-    /// No time at all.
-    fn default() -> Self {
-        Self {
-            min: Duration::ZERO,
-            max: Duration::ZERO,
-        }
+    #[test]
+    fn a_ping_is_counted_from_the_last_frame() {
+        let p = predicted("", &client("client-go", ""), "at: 60s");
+        assert_eq!(
+            (p.cause, seconds(p.detection)),
+            (Cause::PingTimeout, Some((42.0, 45.0)))
+        );
     }
-}
 
-fn plus(window: Window, time: Duration) -> Window {
-    Window {
-        min: window.min + time,
-        max: window.max + time,
+    #[test]
+    fn while_it_waits_for_a_response_keepalive_rules_or_nothing_does() {
+        let when = "when: { client: c, phase: waiting_for_response }";
+        let slow = ", response_delay: 2s";
+        let go = predicted(slow, &client("go-http1", ""), when);
+        assert_eq!(go.cause, Cause::Keepalive);
+        let (min, max) = seconds(go.detection).expect("a window");
+        assert!(
+            (163.0..=165.0).contains(&min) && max > 165.0 && max < 175.0,
+            "{min} to {max}"
+        );
+        let java = predicted(slow, &client("java", ""), when);
+        assert_eq!(
+            (java.cause, java.detection, java.recovery),
+            (Cause::Never, None, None)
+        );
     }
-}
 
-/// The first mechanism to fire rules.
-fn earliest(candidates: Vec<Candidate>) -> Option<Candidate> {
-    let cause = candidates.iter().min_by_key(|(w, _)| w.min + w.max)?.1;
-    let min = candidates.iter().map(|(w, _)| w.min).min()?;
-    let max = candidates.iter().map(|(w, _)| w.max).min()?;
-    Some((Window { min, max }, cause))
-}
-
-/// Either may come to pass.
-fn hull(a: Candidate, b: Candidate) -> Candidate {
-    let window = Window {
-        min: a.0.min.min(b.0.min),
-        max: a.0.max.max(b.0.max),
-    };
-    (window, if a.1 == b.1 { a.1 } else { Cause::Unknown })
-}
-
-fn sysctls_at<'a>(place: &Place, plan: &'a LabPlan) -> &'a [Sysctl] {
-    match place {
-        Place::Node(name) => plan
-            .nodes
-            .iter()
-            .find(|n| n.name == *name)
-            .map(|n| n.sysctls.as_slice()),
-        Place::Pod(name) => plan
-            .pods
-            .iter()
-            .find(|p| p.name == *name)
-            .map(|p| p.sysctls.as_slice()),
+    #[test]
+    fn a_stream_that_times_out_while_waiting_starts_the_retransmissions() {
+        let when = "when: { client: c, phase: waiting_for_response }";
+        let p = predicted(
+            ", response_delay: 2s",
+            &client("java", ", transport: { request_timeout: 10s }"),
+            when,
+        );
+        assert_eq!(p.cause, Cause::RetransmissionTimeout);
+        let (min, _) = seconds(p.detection).expect("a window");
+        assert!((932.0..936.0).contains(&min), "{min}");
     }
-    .unwrap_or_default()
+
+    #[test]
+    fn unacknowledged_data_puts_keepalive_aside() {
+        let when = "when: { client: c, phase: request_unacknowledged }";
+        let p = predicted("", &client("node-http", ""), when);
+        assert_eq!(p.cause, Cause::RetransmissionTimeout);
+    }
+
+    #[test]
+    fn a_user_timeout_takes_the_place_of_retries() {
+        let p = predicted("", &client("reqwest", ""), "at: 10s");
+        assert_eq!(p.cause, Cause::UserTimeout);
+        let (min, max) = seconds(p.detection).expect("a window");
+        assert!(min >= 30.0 && max < 38.0, "{min} to {max}");
+    }
+
+    #[test]
+    fn a_pool_that_closes_idle_connections_has_none_to_lose() {
+        let p = predicted(
+            "",
+            &client("bare", ", transport: { idle_timeout: 1s }"),
+            "at: 10s",
+        );
+        assert_eq!((p.cause, p.detection), (Cause::Never, None));
+        assert!(p.recovery.is_some());
+    }
+
+    #[test]
+    fn a_client_of_a_server_that_lives_is_not_affected() {
+        let p = predicted(
+            "",
+            "url: 'http://s2/', profile: java, workload: { poll: { every: 3s } }",
+            "at: 10s",
+        );
+        assert_eq!(
+            (p.cause, p.detection, p.recovery),
+            (Cause::Never, None, None)
+        );
+    }
+
+    #[test]
+    fn with_nobody_else_to_answer_there_is_no_recovery() {
+        let p = predicted(
+            "",
+            "url: 'http://s1/', profile: java, workload: { poll: { every: 3s } }",
+            "at: 10s",
+        );
+        assert!(p.detection.is_some());
+        assert_eq!(p.recovery, None);
+    }
 }

@@ -15,8 +15,6 @@ use super::units;
 const TICK: Duration = Duration::from_millis(10);
 /// TCP_CLOSE: what a socket reads once the kernel has given it up.
 const STATE_CLOSE: u8 = 7;
-/// The kernel's constant base of the retransmission bound (TCP_RTO_MIN), whatever the route's own minimum.
-const RTO_BASE: Duration = Duration::from_millis(200);
 
 /// What is known of a connection besides its end.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +27,7 @@ pub struct Circumstances {
     pub keepalive: Option<Keepalive>,
     /// TCP_USER_TIMEOUT of its socket.
     pub user_timeout: Option<Duration>,
-    /// The least time the kernel retransmits before it gives up, see [`gives_up_after`].
+    /// The least time the kernel retransmits before it gives up, from the first retransmission.
     pub gives_up_after: Duration,
     /// A request of the client timed out during the dial.
     pub request_timed_out: bool,
@@ -42,15 +40,6 @@ pub struct Found {
     pub cause: Cause,
     /// What says so, or what is missing.
     pub evidence: String,
-}
-
-/// The least time the kernel goes on retransmitting, from the first retransmission: `tcp_retries2` doublings of 200 ms,
-/// each at most `rto_max` (`tcp_rto_max_ms`; 120 s where a kernel has no such sysctl).
-#[must_use]
-pub fn gives_up_after(retries2: u32, rto_max: Duration) -> Duration {
-    let doublings = (rto_max.as_millis() / RTO_BASE.as_millis()).max(1).ilog2();
-    let doubled = RTO_BASE * ((2 << retries2.min(doublings)) - 1);
-    doubled + rto_max * retries2.saturating_sub(doublings)
 }
 
 /// What ended a connection or a dial.
@@ -108,7 +97,11 @@ fn of_timeout(end: &ConnectionEnd, known: &Circumstances) -> Found {
     } else {
         Cause::DialTimeout
     };
-    let error = if end.errno.is_some() { "ETIMEDOUT" } else { &end.text };
+    let error = if end.errno.is_some() {
+        "ETIMEDOUT"
+    } else {
+        &end.text
+    };
     Found {
         cause,
         evidence: describe(error, info),
@@ -185,8 +178,7 @@ fn milliseconds(ms: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RTO_MAX: Duration = Duration::from_secs(120);
+    use crate::timeout_model::TcpSysctls;
 
     fn timed_out(info: TcpInfo) -> ConnectionEnd {
         ConnectionEnd {
@@ -222,7 +214,7 @@ mod tests {
     fn opened() -> Circumstances {
         Circumstances {
             opened: true,
-            gives_up_after: gives_up_after(15, RTO_MAX),
+            gives_up_after: TcpSysctls::default().retransmission_bound(),
             ..Circumstances::default()
         }
     }
@@ -240,17 +232,6 @@ mod tests {
 
     fn cause(info: TcpInfo, known: &Circumstances) -> Cause {
         of_end(&timed_out(info), known).cause
-    }
-
-    #[test]
-    fn the_kernels_bound_is_the_documented_one() {
-        let bounds = [15, 9, 8, 5, 3].map(|n| gives_up_after(n, RTO_MAX).as_millis());
-        assert_eq!(bounds, [924_600, 204_600, 102_200, 12_600, 3_000]);
-        // 0.2 + 0.4 + 0.8 and then 13 times 1 s: tcp_rto_max_ms=1000.
-        assert_eq!(
-            gives_up_after(15, Duration::from_secs(1)).as_millis(),
-            14_400
-        );
     }
 
     #[test]

@@ -72,7 +72,10 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
         },
         Check::RequestsFailed(window) => match client.requests_failed {
             Some(failed) => count(*window, failed),
-            None => (Verdict::Error, "nobody saw all requests of a program".to_owned()),
+            None => (
+                Verdict::Error,
+                "nobody saw all requests of a program".to_owned(),
+            ),
         },
         Check::Dials(window) => count(*window, client.dials),
         Check::Cause(causes) => match &client.cause {

@@ -200,6 +200,7 @@ fn client_result(
             endpoint: connection.endpoint.clone(),
             cause: connection.cause.cause,
             evidence: connection.cause.evidence.clone(),
+            retransmissions: connection.retransmissions.clone(),
         });
     ClientResult {
         name: client.name.clone(),

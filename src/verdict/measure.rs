@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::plan::{Cause, Client, Keepalive, Location, Phase, Place};
 use crate::record::{EndedBy, Event, Observation, RequestError};
+use crate::timeout_model::TcpSysctls;
 
 use super::cause::{self, Circumstances, Found};
 use super::connections::{self, Connection};
 use super::programs;
 use super::requests::Requests;
+use super::retransmissions::{self, Retransmissions};
 use super::timeline::{Injected, Moment, Timeline};
 use super::units;
 
@@ -104,6 +106,8 @@ pub struct ConnectionMeasured {
     pub endpoint: Option<String>,
     /// What ended it.
     pub cause: Found,
+    /// Its unanswered segment, sent again and again; `None` if none was sent twice.
+    pub retransmissions: Option<Retransmissions>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
@@ -243,23 +247,39 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             }),
         },
         recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
-        requests_failed: client.program().is_none().then(|| count(requests.failed_after(from))),
+        requests_failed: client
+            .program()
+            .is_none()
+            .then(|| count(requests.failed_after(from))),
         dials: count(dials.count()),
         claimed: requests.claimed().collect(),
         connections: connections
             .iter()
-            .map(|connection| ConnectionMeasured {
-                id: connection.id,
-                dialled_at: connection.dialled.map(|at| at.at),
-                opened_at: connection.opened.map(|at| at.at),
-                closed_at: connection.ended().map(|at| at.at),
-                endpoint: connection
-                    .endpoint
-                    .as_ref()
-                    .map(|endpoint| endpoint.name.clone()),
-                cause: found(connection),
-            })
+            .map(|connection| measure_connection(client, timeline, connection))
             .collect(),
+    }
+}
+
+fn measure_connection(
+    client: &Client,
+    timeline: &Timeline,
+    connection: &Connection,
+) -> ConnectionMeasured {
+    let cause = found(client, timeline, connection);
+    let kernel = retransmissions::Kernel {
+        hz: timeline.hz,
+        sysctls: tcp_sysctls(client, timeline),
+        user_timeout: client.transport.user_timeout,
+    };
+    let endpoint = connection.endpoint.as_ref();
+    ConnectionMeasured {
+        id: connection.id,
+        dialled_at: connection.dialled.map(|at| at.at),
+        opened_at: connection.opened.map(|at| at.at),
+        closed_at: connection.ended().map(|at| at.at),
+        endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
+        retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
+        cause,
     }
 }
 
@@ -405,7 +425,7 @@ fn found(client: &Client, timeline: &Timeline, connection: &Connection) -> Found
         tls: client.target.tls,
         keepalive,
         user_timeout,
-        gives_up_after: gives_up_after(client, timeline),
+        gives_up_after: tcp_sysctls(client, timeline).retransmission_bound(),
         request_timed_out: timed_out_during(client, timeline, connection, at),
     };
     cause::of_end(end, &known)
@@ -422,21 +442,25 @@ fn options(
         let transport = &client.transport;
         return (transport.keepalive, transport.user_timeout);
     }
-    let read = timeline.events.iter().rev().find_map(|(_, what)| match what {
-        Observation::SocketOptions {
-            client: c,
-            connection: id,
-            keepalive,
-            user_timeout,
-        } if *c == client.name && *id == connection.id => Some((*keepalive, *user_timeout)),
-        _ => None,
-    });
+    let read = timeline
+        .events
+        .iter()
+        .rev()
+        .find_map(|(_, what)| match what {
+            Observation::SocketOptions {
+                client: c,
+                connection: id,
+                keepalive,
+                user_timeout,
+            } if *c == client.name && *id == connection.id => Some((*keepalive, *user_timeout)),
+            _ => None,
+        });
     read.unwrap_or_default()
 }
 
-/// The kernel's bound in the client's namespace: by what was read back there, else by what was asked for, else by the
-/// kernel's defaults.
-fn gives_up_after(client: &Client, timeline: &Timeline) -> Duration {
+/// The sysctls in the client's namespace: by what was read back there, else by what was asked for, else the kernel's
+/// defaults.
+fn tcp_sysctls(client: &Client, timeline: &Timeline) -> TcpSysctls {
     let lab = &timeline.case.lab;
     let (place, planned) = match &client.place {
         Place::Node(name) => {
@@ -448,15 +472,9 @@ fn gives_up_after(client: &Client, timeline: &Timeline) -> Duration {
             (name, pod.map(|pod| &pod.sysctls))
         }
     };
-    let number = |key| {
-        let planned = || Some(&planned?.iter().find(|sysctl| sysctl.key == key)?.value);
-        let value = timeline.sysctl(place, key);
-        let value = value.or_else(|| planned().map(String::as_str))?;
-        value.trim().parse::<u32>().ok()
-    };
-    let retries2 = number("net.ipv4.tcp_retries2").unwrap_or(15);
-    let rto_max = number("net.ipv4.tcp_rto_max_ms").unwrap_or(120_000);
-    cause::gives_up_after(retries2, Duration::from_millis(rto_max.into()))
+    let mut sysctls = planned.cloned().unwrap_or_default();
+    sysctls.extend(timeline.sysctls(place));
+    TcpSysctls::with(&sysctls)
 }
 
 fn timed_out_during(

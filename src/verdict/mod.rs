@@ -4,6 +4,7 @@
 //! expectations. Both work on a record of today and on one from a file, and neither believes a client: a response counts
 //! only where a server's own record has it too.
 
+mod agreement;
 pub mod cause;
 mod check;
 mod connections;
@@ -12,10 +13,13 @@ mod measure;
 mod programs;
 mod requests;
 pub mod result;
+mod retransmissions;
+mod seconds;
 mod summary;
 mod timeline;
 pub mod units;
 
+pub use agreement::compare;
 pub use judge::judge;
 pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, Outcome, measure};
 pub use result::{CaseResult, Verdict};

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{self, Case, Cause, Location, Phase};
 use crate::record::ClockName;
 
+pub use super::retransmissions::Retransmissions;
+use super::seconds;
+
 /// A verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -195,6 +198,9 @@ pub struct ConnectionResult {
     pub cause: Cause,
     /// What says so.
     pub evidence: String,
+    /// Its unanswered segment, sent again and again; `None` if none was sent twice.
+    #[serde(default)]
+    pub retransmissions: Option<Retransmissions>,
 }
 
 /// What came of an expectation.
@@ -286,54 +292,4 @@ pub fn word(value: &impl Serialize) -> String {
         .and_then(|v| v.as_str())
         .unwrap_or_default()
         .to_owned()
-}
-
-/// Durations as seconds, rounded to the microsecond.
-mod seconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    fn number(time: Duration) -> f64 {
-        let microseconds = (time.as_nanos() + 500) / 1000;
-        // Exact up to 2^53 microseconds, some 285 years.
-        microseconds as f64 / 1e6
-    }
-
-    fn duration<E: Error>(seconds: f64) -> Result<Duration, E> {
-        let time = Duration::try_from_secs_f64(seconds).map_err(E::custom)?;
-        // Back to the microsecond that was meant.
-        Ok(Duration::from_nanos(
-            (time.as_nanos() as u64 + 500) / 1000 * 1000,
-        ))
-    }
-
-    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(number(*time))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        duration(f64::deserialize(from)?)
-    }
-
-    /// `None` as null.
-    pub(super) mod option {
-        use super::{Deserialize, Deserializer, Duration, Serializer, duration, number};
-
-        pub(in super::super) fn serialize<S: Serializer>(
-            time: &Option<Duration>,
-            to: S,
-        ) -> Result<S::Ok, S::Error> {
-            match time {
-                Some(time) => to.serialize_f64(number(*time)),
-                None => to.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            from: D,
-        ) -> Result<Option<Duration>, D::Error> {
-            Option::<f64>::deserialize(from)?.map(duration).transpose()
-        }
-    }
 }

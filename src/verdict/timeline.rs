@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Case, Fault, FaultKind, Phase};
+use crate::plan::{Case, Fault, FaultKind, Location, Phase, Sysctl};
 use crate::record::{ClockName, Event, Observation};
 
 /// A place in the record: its time, and its order among events of the same time (a virtual clock has many).
@@ -135,14 +135,18 @@ impl<'a> Timeline<'a> {
             .any(|(_, what)| matches!(what, Observation::CaseEnded {}))
     }
 
-    /// A sysctl as the kernel returned it in the namespace `place`.
-    pub(super) fn sysctl(&self, place: &str, key: &str) -> Option<&'a str> {
-        self.events.iter().rev().find_map(|(_, what)| match what {
+    /// Sysctls as the kernel returned them in the namespace `place`, in the order they were written.
+    pub(super) fn sysctls(&self, place: &str) -> impl Iterator<Item = Sysctl> {
+        self.events.iter().filter_map(move |(_, what)| match what {
             Observation::Sysctl {
                 place: p,
-                key: k,
+                key,
                 value,
-            } if p == place && k == key => Some(value.as_str()),
+            } if p == place => Some(Sysctl {
+                key: key.clone(),
+                value: value.clone(),
+                location: Location::default(),
+            }),
             _ => None,
         })
     }

@@ -124,6 +124,7 @@ impl Bench {
             phases: Rc::clone(&self.phases),
             stop: self.stop.subscribe(),
             drain,
+            seed: 0,
         };
         tokio::task::spawn_local(client::run(client, around))
     }

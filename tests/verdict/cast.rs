@@ -142,6 +142,7 @@ impl Story {
             workload: Workload::LeaderElection {
                 every: seconds(3.0),
                 lease: seconds(15.0),
+                jitter: std::time::Duration::ZERO,
             },
             start: Duration::ZERO,
             location: Location::default(),

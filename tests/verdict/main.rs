@@ -1,5 +1,6 @@
 //! Verdicts and reports on records made by hand: what the lab would have written, event by event.
 
+mod agreement;
 mod cast;
 mod causes;
 mod expectations;

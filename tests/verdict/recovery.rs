@@ -101,7 +101,11 @@ fn a_response_that_a_dead_node_gave_is_no_recovery() {
     story.served(9.9, "optimist", 4, 1, "aa-1");
     let client = client(story);
     assert_eq!(client.recovered_after, None);
-    assert_eq!(client.requests_failed, Some(0), "it was answered all the same");
+    assert_eq!(
+        client.requests_failed,
+        Some(0),
+        "it was answered all the same"
+    );
 }
 
 /// A program that is not ours does not number its requests: then the address must fit.

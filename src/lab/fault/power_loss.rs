@@ -35,7 +35,7 @@ pub(super) fn inject(network: &Network, name: &str, neighbour: Neighbour) -> Res
     let fabric = Table::create(
         network.fabric(),
         TABLE,
-        &chains(&[node.port.clone()], &rules),
+        &chains(std::slice::from_ref(&node.port), &rules),
     )?;
     let inside = Table::create(
         &node.namespace,

@@ -54,6 +54,8 @@ impl Checker<'_> {
     fn target(&mut self, spec: &ClientSpec) -> Option<Target> {
         let url = spec.url.get()?;
         let names = [Kind::Service, Kind::Server, Kind::Node].map(|k| self.names_of_kind(k));
+        // Where one of them could not be read, the host may well be in there.
+        let names = names.into_iter().collect::<Option<Vec<_>>>()?;
         let known: Vec<&str> = names
             .iter()
             .flatten()

@@ -7,7 +7,7 @@ use crate::scenario::diagnostic::{Problem, list, suggest};
 use crate::scenario::matrix::Axis;
 use crate::scenario::model::{
     Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, FaultKindSpec, Named, OneOrList, Spanned,
-    TimeWindowSpec,
+    Text, TimeWindowSpec,
 };
 use crate::scenario::value::given;
 
@@ -59,7 +59,7 @@ impl Checker<'_> {
                 .map(|OneOrList(values)| values.as_slice())
                 .unwrap_or_default();
             for value in values {
-                let Some(word) = value.get().filter(|word| !known.contains(word)) else {
+                let Some(Text(word)) = value.get().filter(|word| !known.contains(&word.0)) else {
                     continue;
                 };
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();

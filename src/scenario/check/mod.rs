@@ -9,7 +9,6 @@ mod network;
 mod programs;
 
 use super::diagnostic::{Problem, suggest};
-use super::given;
 use super::matrix::Axis;
 use super::model::{Named, Scenario, Spanned};
 use crate::plan::Location;
@@ -56,11 +55,9 @@ struct Checker<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// The names in a mapping that is there, with their places.
-fn names_of<T>(named: Option<&Named<T>>) -> Vec<&Spanned<String>> {
-    named
-        .map(|n| n.0.iter().map(|(name, _)| name).collect())
-        .unwrap_or_default()
+/// The names in a mapping, with their places.
+fn names_of<T>(named: &Named<T>) -> Vec<&Spanned<String>> {
+    named.0.iter().map(|(name, _)| name).collect()
 }
 
 impl<'a> Checker<'a> {
@@ -68,19 +65,20 @@ impl<'a> Checker<'a> {
         self.problems.push(problem);
     }
 
-    /// Every name of a kind, in the file's order.
-    fn names_of_kind(&self, kind: Kind) -> Vec<&'a Spanned<String>> {
+    /// Every name of a kind, in the file's order; `None` where the mapping itself could not be read.
+    fn names_of_kind(&self, kind: Kind) -> Option<Vec<&'a Spanned<String>>> {
         let scenario = self.scenario;
         match kind {
             Kind::Node => {
-                let nodes = scenario.nodes.get();
-                nodes
-                    .map(|n| n.0.iter().map(|(name, _)| name).collect())
-                    .unwrap_or_default()
+                let nodes = scenario.nodes.get()?;
+                Some(nodes.0.iter().map(|(name, _)| name).collect())
             }
-            Kind::Server => names_of(scenario.servers.get()),
-            Kind::Service => names_of(given(&scenario.service)),
-            Kind::Client => names_of(scenario.clients.get()),
+            Kind::Server => scenario.servers.get().map(names_of),
+            Kind::Service => match &scenario.service {
+                None => Some(Vec::new()),
+                Some(services) => services.get().map(names_of),
+            },
+            Kind::Client => scenario.clients.get().map(names_of),
         }
     }
 
@@ -89,7 +87,9 @@ impl<'a> Checker<'a> {
         let Some(word) = name.get() else {
             return false;
         };
-        let known = self.names_of_kind(kind);
+        let Some(known) = self.names_of_kind(kind) else {
+            return false;
+        };
         let known: Vec<&str> = known
             .iter()
             .filter_map(|n| n.get())
@@ -100,7 +100,10 @@ impl<'a> Checker<'a> {
         }
         let other = [Kind::Node, Kind::Server, Kind::Service, Kind::Client]
             .into_iter()
-            .find(|k| self.names_of_kind(*k).iter().any(|n| n.get() == Some(word)));
+            .find(|k| {
+                let names = self.names_of_kind(*k).unwrap_or_default();
+                names.iter().any(|n| n.get() == Some(word))
+            });
         let what = kind.word();
         let message = match other {
             Some(other) => format!("`{word}` is a {}, a {what} is needed here", other.word()),
@@ -118,7 +121,7 @@ impl<'a> Checker<'a> {
         let kinds = [Kind::Node, Kind::Server, Kind::Service, Kind::Client];
         let mut seen: Vec<(&str, Kind, &Spanned<String>)> = Vec::new();
         for kind in kinds {
-            for name in self.names_of_kind(kind) {
+            for name in self.names_of_kind(kind).unwrap_or_default() {
                 let Some(word) = name.get() else {
                     continue;
                 };

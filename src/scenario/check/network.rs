@@ -7,7 +7,7 @@ use super::{Checker, Kind, names_of};
 use crate::plan::address::{MAX_NODES, MAX_PODS, taken_by};
 use crate::plan::topology::port_of;
 use crate::scenario::diagnostic::Problem;
-use crate::scenario::model::{Named, ServerSpec, ServiceSpec, Spanned};
+use crate::scenario::model::{Named, ServerSpec, ServiceSpec, Spanned, Text};
 use crate::scenario::source::Span;
 use crate::scenario::value::given;
 
@@ -187,7 +187,9 @@ impl Checker<'_> {
                     .help("write a number from 1 to 65535"),
             );
         }
-        let nodes = self.names_of_kind(Kind::Node).len();
+        let nodes = self
+            .names_of_kind(Kind::Node)
+            .map_or(0, |names| names.len());
         if let Some(why) = taken_by(address.ip(), nodes) {
             let message = format!("a service can't have the address {}: {why}", address.ip());
             self.push(
@@ -256,7 +258,7 @@ impl Checker<'_> {
     pub(super) fn own_sysctls(
         &mut self,
         host_network: bool,
-        sysctls: &Option<Spanned<Named<String>>>,
+        sysctls: &Option<Spanned<Named<Text>>>,
     ) {
         if let Some(sysctls) = sysctls.as_ref().filter(|_| host_network) {
             self.push(
@@ -270,8 +272,8 @@ impl Checker<'_> {
         self.sysctls(sysctls);
     }
 
-    fn sysctls(&mut self, sysctls: &Option<Spanned<Named<String>>>) {
-        for name in names_of(given(sysctls)) {
+    fn sysctls(&mut self, sysctls: &Option<Spanned<Named<Text>>>) {
+        for name in given(sysctls).map(names_of).unwrap_or_default() {
             let Some(key) = name.get() else {
                 continue;
             };
@@ -299,7 +301,7 @@ impl Checker<'_> {
             let key = name.get().map_or("", String::as_str);
             if value
                 .get()
-                .is_some_and(|v| v.trim().is_empty() || v.contains(['\n', '\0']))
+                .is_some_and(|v| v.0.trim().is_empty() || v.0.contains(['\n', '\0']))
             {
                 self.push(Problem::new(
                     value.span,

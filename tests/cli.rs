@@ -1,0 +1,408 @@
+//! The command line: what people read, and the exit codes that other programs rely on.
+
+mod command;
+
+use std::fs;
+use std::path::Path;
+
+use command::{Run, changed, halfopen, kernel_or_skip, outcome, repository, run, two_seconds};
+use serde_json::Value;
+
+/// One that every case of two seconds meets, and one that none does.
+const HOLDS: &str = "recovered: { within: 1400ms }";
+const FAILS: &str = "recovered: { within: 10ms }";
+
+/// What no kernel has, before the servers of a scenario.
+const NO_SUCH_SYSCTL: (&str, &str) = (
+    "servers:",
+    "sysctls: { net.ipv4.tcp_no_such_thing: 1 }\nservers:",
+);
+
+/// What every kernel refuses.
+const REFUSED_SYSCTL: (&str, &str) = (
+    "servers:",
+    "sysctls: { net.ipv4.tcp_retries2: 99999 }\nservers:",
+);
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn help_of_every_command() {
+    let commands = [
+        "",
+        "run",
+        "check",
+        "list",
+        "report",
+        "doctor",
+        "schema",
+        "init",
+        "completions",
+    ];
+    let mut all = String::new();
+    for name in commands {
+        let arguments = [name, "--help"];
+        let help = run(arguments.iter().filter(|a| !a.is_empty()));
+        help.assert(0, &[]);
+        all += &format!("$ halfopen {name}\n{}\n", help.stdout);
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn no_command_is_left_out_of_the_help() {
+    let help = run(["--help"]).stdout;
+    let listed = help
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("  -"))
+        .count();
+    // The eight above, and `help` itself.
+    assert_eq!(listed, 9, "{help}");
+}
+
+#[test]
+fn the_help_names_every_report_format() {
+    for command in ["run", "report"] {
+        let help = run([command, "--help"]).stdout;
+        for format in halfopen::report::formats() {
+            assert!(help.contains(format.name), "{}: {help}", format.name);
+        }
+    }
+}
+
+#[test]
+fn list_shows_cases_with_predictions() {
+    let listed = run(["list", "scenarios/quickstart.yaml"]);
+    listed.assert(0, &[]);
+    insta::assert_snapshot!(listed.stdout);
+}
+
+#[test]
+fn list_gives_the_plans_as_json() {
+    let listed = run(["list", "--json", "scenarios/quickstart.yaml"]);
+    let cases: Vec<halfopen::plan::Case> = serde_json::from_str(&listed.stdout).expect("plans");
+    assert_eq!(cases.len(), 1);
+    assert_eq!(cases[0].lab.clients.len(), 4);
+}
+
+#[test]
+fn check_names_a_mistake_and_shows_it() {
+    let checked = run(["check", "fixtures/bad/unknown-server.yaml"]);
+    assert_eq!((checked.code, checked.stdout.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(checked.stderr);
+}
+
+#[test]
+fn check_of_right_scenarios_says_so() {
+    run(["check", "scenarios"]).assert(0, &["4 cases, nothing wrong"]);
+}
+
+#[test]
+fn check_warns_of_a_node_s_sysctl_that_its_pods_do_not_see() {
+    let on_node = (
+        "nodes: [node1, node2, node3]",
+        "nodes: { node1: { sysctls: { net.ipv4.tcp_retries2: 5 } }, node2: , node3: }",
+    );
+    let (_folder, file) = changed(&two_seconds(), &[on_node]);
+    run(["check", text(&file)]).assert(0, &["warning: ", "node1", ":3:"]);
+}
+
+#[test]
+fn exit_2_says_what_is_wrong_with_the_command_line() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let (empty, two) = (text(empty.path()).to_owned(), two_seconds());
+    let two = text(&two);
+    let cases: [(&[&str], &str); 13] = [
+        (&[], "Usage: halfopen <COMMAND>"),
+        (&["walk"], "unrecognized subcommand 'walk'"),
+        (&["run"], "<PATHS>..."),
+        (&["run", "--fast", two], "unexpected argument '--fast'"),
+        (
+            &["run", "--clock", "sun", two],
+            "[possible values: real, virtual, both]",
+        ),
+        (&["run", "--jobs", "0", two], "'--jobs <N>'"),
+        (
+            &["run", "--report", "xml=x", two],
+            "no report format `xml`; there are table, json, junit, markdown",
+        ),
+        (&["run", "--report", "json", two], "is not FORMAT=FILE"),
+        (
+            &["run", "--report", "json=/nowhere/x.json", two],
+            "there is no folder for the report /nowhere/x.json",
+        ),
+        (
+            &["run", "--clock", "real", "--kernel", "/bin/true", two],
+            "--kernel names a kernel for the virtual clock",
+        ),
+        (&["run", "/nowhere.yaml"], "failed to read /nowhere.yaml"),
+        (&["run", &empty], "there is no *.yaml file below"),
+        (&["report", &empty], "there is no *.ndjson file below"),
+    ];
+    for (arguments, says) in cases {
+        let ended = run(arguments);
+        ended.assert(2, &[]);
+        assert!(ended.stderr.contains(says), "{arguments:?}: {ended}");
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn exit_2_for_a_wrong_scenario_even_beside_right_ones_and_nothing_is_run() {
+    let records = tempfile::tempdir().expect("a folder");
+    let kept = records.path().join("records");
+    let ended = run([
+        "run",
+        text(&two_seconds()),
+        "fixtures/bad/unknown-server.yaml",
+        "--record",
+        text(&kept),
+    ]);
+    ended.assert(2, &["fixtures/bad/unknown-server.yaml:"]);
+    assert!(!kept.exists(), "nothing was run");
+}
+
+#[test]
+fn exit_0_when_every_expectation_holds() {
+    let run = Run::of(&[&two_seconds()], &[]);
+    run.outcome.assert(0, &["1 case: 1 passed, 0 failed"]);
+    assert_eq!(run.verdicts(), ["pass"]);
+}
+
+#[test]
+fn exit_1_for_a_failed_expectation_shows_its_line_and_the_actual_value() {
+    let (_folder, file) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    let run = Run::of(&[&file], &[]);
+    run.outcome.assert(
+        1,
+        &[
+            "recovered: { within: 10ms }",
+            "two-seconds.yaml:19:24",
+            "actual 5",
+        ],
+    );
+    let expectation = &run.cases()[0]["expectations"][0];
+    assert_eq!(expectation["verdict"], "fail");
+    assert_eq!(expectation["line"], 19);
+}
+
+#[test]
+fn exit_1_outranks_a_case_that_could_not_be_run() {
+    let (_failing, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    let (_broken, broken) = changed(&two_seconds(), &[REFUSED_SYSCTL]);
+    let run = Run::of(&[&broken, &failing], &[]);
+    assert_eq!(run.verdicts(), ["error", "fail"]);
+    assert_eq!(run.outcome.code, Some(1), "{}", run.outcome);
+}
+
+#[test]
+fn exit_1_stays_when_a_report_can_t_be_written() {
+    let (folder, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    // A folder where the report should be: seen only when it is opened.
+    let report = format!("json={}", folder.path().display());
+    run(["run", text(&failing), "--report", &report]).assert(1, &["failed to write"]);
+    run(["run", text(&two_seconds()), "--report", &report]).assert(3, &["failed to write"]);
+}
+
+#[test]
+fn exit_3_when_the_filter_leaves_nothing() {
+    let ended = run(["run", text(&two_seconds()), "--filter", "nothing like it"]);
+    ended.assert(3, &["no case's name contains `nothing like it`"]);
+}
+
+#[test]
+fn exit_3_when_a_case_could_not_be_run_and_its_line_is_named() {
+    let (_folder, broken) = changed(&two_seconds(), &[REFUSED_SYSCTL]);
+    let run = Run::of(&[&broken, &two_seconds()], &[]);
+    run.outcome.assert(
+        3,
+        &[
+            "writing net.ipv4.tcp_retries2 = 99999: Invalid argument",
+            "two-seconds.yaml:4:12",
+            "1 could not be run",
+        ],
+    );
+    assert_eq!(run.verdicts(), ["error", "pass"]);
+}
+
+#[test]
+fn a_skipped_case_names_what_is_missing_and_counts_only_when_all_are_required() {
+    let (_folder, skipped) = changed(&two_seconds(), &[NO_SUCH_SYSCTL]);
+    let both = [skipped.as_path(), &two_seconds()];
+    let names = [
+        "skipped: two-seconds / default",
+        "the sysctl net.ipv4.tcp_no_such_thing",
+        "two-seconds.yaml:4:12",
+    ];
+    let run = Run::of(&both, &[]);
+    run.outcome.assert(0, &names);
+    assert_eq!(run.verdicts(), ["skipped", "pass"]);
+    Run::of(&both, &["--require-all"]).outcome.assert(3, &names);
+    // A run of nothing else did not hold.
+    Run::of(&both[..1], &[]).outcome.assert(3, &names);
+}
+
+#[test]
+fn a_value_the_kernel_has_no_module_for_is_named_itself() {
+    let sysctl = "sysctls: { net.ipv4.tcp_congestion_control: nosuch }\nservers:";
+    let (_folder, file) = changed(&two_seconds(), &[("servers:", sysctl)]);
+    let says = "`nosuch` for the sysctl net.ipv4.tcp_congestion_control";
+    run(["run", text(&file)]).assert(3, &[says, "two-seconds.yaml:4:12"]);
+}
+
+#[test]
+fn init_writes_a_scenario_that_runs_and_passes_and_never_overwrites() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.yaml");
+    run(["init", text(&file)]).assert(0, &["halfopen run"]);
+    run(["run", text(&file)]).assert(0, &["1 passed, 0 failed"]);
+    fs::write(&file, "somebody's work").expect("written");
+    run(["init", text(&file)]).assert(2, &["File exists"]);
+    assert_eq!(
+        fs::read_to_string(&file).expect("the file"),
+        "somebody's work"
+    );
+}
+
+#[test]
+fn init_without_a_name_writes_scenario_yaml_here() {
+    let folder = tempfile::tempdir().expect("a folder");
+    outcome(halfopen(["init"]).current_dir(folder.path())).assert(0, &["scenario.yaml"]);
+    outcome(halfopen(["check", "."]).current_dir(folder.path())).assert(0, &["nothing wrong"]);
+}
+
+#[test]
+fn schema_prints_the_published_one() {
+    let published = fs::read_to_string(repository("docs/scenario.schema.json")).expect("it");
+    let printed = run(["schema"]);
+    printed.assert(0, &[]);
+    assert!(printed.stdout == published, "they differ");
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let printed = run(["completions", shell]);
+        printed.assert(0, &["halfopen"]);
+        assert!(
+            printed.stdout.contains("require-all"),
+            "{shell}: {}",
+            printed.stdout
+        );
+        // What the program starts itself by is nobody's to complete.
+        let hidden = ["__lab", "__guest", "__probe"];
+        assert!(
+            !hidden.iter().any(|name| printed.stdout.contains(name)),
+            "{shell}: {}",
+            printed.stdout
+        );
+    }
+    run(["completions", "tcsh"]).assert(2, &["possible values"]);
+}
+
+#[test]
+fn report_of_a_record_says_what_the_run_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (records, again) = (
+        folder.path().join("records"),
+        folder.path().join("again.json"),
+    );
+    let (_failing, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    let (_skipped, skipped) = changed(&two_seconds(), &[NO_SUCH_SYSCTL]);
+    // Three cases of one name: each has a record of its own.
+    let scenarios = [failing.as_path(), &two_seconds(), &skipped];
+    let run = Run::of(&scenarios, &["--record", text(&records)]);
+    assert_eq!(run.verdicts(), ["fail", "pass", "skipped"]);
+    assert_eq!(fs::read_dir(&records).expect("records").count(), 3);
+
+    let mut command = halfopen(["report", "--report", &format!("json={}", again.display())]);
+    command.args(files_in_order(&records));
+    let reported = outcome(&mut command);
+    assert_eq!(reported.code, run.outcome.code);
+    assert_eq!(reported.stdout, run.outcome.stdout);
+    let again: Value =
+        serde_json::from_str(&fs::read_to_string(again).expect("a report")).expect("JSON");
+    assert_eq!(again, run.json);
+}
+
+/// The records in the order their cases were run: by what their names were made unique with.
+fn files_in_order(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.sort_by_key(|path| path.as_os_str().len());
+    files[1..].sort();
+    files
+}
+
+#[test]
+fn reports_are_written_in_every_format_and_dash_is_standard_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begins = [
+        ("json", "{\n  \"schema_version\": 1"),
+        ("junit", "<?xml version=\"1.0\""),
+        ("markdown", "#"),
+        ("table", "pass: two-seconds / default"),
+    ];
+    let mut command = halfopen(["run", text(&two_seconds()), "--report", "markdown=-"]);
+    for (format, _) in begins {
+        command.arg("--report");
+        command.arg(format!("{format}={}", folder.path().join(format).display()));
+    }
+    let ended = outcome(&mut command);
+    ended.assert(0, &[]);
+    for (format, begin) in begins {
+        let written = fs::read_to_string(folder.path().join(format)).expect("a report");
+        assert!(written.starts_with(begin), "{format}: {written}");
+        if format == "table" {
+            assert!(ended.stdout.starts_with(&written));
+        }
+        if format == "markdown" {
+            assert!(ended.stdout.ends_with(&written));
+        }
+    }
+}
+
+#[test]
+fn two_kernels_give_two_rows_and_two_folders_of_records() {
+    let Some(kernel) = kernel_or_skip() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    // The oldest beside the default; the same one twice where no other is built.
+    let other = halfopen::clock::kernel::built().into_iter().next();
+    let other = other.unwrap_or_else(|| kernel.clone());
+    let run = Run::of(
+        &[&two_seconds()],
+        &[
+            "--kernel",
+            text(&kernel.path),
+            "--kernel",
+            text(&other.path),
+            "--record",
+            text(folder.path()),
+        ],
+    );
+    run.outcome.assert(0, &["2 cases: 2 passed"]);
+    let versions = [&kernel, &other].map(|k| k.about.as_ref().map(|about| about.version.clone()));
+    let named: Vec<_> = run
+        .cases()
+        .iter()
+        .map(|case| case["kernel"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(named, versions);
+    for (number, version) in versions.iter().enumerate() {
+        let version = version.as_deref().unwrap_or_default();
+        let name = format!(
+            "{}-virtual-{version}/two-seconds--default.ndjson",
+            number + 1
+        );
+        let record = fs::read_to_string(folder.path().join(&name)).expect(&name);
+        let first = record.lines().next().unwrap_or_default();
+        assert!(
+            first.contains(&format!("\"kernel\":\"{version}\"")),
+            "{first}"
+        );
+    }
+}

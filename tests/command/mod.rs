@@ -1,0 +1,220 @@
+//! What the tests of the whole program share: it is run as a user runs it, and its results are read as a CI reads them.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test file takes what it needs"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use halfopen::clock::kernel::{self, Kernel};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Set to `1` where a test that finds no kernel for the virtual clock must fail.
+const REQUIRE_KERNEL: &str = "HALFOPEN_REQUIRE_KERNEL";
+
+/// The program under test.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_halfopen"))
+}
+
+/// A file of this repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The smallest whole case: it lasts two seconds.
+pub fn two_seconds() -> PathBuf {
+    repository("fixtures/scenarios/two-seconds.yaml")
+}
+
+/// How the program ended, and what it said.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Fails unless it ended with `code` and said each of `texts` on standard output or standard error.
+    #[track_caller]
+    pub fn assert(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self}");
+        for text in texts {
+            assert!(
+                self.stdout.contains(text) || self.stderr.contains(text),
+                "`{text}` is missing:\n{self}"
+            );
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(f, "exit {code:?}\n{stdout}\n{stderr}")
+    }
+}
+
+/// Runs any command to its end.
+pub fn outcome(command: &mut Command) -> Outcome {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The program with `arguments`, where nothing of the caller's environment decides the result.
+pub fn halfopen<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments).env("COLUMNS", "100");
+    command
+}
+
+/// Runs the program with `arguments`.
+pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Outcome {
+    outcome(&mut halfopen(arguments))
+}
+
+/// A run of scenarios with its JSON report.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The JSON report.
+    pub json: Value,
+}
+
+impl Run {
+    /// Runs `scenarios` with more `arguments`.
+    pub fn of(scenarios: &[&Path], arguments: &[&str]) -> Self {
+        Self::with(scenarios, arguments, |_| {})
+    }
+
+    /// As [`Run::of`], by a command that `change` may change.
+    pub fn with(
+        scenarios: &[&Path],
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let report = folder.path().join("result.json");
+        let mut command = halfopen(["run", "--report"]);
+        command.arg(format!("json={}", report.display()));
+        command.args(arguments).args(scenarios);
+        change(&mut command);
+        let outcome = outcome(&mut command);
+        let text = fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}: {outcome}"));
+        Self {
+            json: serde_json::from_str(&text).expect("JSON"),
+            outcome,
+        }
+    }
+
+    /// Its cases.
+    pub fn cases(&self) -> &[Value] {
+        self.json["cases"].as_array().expect("cases")
+    }
+
+    /// Every case's verdict.
+    pub fn verdicts(&self) -> Vec<&str> {
+        self.cases()
+            .iter()
+            .map(|case| case["verdict"].as_str().expect("a verdict"))
+            .collect()
+    }
+}
+
+/// A client of a case of the JSON report.
+#[track_caller]
+pub fn client<'a>(case: &'a Value, name: &str) -> &'a Value {
+    let clients = case["clients"].as_array().expect("clients");
+    clients
+        .iter()
+        .find(|client| client["name"] == name)
+        .unwrap_or_else(|| panic!("no client {name} in {case:#}"))
+}
+
+/// A number of the JSON report.
+#[track_caller]
+pub fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// A folder with a changed copy of `scenario`: each `(from, to)` must be in it once.
+pub fn changed(scenario: &Path, changes: &[(&str, &str)]) -> (TempDir, PathBuf) {
+    let mut text = fs::read_to_string(scenario).expect("a scenario");
+    for (from, to) in changes {
+        assert_eq!(text.matches(from).count(), 1, "`{from}`");
+        text = text.replace(from, to);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(scenario.file_name().expect("a name"));
+    fs::write(&file, text).expect("written");
+    (folder, file)
+}
+
+/// The kernel the virtual clock runs on by default. Without one the test is skipped, and says so past the test
+/// harness; with `HALFOPEN_REQUIRE_KERNEL=1` it fails instead.
+pub fn kernel_or_skip() -> Option<Kernel> {
+    match kernel::choose(&[]) {
+        Ok(kernels) => kernels.into_iter().next(),
+        Err(error) => {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            let required = std::env::var_os(REQUIRE_KERNEL).is_some_and(|value| value == "1");
+            assert!(!required, "{test} needs the virtual clock: {error}");
+            // Not eprintln!: that is shown for failed tests only.
+            let line = format!("SKIPPED {test}: {error}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            None
+        }
+    }
+}
+
+/// Whether this process may make user namespaces; a test that needs one of its own is skipped where it may not.
+pub fn user_namespaces_or_skip() -> bool {
+    let tried = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .stderr(Stdio::null())
+        .status();
+    let allowed = tried.is_ok_and(|status| status.success());
+    if !allowed {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let line = format!("SKIPPED {test}: user namespaces are forbidden here\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }
+    allowed
+}
+
+/// Runs the program with `arguments` after the shell commands `preparation`, as root of new user and mount namespaces.
+pub fn run_inside<S: AsRef<std::ffi::OsStr>>(
+    preparation: &str,
+    arguments: impl IntoIterator<Item = S>,
+) -> Outcome {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec"])
+        .arg(format!("{preparation}\nexec \"$0\" \"$@\""))
+        .arg(program())
+        .args(arguments);
+    outcome(&mut command)
+}
