@@ -130,6 +130,25 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
     });
 }
 
+#[test]
+fn two_nodes_die_and_heal_one_by_one() {
+    in_lab(async || {
+        let plan = plan("3");
+        let network = Network::build(&plan).unwrap();
+        let other = FaultKind::PowerLoss {
+            node: "node2".to_owned(),
+            neighbour: Neighbour::Resolves,
+        };
+        let first = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
+        let mut second = fault::inject(&network, &other).unwrap();
+        drop(first);
+        // The first node is back, the second is not: its rules are its own.
+        let streams = connect_to_all(&network, &plan).await;
+        assert_eq!(streams.len(), 3);
+        assert!(second.vanished().is_ok());
+    });
+}
+
 /// Retransmissions of the one flow from `port`, after the tail loss probe, come at doubling intervals.
 fn assert_backs_off(segments: &[Segment], port: u16) {
     let mut flow: Vec<_> = segments.iter().filter(|s| s.from.port() == port).collect();

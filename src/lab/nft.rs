@@ -102,14 +102,14 @@ pub(crate) struct Chain {
 pub(crate) struct Table {
     channel: Channel,
     namespace: Rc<Namespace>,
-    name: &'static str,
+    name: String,
 }
 
 impl Table {
     /// Puts `chains` in force in `namespace`: all of them, at one instant. Does not return before they are.
     pub(crate) fn create(
         namespace: &Rc<Namespace>,
-        name: &'static str,
+        name: &str,
         chains: &[Chain],
     ) -> Result<Self, LabError> {
         let mut channel = Channel::open(namespace, NETLINK_NETFILTER)?;
@@ -125,7 +125,7 @@ impl Table {
         Ok(Self {
             channel,
             namespace: Rc::clone(namespace),
-            name,
+            name: name.to_owned(),
         })
     }
 
@@ -133,7 +133,7 @@ impl Table {
     pub(crate) fn dropped(&mut self, direction: Direction) -> Result<u64, LabError> {
         let filter = RuleMessage {
             attributes: vec![
-                RuleAttribute::Table(self.name.to_owned()),
+                RuleAttribute::Table(self.name.clone()),
                 RuleAttribute::Chain(direction.name().to_owned()),
             ],
         };
@@ -151,7 +151,7 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         let table = TableMessage {
-            attributes: vec![TableAttribute::Name(self.name.to_owned())],
+            attributes: vec![TableAttribute::Name(self.name.clone())],
         };
         let message = netdev(NfTablesMessage::DeleteTable(table));
         // Nothing can be done about a failure here; the namespace goes soon, and the rules with it.

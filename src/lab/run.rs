@@ -295,9 +295,15 @@ impl Lab {
         self.broken.notify_one();
     }
 
-    /// Frees the first connections' pin once every client of a pinned service has had a response.
+    /// Frees the first connections' pin once every client of a pinned service that starts before the first fault has had
+    /// a response. (At the fault it is freed in any case.)
     fn release_pins_when_connected(self: &Rc<Self>) {
-        let waiting: HashSet<String> = self.clients_of_pinned().map(|c| c.name.clone()).collect();
+        let first_fault = self.plan.faults.iter().map(|fault| match &fault.trigger {
+            Trigger::At(at) | Trigger::Phase { after: at, .. } => *at,
+        });
+        let first_fault = first_fault.min().unwrap_or(Duration::MAX);
+        let early = self.clients_of_pinned().filter(|c| c.start < first_fault);
+        let waiting: HashSet<String> = early.map(|c| c.name.clone()).collect();
         if waiting.is_empty() {
             return;
         }
@@ -314,12 +320,20 @@ impl Lab {
             let Some(client) = served else { return };
             let last = waiting.borrow_mut().remove(&client) && waiting.borrow().is_empty();
             if let (true, Some(lab)) = (last, lab.upgrade()) {
-                spawn_local(async move {
-                    lab.pins_released.set(true);
-                    if let Err(error) = lab.services.unpin().await {
-                        lab.break_by(error.into_observation());
-                    }
-                });
+                lab.release_pins();
+            }
+        });
+    }
+
+    /// Lets the dice decide on connections from now on.
+    fn release_pins(self: &Rc<Self>) {
+        if self.pins_released.replace(true) {
+            return;
+        }
+        let lab = Rc::clone(self);
+        spawn_local(async move {
+            if let Err(error) = lab.services.unpin().await {
+                lab.break_by(error.into_observation());
             }
         });
     }
@@ -417,9 +431,10 @@ impl Lab {
         if !self.pins_released.get() && self.clients_of_pinned().next().is_some() {
             let text = format!(
                 "the power of {node} was cut before every client of a service with `pin_first` had its first \
-                 response: the pin is still there"
+                 response: the pin is released only now"
             );
             self.recorder.emit(Observation::Warning { text });
+            self.release_pins();
         }
         for service in &self.plan.services {
             let lost = |e: &&plan::Endpoint| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
@@ -12,6 +12,7 @@ use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
 use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::plan::Case;
+use crate::record::{Event, Observation};
 use crate::verdict::judge;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
@@ -40,6 +41,8 @@ pub(super) struct Batch<'a> {
     pub(super) options: &'a Options,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupted: watch::Receiver<bool>,
+    /// Places for lab processes that set up, on the real clock.
+    pub(super) set_ups: &'a Semaphore,
 }
 
 impl Batch<'_> {
@@ -95,6 +98,7 @@ impl Batch<'_> {
                     align_start: false,
                     shell: Shell::current(),
                 };
+                let place = self.set_ups.acquire().await.ok();
                 match LabProcess::start(&job).await {
                     Ok(lab) => {
                         self.follow(
@@ -102,6 +106,7 @@ impl Batch<'_> {
                             Running::Process(lab),
                             Limit::End(longest + GRACE),
                             None,
+                            place,
                         )
                         .await
                     }
@@ -153,6 +158,7 @@ impl Batch<'_> {
                     Running::Guest(guest),
                     Limit::Silence(self.options.standstill),
                     hz,
+                    None,
                 )
                 .await
             }
@@ -160,13 +166,15 @@ impl Batch<'_> {
         }
     }
 
-    /// Reads what a lab process says until it ends, or has to be ended.
+    /// Reads what a lab process says until it ends, or has to be ended. Gives back its place among those that set up
+    /// when its labs are ready.
     async fn follow(
         &mut self,
         who: &[usize],
         mut lab: Running,
         limit: Limit,
         hz: Option<u32>,
+        mut place: Option<SemaphorePermit<'_>>,
     ) -> Option<String> {
         let mut deadline = Instant::now() + limit.duration();
         let mut interrupted = self.interrupted.clone();
@@ -175,6 +183,9 @@ impl Batch<'_> {
                 messages = lab.next() => match messages {
                     Ok(Some(messages)) => {
                         for message in messages {
+                            if matches!(&message, FromLab::Event { event, .. } if is_ready(event)) {
+                                drop(place.take());
+                            }
                             self.hear(who, message, hz);
                         }
                         if let Limit::Silence(limit) = limit {
@@ -244,6 +255,11 @@ impl Batch<'_> {
             FromLab::Alive {} => {}
         }
     }
+}
+
+/// Whether set-up is over with this event.
+fn is_ready(event: &Event) -> bool {
+    matches!(event.what, Observation::LabReady { .. })
 }
 
 /// How long a lab process is waited for, in wall time.

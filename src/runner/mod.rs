@@ -121,12 +121,14 @@ pub async fn run(
     };
     let batches = split(members, size);
     let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
+    let set_ups = Semaphore::new(set_ups_at_once());
     let runs = batches.into_iter().map(|members| async {
         let mut batch = Batch {
             members,
             options,
             progress: &*progress,
             interrupted: interrupted.clone(),
+            set_ups: &set_ups,
         };
         let _place = places.acquire().await;
         if *interrupted.borrow() {
@@ -150,6 +152,12 @@ fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Progr
         .clients
         .iter()
         .filter_map(|client| Some((client, client.program()?)))
+}
+
+/// Lab processes that set up at once on the real clock: one processor less than there are, so that those that run
+/// already are not late. Set-up is all work, running nearly all waiting.
+fn set_ups_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (usize::from(cores) - 1).max(1))
 }
 
 /// Opens every case's record. Names that two cases share get a number.

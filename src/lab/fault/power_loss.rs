@@ -13,7 +13,6 @@ use crate::lab::network::{BuiltNode, Network};
 use crate::lab::nft::{Chain, Direction, Fate, Match, Rule, Table};
 use crate::plan::Neighbour;
 
-const TABLE: &str = "power_loss";
 const BOTH: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -31,15 +30,17 @@ pub(super) fn inject(network: &Network, name: &str, neighbour: Neighbour) -> Res
         Neighbour::Resolves => silent(),
         Neighbour::Dead => dark(),
     };
+    // Several nodes may lose power: on the fabric each has a table of its own.
+    let table = format!("power_loss_{}", node.port);
     // The fabric first: that is the instant of the fault.
     let fabric = Table::create(
         network.fabric(),
-        TABLE,
+        &table,
         &chains(std::slice::from_ref(&node.port), &rules),
     )?;
     let inside = Table::create(
         &node.namespace,
-        TABLE,
+        &table,
         &chains(&inside_links(node), &dark()),
     )?;
     if neighbour == Neighbour::Dead {
