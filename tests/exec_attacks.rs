@@ -131,9 +131,14 @@ fn a_program_that_forks_without_end_is_stopped_by_its_limit() {
 
 #[test]
 fn a_program_that_writes_a_gigabyte_is_read_to_its_end_and_kept_in_part() {
-    let script = "echo begin; head -c 1000000000 /dev/zero | tr '\\0' x; echo end";
+    let script = "echo begin; head -c 1000000000 /dev/zero; echo end";
     for clock in clocks() {
-        let run = run(&beside(&shell(script), ""), clock, &[]);
+        // While it is written, virtual time stands still: a machine with other work to do needs longer for it.
+        let run = run(
+            &beside(&shell(script), ""),
+            clock,
+            &["--standstill", "120"],
+        );
         passes(&run);
         let (mut kept, mut dropped) = (0, 0);
         for event in &run.records[0] {
@@ -148,7 +153,7 @@ fn a_program_that_writes_a_gigabyte_is_read_to_its_end_and_kept_in_part() {
         }
         assert!(kept <= 64 << 10, "{kept} bytes kept");
         assert_eq!(kept + dropped, 1_000_000_000 + 10);
-        assert!(run.output().starts_with("begin\n") && run.output().ends_with("xend\n"));
+        assert!(run.output().starts_with("begin\n") && run.output().ends_with("\0end\n"));
     }
 }
 

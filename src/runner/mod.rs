@@ -205,7 +205,10 @@ impl Cpus {
         let mut guests = self.guests.borrow_mut();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         guests.resize(cores, 0);
-        let least = (0..guests.len())
+        // Another run on this machine knows nothing of ours: not both begin with the first processor.
+        let first = std::process::id() as usize;
+        let least = (0..cores)
+            .map(|offset| (first + offset) % cores)
             .min_by_key(|cpu| guests[*cpu])
             .unwrap_or(0);
         guests[least] += 1;
