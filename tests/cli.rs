@@ -114,7 +114,8 @@ fn exit_2_says_what_is_wrong_with_the_command_line() {
     let empty = tempfile::tempdir().expect("a folder");
     let (empty, two) = (text(empty.path()).to_owned(), two_seconds());
     let two = text(&two);
-    let cases: [(&[&str], &str); 13] = [
+    let to_folder = format!("json={empty}");
+    let cases: [(&[&str], &str); 15] = [
         (&[], "Usage: halfopen <COMMAND>"),
         (&["walk"], "unrecognized subcommand 'walk'"),
         (&["run"], "<PATHS>..."),
@@ -131,7 +132,13 @@ fn exit_2_says_what_is_wrong_with_the_command_line() {
         (&["run", "--report", "json", two], "is not FORMAT=FILE"),
         (
             &["run", "--report", "json=/nowhere/x.json", two],
-            "there is no folder for the report /nowhere/x.json",
+            "failed to write the report /nowhere/x.json: No such file",
+        ),
+        // A folder where the report should be.
+        (&["run", "--report", &to_folder, two], "Is a directory"),
+        (
+            &["run", "--report", "json=-", "--report", "junit=-", two],
+            "only one report can go to standard output",
         ),
         (
             &["run", "--clock", "real", "--kernel", "/bin/true", two],
@@ -199,11 +206,60 @@ fn exit_1_outranks_a_case_that_could_not_be_run() {
 
 #[test]
 fn exit_1_stays_when_a_report_can_t_be_written() {
-    let (folder, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
-    // A folder where the report should be: seen only when it is opened.
-    let report = format!("json={}", folder.path().display());
-    run(["run", text(&failing), "--report", &report]).assert(1, &["failed to write"]);
-    run(["run", text(&two_seconds()), "--report", &report]).assert(3, &["failed to write"]);
+    let (_folder, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    let full = ["--report", "json=/dev/full"];
+    run(["run", text(&failing)].iter().chain(&full)).assert(1, &["failed to write"]);
+    run(["run", text(&two_seconds())].iter().chain(&full)).assert(3, &["failed to write"]);
+}
+
+/// As after `| true`: nobody reads what is written.
+fn unread<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = halfopen(arguments);
+    command.stdin(std::process::Stdio::null()).stdout(writer);
+    command.status().expect("it runs").code()
+}
+
+#[test]
+fn a_reader_that_has_had_enough_changes_no_exit_code() {
+    let two = two_seconds();
+    let two = text(&two);
+    let (_folder, failing) = changed(&two_seconds(), &[(HOLDS, FAILS)]);
+    let commands: [(&[&str], i32); 8] = [
+        (&["list", two], 0),
+        (&["list", "--json", "scenarios"], 0),
+        (&["check", two], 0),
+        (&["schema"], 0),
+        (&["completions", "bash"], 0),
+        (&["doctor"], 0),
+        (&["run", "--report", "json=-", two], 0),
+        (&["run", text(&failing)], 1),
+    ];
+    for (arguments, code) in commands {
+        assert_eq!(unread(arguments), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn standard_output_that_is_full_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut command = halfopen(["schema"]);
+    command.stdout(full.expect("/dev/full"));
+    assert_eq!(command.status().expect("it runs").code(), Some(3));
+}
+
+#[test]
+fn records_are_not_mixed_with_those_of_another_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let older = folder.path().join("1-real/older.ndjson");
+    fs::create_dir(folder.path().join("1-real")).expect("a folder");
+    fs::write(&older, "a record").expect("written");
+    let record = ["--record", text(folder.path())];
+    let two = two_seconds();
+    let ended = run(["run", text(&two)].iter().chain(&record));
+    ended.assert(2, &["there are records already", "older.ndjson"]);
+    assert_eq!(fs::read_to_string(&older).expect("it"), "a record");
 }
 
 #[test]
@@ -327,6 +383,48 @@ fn report_of_a_record_says_what_the_run_said() {
     assert_eq!(again, run.json);
 }
 
+/// The JSON report of the records below a folder.
+fn reported(records: &Path) -> Value {
+    let reported = run(["report", "--report", "json=-", text(records)]);
+    serde_json::from_str(&reported.stdout).expect("JSON alone")
+}
+
+#[test]
+fn report_compares_the_clocks_of_one_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (real, other) = (
+        folder.path().join("1-real"),
+        folder.path().join("2-virtual-6.18"),
+    );
+    let recorded = Run::of(
+        &[&two_seconds()],
+        &["--clock", "real", "--record", text(&real)],
+    );
+    recorded.outcome.assert(0, &[]);
+    let name = "two-seconds--default.ndjson";
+    let record = fs::read_to_string(real.join(name)).expect("a record");
+    let moved = record.replacen("\"clock\":\"real\"", "\"clock\":\"virtual\"", 1);
+    assert_ne!(moved, record);
+    fs::create_dir(&other).expect("a folder");
+    fs::write(other.join(name), &moved).expect("written");
+    let agree = |report: &Value| report.to_string().matches("both clocks agree").count();
+    assert!(agree(&reported(folder.path())) > 0);
+    // Two runs, as far as anybody can tell.
+    fs::rename(&real, folder.path().join("real")).expect("renamed");
+    assert_eq!(agree(&reported(folder.path())), 0);
+}
+
+#[test]
+fn report_says_what_a_run_on_both_clocks_said() {
+    if kernel_or_skip().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let record = ["--clock", "both", "--record", text(folder.path())];
+    let run = Run::of(&[&two_seconds()], &record);
+    assert_eq!(reported(folder.path()), run.json);
+}
+
 /// The records in the order their cases were run: by what their names were made unique with.
 fn files_in_order(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
@@ -345,6 +443,7 @@ fn reports_are_written_in_every_format_and_dash_is_standard_output() {
         ("markdown", "#"),
         ("table", "pass: two-seconds / default"),
     ];
+    // Standard output has the report alone, so that a program can read it.
     let mut command = halfopen(["run", text(&two_seconds()), "--report", "markdown=-"]);
     for (format, _) in begins {
         command.arg("--report");
@@ -356,10 +455,10 @@ fn reports_are_written_in_every_format_and_dash_is_standard_output() {
         let written = fs::read_to_string(folder.path().join(format)).expect("a report");
         assert!(written.starts_with(begin), "{format}: {written}");
         if format == "table" {
-            assert!(ended.stdout.starts_with(&written));
+            assert!(ended.stderr.ends_with(&written), "{ended}");
         }
         if format == "markdown" {
-            assert!(ended.stdout.ends_with(&written));
+            assert_eq!(ended.stdout, written);
         }
     }
 }

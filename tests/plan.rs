@@ -221,3 +221,36 @@ fn incidents_end_by_the_timers_that_ended_them() {
 fn a_scenario_is_loaded_by_path_too() {
     assert!(load(&path("scenarios/quickstart.yaml")).is_ok());
 }
+
+/// The one case of a scenario of three nodes; `lines` are added at its end.
+fn case_of(lines: &str) -> Case {
+    let text = format!("name: t\nnodes: [n1, n2, n3]\n{lines}");
+    let loaded = parse("t.yaml", &text).unwrap_or_else(|e| panic!("{}", render(&e, false)));
+    let all = cases(&loaded, &PlanOptions::default());
+    all.unwrap_or_else(|e| panic!("{}", render(&e, false)))
+        .remove(0)
+}
+
+#[test]
+fn a_request_out_at_the_end_has_its_servers_delay_to_be_answered() {
+    let case = case_of(
+        "duration: 30s\nservers:\n  s1: { node: n1, response_delay: 2s }\n  s2: { node: n2, response_delay: 3s }\n\
+         clients:\n  c: { node: n3, url: 'http://s1/', profile: java, workload: { poll: { every: 1s } } }\n\
+         faults:\n  - { at: 3s, fault: { power_loss: { node: n1 } } }\n",
+    );
+    assert_eq!(case.lab.drain, Duration::from_millis(3_200));
+}
+
+#[test]
+fn a_derived_duration_covers_clients_that_start_late() {
+    let case = case_of(
+        "servers:\n  s1: { node: n1 }\n  s2: { node: n2 }\n\
+         service:\n  web: { address: '192.168.255.1:80', endpoints: [s1, s2], pin_first: s1, removal: 5s }\n\
+         clients:\n  \
+           early: { node: n3, url: 'http://web/', profile: bare, transport: { request_timeout: 5s }, workload: { poll: { every: 1s } } }\n  \
+           late: { node: n3, url: 'http://web/', profile: bare, start: 300s, workload: { poll: { every: 1s } } }\n  \
+           other: { node: n3, url: 'http://s2/', profile: bare, start: 400s, workload: { poll: { every: 1s } } }\n\
+         faults:\n  - { at: 10s, fault: { power_loss: { node: n1 } } }\n",
+    );
+    assert_eq!(case.lab.duration, Duration::from_secs(402));
+}

@@ -2,7 +2,12 @@
 
 mod command;
 
-use command::{Run, changed, kernel_or_skip, repository};
+use std::sync::{Mutex, PoisonError};
+
+use command::{Run, changed, kernel_or_skip, on_real_clock_or_skip, repository};
+
+/// One test at a time: the real clock needs a processor.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const RUNS: u64 = 20;
 
@@ -13,6 +18,7 @@ const H2: &str =
 
 #[test]
 fn holds_on_20_runs_of_20() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if kernel_or_skip().is_none() {
         return;
     }
@@ -35,6 +41,7 @@ fn holds_on_20_runs_of_20() {
 
 #[test]
 fn with_two_clients_expectations_swapped_it_holds_on_no_run() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if kernel_or_skip().is_none() {
         return;
     }
@@ -69,8 +76,11 @@ fn with_two_clients_expectations_swapped_it_holds_on_no_run() {
 
 #[test]
 fn holds_on_the_real_clock_and_says_the_same_as_on_the_virtual_one() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let scenario = repository("scenarios/quickstart.yaml");
-    let real = Run::of(&[&scenario], &["--clock", "real"]);
+    let Some(real) = on_real_clock_or_skip(&[&scenario]) else {
+        return;
+    };
     real.outcome.assert(0, &["real clock"]);
     if kernel_or_skip().is_none() {
         return;

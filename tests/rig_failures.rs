@@ -18,7 +18,7 @@ use command::{
 use halfopen::clock::{FromLab, LabJob};
 use halfopen::plan::{Case, PlanOptions};
 use halfopen::record::{ClockName, Event, Observation, RECORD_VERSION, Recorder};
-use halfopen::verdict::{RunSummary, Verdict, judge};
+use halfopen::verdict::{Exit, RunSummary, Verdict, judge};
 use halfopen::{lab, plan, scenario};
 
 /// Hides every iptables of this machine: from PATH, and where it is when it isn't there.
@@ -200,7 +200,7 @@ fn an_address_in_use() {
         "{reason}"
     );
     assert!(reason.contains("Address already in use"), "{reason}");
-    assert_eq!(RunSummary::of(&[result]).exit_code(false), 3);
+    assert_eq!(RunSummary::of(&[result]).exit(false), Exit::NotRun);
     // Its record says the same later.
     let folder = tempfile::tempdir().expect("a folder");
     let lines: Vec<String> = events

@@ -7,6 +7,8 @@ import time
 from common import HALFOPEN, SCENARIOS, Run, figure, many, passing, progress
 
 TWO_SECONDS = SCENARIOS / "two-seconds.yaml"
+# Time to build a lab in a crowd, generously.
+BUILD_S = 0.1
 
 
 def run(bound):
@@ -18,7 +20,7 @@ def memory(folder):
     results = []
     for count in (1, 50):
         progress(f"memory of {count} labs …")
-        scenario = many(TWO_SECONDS, "poller", count, folder)
+        scenario = lasting(many(TWO_SECONDS, "poller", count, folder), count)
         process = subprocess.Popen([HALFOPEN, "run", "--clock", "real", "--jobs", str(count), scenario],
                                    stdout=subprocess.DEVNULL)
         sampled = []
@@ -60,13 +62,21 @@ def most_labs(folder, bound):
     held, count = 0, 25
     while count <= bound:
         progress(f"{count} labs at once …")
-        ended = Run(["--clock", "real", "--jobs", str(count), many(TWO_SECONDS, "poller", count, folder)])
+        ended = Run(["--clock", "real", "--jobs", str(count), lasting(many(TWO_SECONDS, "poller", count, folder), count)])
         if ended.not_passed:
             verdicts = {case["verdict"] for case in ended.cases}
-            changed = f"at {count} {len(ended.not_passed)} verdicts change ({', '.join(sorted(verdicts - {'pass'}))})"
+            # On a shared machine this is the processor's limit: each lab's client asks ten times a second.
+            changed = f"at {count}, each asking 10 times a second, {len(ended.not_passed)} verdicts change ({', '.join(sorted(verdicts - {'pass'}))})"
             return [figure("labs at once with all verdicts as alone", [held], "labs", note=changed)]
         held, count = count, count * 2
     return [figure("labs at once with all verdicts as alone", [held], "labs", note="at least: the search ended there")]
+
+
+def lasting(scenario, count):
+    """Labs are built one after the other: makes each last until all of them run, and its client poll until then."""
+    text = scenario.read_text()
+    scenario.write_text(text.replace("duration: 2s", f"duration: {2 + round(count * BUILD_S)}s"))
+    return scenario
 
 
 def stamps(folder):

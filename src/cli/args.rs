@@ -45,7 +45,7 @@ pub enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
-        /// output. May be repeated.
+        /// output (the table then goes to standard error). May be repeated.
         #[arg(long = "report", value_name = "FORMAT=FILE")]
         reports: Vec<ReportTarget>,
     },
@@ -99,10 +99,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
     /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
-    /// output. May be repeated.
+    /// output (the table then goes to standard error). May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<ReportTarget>,
-    /// Keep the records of all cases in this folder.
+    /// Keep the records of all cases in this folder, which must not hold any yet.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Seed of what can be seeded.

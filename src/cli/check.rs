@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::stdout::say;
 use super::{Exit, run};
 
 pub(super) fn check(paths: &[PathBuf]) -> Exit {
@@ -19,10 +20,10 @@ pub(super) fn check(paths: &[PathBuf]) -> Exit {
             );
         }
     }
-    println!(
+    let right = format!(
         "{} case{}, nothing wrong",
         cases.len(),
         if cases.len() == 1 { "" } else { "s" }
     );
-    Exit::Held
+    say(&right, Exit::Held)
 }

@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use tokio::task::LocalSet;
 
 use super::Exit;
+use super::stdout::say;
 use crate::clock::confine;
 use crate::clock::kernel::{self, Kernel};
 use crate::clock::machine::{Check, State, probe_host, probe_in_namespace};
@@ -18,11 +19,11 @@ pub(super) fn doctor() -> Exit {
     let mut real_clock = probe_host();
     real_clock.extend(tried_inside());
     let virtual_clock = virtual_clock();
-    println!(
-        "real clock, and what both clocks need of this machine\n{}\n",
-        table(&real_clock)
+    let mut text = format!(
+        "real clock, and what both clocks need of this machine\n{}\n\nvirtual clock\n{}",
+        table(&real_clock),
+        table(&virtual_clock)
     );
-    println!("virtual clock\n{}", table(&virtual_clock));
     let usable = |checks: &[Check]| {
         checks
             .iter()
@@ -30,9 +31,9 @@ pub(super) fn doctor() -> Exit {
     };
     // Missing things are for a case to name when it needs them; the doctor itself has done its work.
     if !usable(&real_clock) && !usable(&virtual_clock) {
-        println!("\nneither clock is complete here; the fixes above say what to do");
+        text += "\n\nneither clock is complete here; the fixes above say what to do";
     }
-    Exit::Held
+    say(&text, Exit::Held)
 }
 
 /// Runs inside the probe process: prints its checks as JSON.
@@ -46,10 +47,7 @@ pub(super) fn probe() -> ExitCode {
         };
         let checks = LocalSet::new().block_on(&runtime, probe_in_namespace());
         match serde_json::to_string(&checks) {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
-            }
+            Ok(text) => say(&text, Exit::Held).into(),
             Err(_) => ExitCode::FAILURE,
         }
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::verdict::RunSummary;
+use crate::verdict::{self, RunSummary};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,13 @@ impl Exit {
         Self::Broken
     }
 
-    /// The exit that a run's own code stands for.
+    /// How a run with these verdicts ends.
     #[must_use]
     pub fn of_run(summary: &RunSummary, require_all: bool) -> Self {
-        match summary.exit_code(require_all) {
-            0 => Self::Held,
-            1 => Self::Failed,
-            _ => Self::Broken,
+        match summary.exit(require_all) {
+            verdict::Exit::Held => Self::Held,
+            verdict::Exit::Failed => Self::Failed,
+            verdict::Exit::NotRun => Self::Broken,
         }
     }
 

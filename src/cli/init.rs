@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Exit;
+use super::stdout::say;
 
 /// The scenario it writes.
 const TEMPLATE: &str = include_str!("init.yaml");
@@ -18,11 +19,11 @@ pub(super) fn init(path: &Path) -> Exit {
         .and_then(|mut file| file.write_all(TEMPLATE.as_bytes()));
     match written {
         Ok(()) => {
-            println!(
+            let written = format!(
                 "{} is written; run it with `halfopen run {0}`",
                 path.display()
             );
-            Exit::Held
+            say(&written, Exit::Held)
         }
         Err(error) => Exit::usage(&format!("failed to write {}: {error}", path.display())),
     }

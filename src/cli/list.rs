@@ -1,12 +1,13 @@
 //! `halfopen list`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
+use super::stdout::say;
 use super::{Exit, run};
 use crate::plan::{Case, Prediction, Window};
+use crate::verdict::units::between;
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
@@ -15,22 +16,17 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
     };
     if json {
         return match serde_json::to_string_pretty(&cases) {
-            Ok(text) => {
-                println!("{text}");
-                Exit::Held
-            }
+            Ok(text) => say(&text, Exit::Held),
             Err(error) => Exit::broken(&format!("failed to write the plans: {error}")),
         };
     }
-    for case in &cases {
-        println!("{}", describe(case));
-    }
-    println!(
+    let mut lines: Vec<_> = cases.iter().map(describe).collect();
+    lines.push(format!(
         "{} case{}",
         cases.len(),
         if cases.len() == 1 { "" } else { "s" }
-    );
-    Exit::Held
+    ));
+    say(&lines.join("\n"), Exit::Held)
 }
 
 /// A case with the model's predictions, for people.
@@ -70,13 +66,9 @@ fn describe(case: &Case) -> String {
 
 fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
     match prediction.and_then(part) {
-        Some(window) => format!("{}-{} s", seconds(window.min), seconds(window.max)),
+        Some(window) => between(window.min, window.max),
         None => "-".to_owned(),
     }
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.1}", duration.as_secs_f64())
 }
 
 /// An enum's name as it stands in YAML.

@@ -9,7 +9,9 @@ mod inputs;
 mod list;
 mod progress;
 mod report;
+mod reports;
 mod run;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
 pub use exit::Exit;
+use stdout::say;
 
 /// Parses the arguments and does what they say.
 #[must_use]
@@ -55,10 +58,7 @@ fn lab() -> ExitCode {
 
 fn schema() -> Exit {
     match serde_json::to_string_pretty(&crate::scenario::schema()) {
-        Ok(text) => {
-            println!("{text}");
-            Exit::Held
-        }
+        Ok(text) => say(&text, Exit::Held),
         Err(error) => Exit::broken(&format!("failed to write the schema: {error}")),
     }
 }
@@ -72,8 +72,9 @@ fn completions(shell: clap_complete::Shell) -> Exit {
     let mut shown = clap::Command::new("halfopen")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommands(shown);
-    clap_complete::generate(shell, &mut shown, "halfopen", &mut std::io::stdout());
-    Exit::Held
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut shown, "halfopen", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end(), Exit::Held)
 }
 
 /// An error with all that caused it, on one line.

@@ -4,27 +4,40 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use super::{Exit, inputs, run, with_causes};
+use super::{Exit, inputs, reports, run, with_causes};
+use crate::plan::Case;
+use crate::record::{ClockName, Event, Observation};
 use crate::report::{ReportTarget, record_reader};
-use crate::verdict::{CaseResult, RunSummary, judge};
+use crate::verdict::{self, CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], reports: &[ReportTarget]) -> Exit {
+pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget]) -> Exit {
     let files = match inputs::files(paths, &["ndjson"]) {
         Ok(files) => files,
         Err(error) => return Exit::usage(&error),
     };
-    let results: Result<Vec<CaseResult>, String> =
-        files.iter().map(|file| judge_file(file)).collect();
-    match results {
-        Ok(results) => {
-            let exit = Exit::of_run(&RunSummary::of(&results), false);
-            run::write_reports(&results, reports, exit)
-        }
-        Err(error) => Exit::usage(&error),
-    }
+    let judged: Result<Vec<Judged>, String> = files.iter().map(|file| judge_file(file)).collect();
+    let mut judged = match judged {
+        Ok(judged) => judged,
+        Err(error) => return Exit::usage(&error),
+    };
+    let reports = match reports::open(targets) {
+        Ok(reports) => reports,
+        Err(exit) => return exit,
+    };
+    compare_clocks(&mut judged);
+    let results: Vec<_> = judged.into_iter().map(|judged| judged.result).collect();
+    let exit = Exit::of_run(&RunSummary::of(&results), false);
+    reports::write(&results, &reports, exit)
 }
 
-fn judge_file(path: &Path) -> Result<CaseResult, String> {
+/// A record's result, and what it is of.
+struct Judged {
+    path: PathBuf,
+    case: Option<Case>,
+    result: CaseResult,
+}
+
+fn judge_file(path: &Path) -> Result<Judged, String> {
     let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
     let record = record_reader::read(BufReader::new(file))
         .map_err(|e| format!("{}: {}", path.display(), with_causes(&e)))?;
@@ -34,5 +47,44 @@ fn judge_file(path: &Path) -> Result<CaseResult, String> {
             path.display()
         );
     }
-    Ok(judge(&record.events))
+    Ok(Judged {
+        path: path.to_owned(),
+        case: case_of(&record.events),
+        result: judge(&record.events),
+    })
+}
+
+fn case_of(record: &[Event]) -> Option<Case> {
+    record.iter().find_map(|event| match &event.what {
+        Observation::CaseStarted { case, .. } => Some(case.as_ref().clone()),
+        _ => None,
+    })
+}
+
+/// Holds each record of the virtual clock against the same case's on the real one, where one run left both.
+fn compare_clocks(judged: &mut [Judged]) {
+    for index in 0..judged.len() {
+        let Some(real) = judged.iter().position(|it| same_case(it, &judged[index])) else {
+            continue;
+        };
+        let on_real = judged[real].result.clone();
+        let Judged { case, result, .. } = &mut judged[index];
+        if let Some(case) = case {
+            verdict::compare(case, &on_real, result);
+        }
+    }
+}
+
+/// Whether two records are of one case, run on the real clock and on a virtual one: `run --clock both` keeps them under
+/// one name in folders side by side.
+fn same_case(real: &Judged, other: &Judged) -> bool {
+    let folders = |it: &Judged| it.path.parent().and_then(Path::parent).map(Path::to_owned);
+    let folder = real.path.parent().and_then(Path::file_name);
+    real.result.clock == Some(ClockName::Real)
+        && other.result.clock == Some(ClockName::Virtual)
+        && folder.is_some_and(|name| name == run::REAL_FOLDER)
+        && folders(real) == folders(other)
+        && real.path.file_name() == other.path.file_name()
+        && real.result.scenario == other.result.scenario
+        && real.result.case == other.result.case
 }

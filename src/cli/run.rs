@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
-use super::{Exit, inputs, with_causes};
+use super::{Exit, inputs, reports, with_causes};
 use crate::clock::kernel::{self, KernelError};
 use crate::plan::{self, Case, PlanOptions};
-use crate::report::{self, Report as _, ReportTarget, Table};
+use crate::report::OpenReport;
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
 use crate::verdict::{self, CaseResult, RunSummary};
@@ -37,12 +37,6 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
             "no case's name contains `{filter}`; `halfopen list` names them"
         ));
     }
-    if let Some(report) = arguments.reports.iter().find(|report| !report.has_folder()) {
-        return Exit::usage(&format!(
-            "there is no folder for the report {}",
-            report.file.display()
-        ));
-    }
     if arguments.clock == Some(ClockChoice::Real) && !arguments.kernels.is_empty() {
         return Exit::usage(
             "--kernel names a kernel for the virtual clock; the real clock's is this machine's own",
@@ -58,6 +52,16 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     {
         Ok(runtime) => runtime,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
+    };
+    if let Some(taken) = arguments.record.as_deref().and_then(record_in) {
+        return Exit::usage(&format!(
+            "--record: there are records already ({}); name a new folder",
+            taken.display()
+        ));
+    }
+    let reports = match reports::open(&arguments.reports) {
+        Ok(reports) => reports,
+        Err(exit) => return exit,
     };
     let mut results: Vec<Vec<CaseResult>> = Vec::new();
     let mut interrupted = false;
@@ -87,9 +91,15 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     finish(
         &results.concat(),
         interrupted,
-        &arguments.reports,
+        &reports,
         arguments.require_all,
     )
+}
+
+/// A record below a folder: with those of another run beside them, nobody can tell which are this one's.
+fn record_in(folder: &Path) -> Option<PathBuf> {
+    let found = inputs::files(&[folder.to_path_buf()], &["ndjson"]).ok()?;
+    found.into_iter().find(|path| path != folder)
 }
 
 /// Holds every other clock's results against those of the first, the real one.
@@ -128,10 +138,13 @@ fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, KernelError> {
     }
 }
 
+/// The real clock's folder of records, where there are several clocks: it comes first.
+pub(super) const REAL_FOLDER: &str = "1-real";
+
 /// Name of a clock's folder of records, where there are several.
 fn folder_of(index: usize, clock: &Clock) -> String {
     let kernel = match clock {
-        Clock::Real => None,
+        Clock::Real => return REAL_FOLDER.to_owned(),
         Clock::Virtual(kernel) => kernel.about.as_ref().map(|about| about.version.as_str()),
     };
     [
@@ -220,7 +233,7 @@ async fn stop_signal() {
 fn finish(
     results: &[CaseResult],
     interrupted: bool,
-    reports: &[ReportTarget],
+    reports: &[OpenReport],
     require_all: bool,
 ) -> Exit {
     let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
@@ -228,36 +241,5 @@ fn finish(
         eprintln!("interrupted: what was observed until then follows");
         exit = Exit::Interrupted;
     }
-    write_reports(results, reports, exit)
-}
-
-/// Writes the table to standard output and each report to its file. Ends with `exit`; where something could not be
-/// written, with [`Exit::Broken`] instead of [`Exit::Held`].
-pub(super) fn write_reports(results: &[CaseResult], reports: &[ReportTarget], exit: Exit) -> Exit {
-    let mut all_written = true;
-    if let Err(error) = write_table(results) {
-        eprintln!("error: failed to write the table: {error}");
-        all_written = false;
-    }
-    for report in reports {
-        if let Err(error) = report.write(results) {
-            eprintln!("error: failed to write {}: {error}", report.file.display());
-            all_written = false;
-        }
-    }
-    // A failed expectation stays one, whatever else happened.
-    if exit == Exit::Held && !all_written {
-        Exit::Broken
-    } else {
-        exit
-    }
-}
-
-fn write_table(results: &[CaseResult]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        report::write_coloured(results, &mut out)
-    } else {
-        Table.write(results, &mut out)
-    }
+    reports::write(results, reports, exit)
 }

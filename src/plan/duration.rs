@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Expectation, LabPlan, Phase, Prediction, TimeWindow, Trigger};
+use super::{Check, Expectation, LabPlan, Prediction, TimeWindow};
 use crate::scenario::model::Scenario;
 use crate::scenario::{Problem, Span, given};
 
@@ -52,7 +52,9 @@ pub(super) fn of(
         .map(|c| c.workload.longest_pause() * 2)
         .max()
         .unwrap_or_default();
-    let whole = fault + last + settle.max(SETTLE);
+    // Who starts after all that is to be seen at work too.
+    let last_start = plan.clients.iter().map(|c| c.start).max();
+    let whole = (fault + last).max(last_start.unwrap_or_default()) + settle.max(SETTLE);
     // Whole seconds are what people read.
     let whole = Duration::from_secs(whole.as_secs() + u64::from(whole.subsec_nanos() > 0));
     if whole > LONGEST {
@@ -68,23 +70,11 @@ pub(super) fn of(
 
 /// The latest time at which the last fault fires; `None` = not known.
 fn last_fault(plan: &LabPlan) -> Option<Duration> {
-    let latest = |trigger: &Trigger| match trigger {
-        Trigger::At(at) => Some(*at),
-        Trigger::Phase {
-            phase: Phase::Connecting,
-            ..
-        } => None,
-        Trigger::Phase { client, after, .. } => {
-            let client = plan.clients.iter().find(|c| c.name == *client)?;
-            let servers = plan
-                .servers
-                .iter()
-                .filter(|s| client.target.servers.contains(&s.name));
-            let delay = servers.map(|s| s.response_delay).max().unwrap_or_default();
-            Some((*after).max(client.start) + (client.workload.longest_pause() + delay) * 2)
-        }
-    };
-    let times: Option<Vec<Duration>> = plan.faults.iter().map(|f| latest(&f.trigger)).collect();
+    let times: Option<Vec<Duration>> = plan
+        .faults
+        .iter()
+        .map(|f| f.trigger.times(plan).1)
+        .collect();
     times?.into_iter().max()
 }
 

@@ -345,6 +345,15 @@ impl Client {
 }
 
 impl Workload {
+    /// The shortest pause between a request's end and the next one.
+    #[must_use]
+    pub fn shortest_pause(&self) -> Duration {
+        match self {
+            Self::Poll { every } | Self::LeaderElection { every, .. } => *every,
+            Self::Exec(program) => program.every.unwrap_or_default(),
+        }
+    }
+
     /// The longest pause between a request's end and the next one.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
@@ -606,17 +615,66 @@ pub struct Location {
     pub text: String,
 }
 
+impl Trigger {
+    /// The first and the last time from the case's start at which it can fire, while all is well; the last is `None`
+    /// where nobody knows it.
+    #[must_use]
+    pub fn times(&self, plan: &LabPlan) -> (Duration, Option<Duration>) {
+        match self {
+            Self::At(at) => (*at, Some(*at)),
+            Self::Phase {
+                client,
+                phase,
+                after,
+            } => {
+                let client = plan.clients.iter().find(|c| c.name == *client);
+                let earliest = client.map_or(*after, |c| c.start.max(*after));
+                let latest = client
+                    .filter(|_| *phase != Phase::Connecting)
+                    .map(|c| earliest + (c.workload.longest_pause() + plan.slowest(c)) * 2);
+                (earliest, latest)
+            }
+        }
+    }
+}
+
 impl LabPlan {
+    /// The longest that a server of `client` takes for a response.
+    #[must_use]
+    pub fn slowest(&self, client: &Client) -> Duration {
+        let servers = self.servers.iter();
+        let own = servers.filter(|s| client.target.servers.contains(&s.name));
+        own.map(|s| s.response_delay).max().unwrap_or_default()
+    }
+
+    /// The node called `name`.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The pod called `name`.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.name == name)
+    }
+
+    /// The sysctls set in a place's own network namespace.
+    #[must_use]
+    pub fn sysctls_at(&self, place: &Place) -> &[Sysctl] {
+        match place {
+            Place::Node(name) => self.node(name).map(|n| n.sysctls.as_slice()),
+            Place::Pod(name) => self.pod(name).map(|p| p.sysctls.as_slice()),
+        }
+        .unwrap_or_default()
+    }
+
     /// The node a place stands on.
     #[must_use]
     pub fn node_of<'a>(&'a self, place: &'a Place) -> Option<&'a str> {
         match place {
             Place::Node(name) => Some(name),
-            Place::Pod(pod) => self
-                .pods
-                .iter()
-                .find(|p| p.name == *pod)
-                .map(|p| p.node.as_str()),
+            Place::Pod(pod) => self.pod(pod).map(|p| p.node.as_str()),
         }
     }
 
@@ -625,11 +683,11 @@ impl LabPlan {
     pub fn addresses(&self, place: &Place) -> Option<[IpAddr; 2]> {
         match place {
             Place::Node(name) => {
-                let node = self.nodes.iter().find(|node| node.name == *name)?;
+                let node = self.node(name)?;
                 Some([node.address.into(), node.address6.into()])
             }
             Place::Pod(name) => {
-                let pod = self.pods.iter().find(|pod| pod.name == *name)?;
+                let pod = self.pod(name)?;
                 Some([pod.address.into(), pod.address6.into()])
             }
         }

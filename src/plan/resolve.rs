@@ -13,7 +13,7 @@ use crate::scenario::model::{
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
 use crate::timeout_model;
 
-/// How long requests that are out at the end may take before they count as unfinished.
+/// How long a request that is out at the end may take beyond its server's delay before it counts as unfinished.
 const DRAIN: Duration = Duration::from_millis(200);
 /// Before this a phase trigger does not fire: every client has its connection by then.
 const PHASE_AFTER: Duration = Duration::from_secs(5);
@@ -67,10 +67,12 @@ fn resolve(
     let locate = |span: Span| loaded.source().location(span);
     let scenario = &variant.scenario;
     let topology = Topology::build(scenario, &locate);
+    let delays = topology.servers.iter().map(|s| s.response_delay);
+    let slowest = delays.max().unwrap_or_default();
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
-        drain: DRAIN,
+        drain: DRAIN + slowest,
         clients: clients(scenario, &topology, &locate),
         faults: faults(scenario, &locate),
         nodes: topology.nodes,

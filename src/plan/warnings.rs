@@ -1,6 +1,6 @@
 //! Traps that a scenario is free to walk into.
 
-use super::{LabPlan, Location, Phase, Place, Trigger, Warning};
+use super::{LabPlan, Location, Place, Warning};
 use crate::scenario::Span;
 use crate::scenario::given;
 use crate::scenario::model::{Named, Scenario};
@@ -11,9 +11,7 @@ pub(super) fn of(
     plan: &LabPlan,
     locate: &dyn Fn(Span) -> Location,
 ) -> Vec<Warning> {
-    let mut warnings = node_sysctls(scenario, plan, locate);
-    warnings.extend(phases(plan));
-    warnings
+    node_sysctls(scenario, plan, locate)
 }
 
 /// A node's sysctl is not its pods': each pod starts with the kernel's defaults.
@@ -45,38 +43,6 @@ fn node_sysctls(
                     location: locate(name.span),
                 });
             }
-        }
-    }
-    warnings
-}
-
-/// Phases that a client passes through too quickly to be caught in.
-fn phases(plan: &LabPlan) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    for fault in &plan.faults {
-        let Trigger::Phase {
-            client,
-            phase: Phase::WaitingForResponse,
-            ..
-        } = &fault.trigger
-        else {
-            continue;
-        };
-        let Some(client) = plan.clients.iter().find(|c| c.name == *client) else {
-            continue;
-        };
-        let mut servers = plan
-            .servers
-            .iter()
-            .filter(|s| client.target.servers.contains(&s.name));
-        if servers.all(|s| s.response_delay.is_zero()) {
-            warnings.push(Warning {
-                text: format!(
-                    "`{}` hardly ever waits for a response: its servers answer at once. Give them a `response_delay`",
-                    client.name
-                ),
-                location: fault.location.clone(),
-            });
         }
     }
     warnings

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::verdict::CaseResult;
 use crate::verdict::result::{ClientResult, WindowResult, word};
-use crate::verdict::units::{exact, measured};
+use crate::verdict::units::{between, measured};
 
 /// Whether there is anything to show of its clients: a case that broke before its fault has nothing.
 pub(super) fn has_figures(result: &CaseResult) -> bool {
@@ -36,7 +36,7 @@ impl Figures {
             None => none(),
         };
         let window = |window: Option<WindowResult>| match window {
-            Some(window) => format!("{} to {}", exact(window.min), exact(window.max)),
+            Some(window) => between(window.min, window.max),
             None => String::from("never"),
         };
         let affected = client.affected != Some(false);

@@ -19,7 +19,7 @@ pub use json::{Json, SCHEMA_VERSION};
 pub use junit::Junit;
 pub use markdown::Markdown;
 pub use table::{Table, write_coloured};
-pub use target::{ReportTarget, ReportTargetError};
+pub use target::{OpenReport, ReportTarget, ReportTargetError};
 
 /// Writes the results of a run in some format.
 pub trait Report {

@@ -62,29 +62,56 @@ impl FromStr for ReportTarget {
 }
 
 impl ReportTarget {
-    /// Whether the folder the file will stand in is there: better known before a run than after it.
+    /// Whether it goes to standard output.
     #[must_use]
-    pub fn has_folder(&self) -> bool {
-        match self.file.parent() {
-            Some(folder) if folder != Path::new("") => folder.is_dir(),
-            _ => true,
-        }
+    pub fn is_standard_output(&self) -> bool {
+        self.file == Path::new("-")
     }
 
-    /// Writes the report.
+    /// Opens the file, so that what can't be written is known before a run instead of after it. What was in the file is
+    /// gone: an earlier run's report must not be taken for this one's.
     ///
     /// # Errors
-    /// If the file can't be made or written.
-    pub fn write(&self, results: &[CaseResult]) -> io::Result<()> {
-        let report = (self.format.new)();
-        if self.file == Path::new("-") {
-            let mut out = io::stdout().lock();
-            report.write(results, &mut out)?;
-            return out.flush();
+    /// If the file can't be made or opened.
+    pub fn open(&self) -> io::Result<OpenReport> {
+        let file = match self.is_standard_output() {
+            true => None,
+            false => Some(File::create(&self.file)?),
+        };
+        Ok(OpenReport {
+            target: self.clone(),
+            file,
+        })
+    }
+}
+
+/// A report whose file is open.
+#[derive(Debug)]
+pub struct OpenReport {
+    /// Where it goes.
+    pub target: ReportTarget,
+    /// `None` for standard output.
+    file: Option<File>,
+}
+
+impl OpenReport {
+    /// Writes the report to its file, or to `standard_output`.
+    ///
+    /// # Errors
+    /// If that can't be written.
+    pub fn write(&self, results: &[CaseResult], standard_output: &mut dyn Write) -> io::Result<()> {
+        let report = (self.target.format.new)();
+        match &self.file {
+            None => {
+                report.write(results, standard_output)?;
+                standard_output.flush()
+            }
+            Some(file) => {
+                let mut out = BufWriter::new(file);
+                report.write(results, &mut out)?;
+                out.flush()
+            }
         }
-        let mut out = BufWriter::new(File::create(&self.file)?);
-        report.write(results, &mut out)?;
-        out.flush()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::situation::{Dials, Situation};
-use crate::plan::{Cause, Client, Fault, LabPlan, Prediction, Service, Window};
+use super::situation::{Dials, Fate, Situation};
+use crate::plan::{Cause, Client, Fault, LabPlan, Prediction, Service, Trigger, Window};
 
 /// What will become of `client` when the plan's faults fire. Times count from the fault that takes its server.
 #[must_use]
@@ -21,28 +21,70 @@ pub fn predict(client: &Client, plan: &LabPlan) -> Prediction {
         return nothing(Cause::Never);
     };
     let situation = Situation::of(client, plan, hit.fault);
-    let detection = situation.detection();
-    let window = detection.map(|(window, _)| window);
-    let recovery = situation.recovery(window, &hit.dials);
-    if hit.certain {
-        return Prediction {
-            detection: window,
-            recovery,
-            ..nothing(detection.map_or(Cause::Never, |(_, cause)| cause))
-        };
-    }
-    // It may as well be connected to a server that lives on, or have no connection at all at the time.
-    let cause = if situation.reuses() {
-        Cause::Unknown
-    } else {
-        Cause::Never
+    let start = start_after(client, plan, hit.fault);
+    let fate = match start {
+        Start::Before => situation.fate(),
+        Start::After(_) => Fate::NoConnection,
+        Start::Perhaps(_) => match situation.fate() {
+            Fate::GivenUp((window, _)) => Fate::Unsure(Some(window)),
+            _ => Fate::Unsure(None),
+        },
     };
-    Prediction {
-        recovery: recovery.map(|r| Window {
+    let first_dial = match (start, situation.first_dial(fate)) {
+        (Start::After(start), _) => Some(start),
+        (Start::Perhaps(start), Some(dial)) => Some(Window {
             min: Duration::ZERO,
-            ..r
+            max: dial.max.max(start.max),
         }),
-        ..nothing(cause)
+        (_, dial) => dial,
+    };
+    let recovery = first_dial.and_then(|dial| hit.recovery(&situation, dial));
+    match fate {
+        Fate::GivenUp((window, cause)) if hit.certain => Prediction {
+            detection: Some(window),
+            recovery,
+            ..nothing(cause)
+        },
+        Fate::Kept if hit.certain => nothing(Cause::Never),
+        Fate::NoConnection => Prediction {
+            recovery,
+            ..nothing(Cause::Never)
+        },
+        // It may as well be connected to a server that lives on, or have no connection at all at the time.
+        _ => Prediction {
+            recovery: recovery.map(|r| Window {
+                min: Duration::ZERO,
+                ..r
+            }),
+            ..nothing(Cause::Unknown)
+        },
+    }
+}
+
+/// When a client starts, counted from a fault.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Before it.
+    Before,
+    /// After it: its first request dials.
+    After(Window),
+    /// Nobody knows when the fault fires.
+    Perhaps(Window),
+}
+
+fn start_after(client: &Client, plan: &LabPlan, fault: &Fault) -> Start {
+    let (earliest, latest) = fault.trigger.times(plan);
+    let own = matches!(&fault.trigger, Trigger::Phase { client: name, .. } if *name == client.name);
+    if own || client.start < earliest {
+        return Start::Before;
+    }
+    let from_fault = Window {
+        min: latest.map_or(Duration::ZERO, |at| client.start.saturating_sub(at)),
+        max: client.start - earliest,
+    };
+    match latest {
+        Some(latest) if client.start >= latest => Start::After(from_fault),
+        _ => Start::Perhaps(from_fault),
     }
 }
 
@@ -51,7 +93,11 @@ struct Hit<'a> {
     fault: &'a Fault,
     /// Whether the client's connection goes to a server that dies, not only perhaps.
     certain: bool,
-    dials: Dials<'a>,
+    service: Option<&'a Service>,
+    /// From the fault until each server dies, of those that do.
+    losses: Vec<Duration>,
+    /// All servers.
+    all: usize,
 }
 
 impl<'a> Hit<'a> {
@@ -62,32 +108,59 @@ impl<'a> Hit<'a> {
             loss_of(&server.node, plan)
         };
         let servers = &client.target.servers;
+        let time = |fault: &Fault| fault.trigger.times(plan).0;
         let losses: Vec<&Fault> = servers.iter().filter_map(|s| loss(s)).collect();
-        let first: &Fault = losses.first()?;
+        let first: &Fault = losses.iter().min_by_key(|fault| time(fault))?;
         let service = client.target.service.as_ref();
         let service: Option<&Service> =
             service.and_then(|name| plan.services.iter().find(|s| s.name == *name));
         let pinned = service.and_then(|s| s.pin_first.as_deref());
-        let (fault, certain) = match pinned {
-            // The pin holds for the first connections only.
-            Some(pinned) if Situation::of(client, plan, first).reuses() => (loss(pinned)?, true),
-            _ => (first, losses.len() == servers.len()),
-        };
+        // The pin holds for the first connections only.
+        let pinned = pinned.filter(|_| Situation::of(client, plan, first).reuses());
+        let fault = pinned.map_or(Some(first), loss)?;
+        let losses: Vec<Duration> = losses
+            .iter()
+            .map(|other| time(other).saturating_sub(time(fault)))
+            .collect();
+        let at_once = losses.iter().filter(|after| after.is_zero()).count();
         Some(Self {
             fault,
-            certain,
-            dials: Dials {
-                service,
-                live: servers.len() - losses.len(),
-                all: servers.len(),
-            },
+            certain: pinned.is_some() || at_once == servers.len(),
+            service,
+            losses,
+            all: servers.len(),
         })
+    }
+
+    /// When the client has a response again: a server that dies before that is no help.
+    fn recovery(&self, situation: &Situation, first_dial: Window) -> Option<Window> {
+        let mut by = Duration::ZERO;
+        loop {
+            let dead = self.losses.iter().filter(|after| **after <= by).count();
+            let dials = Dials {
+                service: self.service,
+                live: self.all - dead,
+                all: self.all,
+            };
+            let recovery = situation.recovery(first_dial, &dials)?;
+            let next = self.losses.iter().copied();
+            match next
+                .filter(|after| *after > by && *after <= recovery.max)
+                .min()
+            {
+                Some(next) => by = next,
+                None => return Some(recovery),
+            }
+        }
     }
 }
 
-/// The fault that takes a node.
+/// The first fault that takes a node.
 fn loss_of<'a>(node: &str, plan: &'a LabPlan) -> Option<&'a Fault> {
-    plan.faults.iter().find(|fault| fault.kind.target() == node)
+    plan.faults
+        .iter()
+        .filter(|fault| fault.kind.target() == node)
+        .min_by_key(|fault| fault.trigger.times(plan).0)
 }
 
 #[cfg(test)]
@@ -100,7 +173,7 @@ mod tests {
     fn predicted(server: &str, client: &str, fault: &str) -> Prediction {
         let text = format!(
             "name: t\nduration: 20h\nnodes: [n1, n2, n3]\n\
-             servers:\n  s1: {{ node: n1 {server} }}\n  s2: {{ node: n2 }}\n\
+             servers:\n  s1: {{ node: n1 {server} }}\n  s2: {{ node: n2 {server} }}\n\
              service:\n  web: {{ address: '192.168.255.1:80', endpoints: [s1, s2], pin_first: s1 }}\n\
              clients:\n  c: {{ node: n3, {client} }}\n\
              faults:\n  - {{ {fault}, fault: {{ power_loss: {{ node: n1 }} }} }}\n"
@@ -142,7 +215,7 @@ mod tests {
         let h1 = predicted("", &client("go-http1", &format!(", {timeout}")), "at: 10s");
         assert_eq!(
             (h1.cause, seconds(h1.detection)),
-            (Cause::RequestTimeout, Some((10.0, 13.0)))
+            (Cause::RequestTimeout, Some((10.0, 13.25)))
         );
         let h2 = predicted("", &client("go-http2", &format!(", {timeout}")), "at: 10s");
         assert_eq!(h2.cause, Cause::RetransmissionTimeout);
@@ -168,7 +241,7 @@ mod tests {
         let p = predicted("", &client("client-go", ""), "at: 60s");
         assert_eq!(
             (p.cause, seconds(p.detection)),
-            (Cause::PingTimeout, Some((42.0, 45.0)))
+            (Cause::PingTimeout, Some((42.0, 45.25)))
         );
     }
 
@@ -180,7 +253,7 @@ mod tests {
         assert_eq!(go.cause, Cause::Keepalive);
         let (min, max) = seconds(go.detection).expect("a window");
         assert!(
-            (163.0..=165.0).contains(&min) && max > 165.0 && max < 175.0,
+            (162.8..=165.0).contains(&min) && max > 165.0 && max < 175.0,
             "{min} to {max}"
         );
         let java = predicted(slow, &client("java", ""), when);
@@ -218,15 +291,122 @@ mod tests {
         assert!(min >= 30.0 && max < 38.0, "{min} to {max}");
     }
 
+    /// A client of `s1` alone, with a pause of `every`.
+    fn alone(profile: &str, every: &str, more: &str) -> String {
+        format!(
+            "url: 'http://s1/', profile: {profile}, workload: {{ poll: {{ every: {every} }} }} {more}"
+        )
+    }
+
     #[test]
-    fn a_pool_that_closes_idle_connections_has_none_to_lose() {
-        let p = predicted(
-            "",
-            &client("bare", ", transport: { idle_timeout: 1s }"),
-            "at: 10s",
-        );
+    fn a_pool_that_closes_idle_connections_may_have_none_to_lose() {
+        let pool = alone("bare", "3s", ", transport: { idle_timeout: 1s }");
+        let of = |fault: &str| {
+            let p = predicted("", &pool, fault);
+            (p.cause, seconds(p.detection))
+        };
+        // Requests go out at 9 s and 12 s, give or take.
+        assert_eq!(of("at: 11s"), (Cause::Never, None));
+        assert_eq!(of("at: 10s"), (Cause::Unknown, None));
+        let (cause, window) = of("at: 9500ms");
+        let (min, max) = window.expect("a window");
+        assert_eq!(cause, Cause::IdleTimeout);
+        assert!((0.3..=0.5).contains(&min) && (1.0..1.3).contains(&max));
+        let resting = |after| {
+            of(&format!(
+                "when: {{ client: c, phase: idle, after: {after} }}"
+            ))
+        };
+        assert_eq!(resting("5s"), (Cause::Never, None));
+        let (cause, window) = resting("6s");
+        assert_eq!((cause, window), (Cause::IdleTimeout, Some((0.0, 1.25))));
+    }
+
+    #[test]
+    fn a_client_that_starts_after_the_fault_dials_alone() {
+        let p = predicted("", &client("go-http1", ", start: 30s"), "at: 10s");
         assert_eq!((p.cause, p.detection), (Cause::Never, None));
-        assert!(p.recovery.is_some());
+        let (min, max) = seconds(p.recovery).expect("a window");
+        // 40 s, one dial of 30 s, and the pause.
+        assert!(min == 20.0 && (73.0..74.0).contains(&max), "{min} to {max}");
+        let late = predicted("", &client("go-http1", ", start: 100s"), "at: 10s");
+        assert_eq!(seconds(late.recovery), Some((90.0, 90.25)));
+    }
+
+    #[test]
+    fn jitter_lengthens_upper_bounds_only() {
+        let elector = "url: 'http://web/', profile: bare, transport: { request_timeout: 10s }, \
+                       workload: { leader_election: { every: 2s, jitter: 8s } }";
+        let p = predicted(", app: lock", elector, "at: 60s");
+        let (min, max) = seconds(p.recovery).expect("a window");
+        assert!(min == 12.0 && max >= 30.0, "{min} to {max}");
+    }
+
+    #[test]
+    fn after_an_idle_connection_the_next_request_dials_at_once() {
+        let ping = ", transport: { ping: { idle: 3s, timeout: 2s, while_idle: true } }";
+        let slow = format!(
+            "url: 'http://web/', profile: bare-h2, workload: {{ poll: {{ every: 20s }} }} {ping}"
+        );
+        let p = predicted("", &slow, "at: 10s");
+        assert_eq!(
+            (p.cause, seconds(p.detection)),
+            (Cause::PingTimeout, Some((2.0, 5.25)))
+        );
+        let (min, _) = seconds(p.recovery).expect("a window");
+        assert_eq!(min, 2.0);
+    }
+
+    #[test]
+    fn keepalive_that_ends_before_the_next_request_rules_alone() {
+        let keepalive = ", transport: { keepalive: { idle: 3s, interval: 1s, count: 2 } }";
+        let of = |fault| {
+            let p = predicted("", &alone("bare", "20s", keepalive), fault);
+            (p.cause, seconds(p.detection).expect("a window"))
+        };
+        let (cause, (min, max)) = of("at: 10s");
+        assert_eq!(cause, Cause::Keepalive);
+        assert!(min == 2.0 && (5.0..6.0).contains(&max), "{min} to {max}");
+        // The next request is due at 20 s, and may come first.
+        let (cause, (_, max)) = of("at: 18s");
+        assert!(cause == Cause::Unknown && max > 900.0);
+    }
+
+    #[test]
+    fn the_kernels_errors_are_named_as_the_kernel_gives_them() {
+        let waiting = "when: { client: c, phase: waiting_for_response }";
+        let p = predicted("", &client("reqwest", ""), waiting);
+        assert_eq!(p.cause, Cause::UserTimeout);
+        let text = alone("reqwest", "3s", "");
+        assert_eq!(predicted("", &text, "at: 10s").cause, Cause::UserTimeout);
+    }
+
+    #[test]
+    fn of_two_limits_that_may_be_first_none_is_named() {
+        let limits = ", transport: { request_timeout: 10s, read_timeout: 11s }";
+        let p = predicted("", &client("go-http1", limits), "at: 10s");
+        assert_eq!(p.cause, Cause::Unknown);
+        assert_eq!(seconds(p.detection), Some((10.0, 13.25)));
+    }
+
+    #[test]
+    fn a_response_is_held_back_before_the_fault() {
+        let waiting = "when: { client: c, phase: waiting_for_response }";
+        let timeout = ", transport: { request_timeout: 10s }";
+        let p = predicted("", &client("bare", timeout), waiting);
+        assert_eq!(seconds(p.detection), Some((9.8, 10.25)));
+    }
+
+    #[test]
+    fn a_server_that_dies_after_the_recovery_is_no_loss() {
+        let later = |at: &str| {
+            format!("at: {at}, fault: {{ power_loss: {{ node: n2 }} }} }}\n  - {{ at: 2s")
+        };
+        let quick = client("bare", ", transport: { request_timeout: 5s }");
+        let p = predicted("", &quick, &later("100s"));
+        assert!(p.detection.is_some() && p.recovery.is_some());
+        let both = predicted("", &quick, &later("10s"));
+        assert!(both.detection.is_some() && both.recovery.is_none());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::kernel::{self, TcpSysctls};
 use crate::plan::{
-    Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Place, Protocol, Service, Sysctl,
-    Transport, Trigger, Window,
+    Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Protocol, Service, Transport,
+    Trigger, Window,
 };
 
 /// Handshakes, scheduling, and a request's own way there and back.
@@ -17,6 +17,12 @@ const NEIGHBOUR_FAILS: Window = Window {
 };
 /// Dials of which one in a million is as unlucky as this says nothing against the model.
 const UNLUCKY: f64 = 1e-6;
+
+/// The longest delayed acknowledgement (TCP_DELACK_MAX): a fault that waits for a request to be acknowledged has its
+/// response held back for as long.
+const HELD: Duration = Duration::from_millis(200);
+/// What a cycle of a workload takes besides its pause and the server's delay, at most.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// A mechanism that would end the wait, and when, counted from the fault.
 pub(super) type Candidate = (Window, Cause);
@@ -30,6 +36,19 @@ pub(super) struct Dials<'a> {
     pub(super) all: usize,
 }
 
+/// What becomes of the connection that a client has at the fault.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fate {
+    /// It is given up.
+    GivenUp(Candidate),
+    /// It is waited on for ever.
+    Kept,
+    /// There is none.
+    NoConnection,
+    /// There may be one; the window is that of its end.
+    Unsure(Option<Window>),
+}
+
 /// All that decides how long a client waits.
 pub(super) struct Situation<'a> {
     transport: &'a Transport,
@@ -38,21 +57,19 @@ pub(super) struct Situation<'a> {
     /// Phase at the fault, where the fault waits for it.
     phase: Option<Phase>,
     /// Pause between requests.
-    every: Duration,
+    pause: Window,
     /// Longest time from a request to its response while all is well.
     delay: Duration,
+    /// From the fault to the next request, if it strikes an idle client.
+    next: Window,
 }
 
 impl<'a> Situation<'a> {
     pub(super) fn of(client: &'a Client, plan: &LabPlan, fault: &Fault) -> Self {
-        let delays = plan
-            .servers
-            .iter()
-            .filter(|s| client.target.servers.contains(&s.name));
         let FaultKind::PowerLoss { neighbour, .. } = fault.kind;
         Self {
             transport: &client.transport,
-            sysctls: TcpSysctls::with(sysctls_at(&client.place, plan)),
+            sysctls: TcpSysctls::with(plan.sysctls_at(&client.place)),
             neighbour,
             phase: match &fault.trigger {
                 Trigger::Phase {
@@ -62,86 +79,153 @@ impl<'a> Situation<'a> {
                 } if *name == client.name => Some(*phase),
                 _ => None,
             },
-            every: client.workload.longest_pause(),
-            delay: delays.map(|s| s.response_delay).max().unwrap_or_default(),
+            pause: Window {
+                min: client.workload.shortest_pause(),
+                max: client.workload.longest_pause(),
+            },
+            delay: plan.slowest(client),
+            next: next_request(client, plan, fault),
         }
     }
 
-    /// When the client gives up its dead connection, and why.
-    pub(super) fn detection(&self) -> Option<Candidate> {
+    /// What becomes of the connection to the dead server.
+    pub(super) fn fate(&self) -> Fate {
         match self.phase {
-            Some(Phase::Connecting) => None,
-            Some(Phase::RequestUnacknowledged) => earliest(self.next_request(Duration::ZERO)),
-            Some(Phase::WaitingForResponse) => earliest(self.waiting()),
+            Some(Phase::Connecting) => Fate::NoConnection,
+            Some(Phase::RequestUnacknowledged) => {
+                given_up(earliest(self.next_request(Window::default())))
+            }
+            Some(Phase::WaitingForResponse) => given_up(earliest(self.waiting())),
             Some(Phase::Idle) => self.idle(),
             None if self.delay.is_zero() => self.idle(),
             // The fault may find the client in either phase.
-            None => Some(hull(self.idle()?, earliest(self.waiting())?)),
+            None => match (self.idle(), earliest(self.waiting())) {
+                (Fate::GivenUp(idle), Some(waiting)) => given_up(Some(hull(idle, waiting))),
+                (Fate::Kept, _) | (Fate::GivenUp(_), None) => Fate::Kept,
+                (Fate::NoConnection, waiting) => Fate::Unsure(waiting.map(|w| w.0)),
+                (Fate::Unsure(idle), waiting) => {
+                    Fate::Unsure(idle.into_iter().chain(waiting.map(|w| w.0)).reduce(around))
+                }
+            },
         }
     }
 
-    /// Whether a connection survives the pause between two requests.
+    /// Whether a connection survives every pause between two requests.
     pub(super) fn reuses(&self) -> bool {
         self.transport
             .idle_timeout
-            .is_none_or(|limit| limit > self.every)
+            .is_none_or(|limit| limit > self.pause.max)
     }
 
-    /// Nothing is outstanding at the fault; the next request follows within `every`.
-    fn idle(&self) -> Option<Candidate> {
-        if !self.reuses() {
-            return None;
-        }
-        let after_request = earliest(self.next_request(self.every))?;
-        // Keepalive counts until the next request goes out, and never again.
-        let keepalive = self.transport.keepalive.map(|keepalive| {
-            let window = kernel::keepalive(&keepalive, self.transport.user_timeout);
-            let heard = keepalive.idle.min(self.every);
-            (window.min.saturating_sub(heard), window.max)
-        });
-        match keepalive {
-            Some((min, max)) if min < self.every => {
-                let first = (
+    /// Nothing is outstanding at the fault; the next request follows within a pause.
+    fn idle(&self) -> Fate {
+        let Some(limit) = self.transport.idle_timeout.filter(|_| !self.reuses()) else {
+            return given_up(self.idle_in_use());
+        };
+        if limit >= self.pause.min {
+            // Some pauses it survives.
+            let used = self.idle_in_use().map(|(window, _)| window);
+            return Fate::Unsure(used.map(|w| {
+                around(
+                    w,
                     Window {
-                        min,
-                        max: max.min(self.every.max(min)),
+                        max: limit,
+                        ..Window::default()
                     },
-                    Cause::Keepalive,
-                );
-                Some(hull(first, after_request))
+                )
+            }));
+        }
+        let rested = Window {
+            min: self.pause.min.saturating_sub(self.next.max),
+            max: self.pause.max.saturating_sub(self.next.min),
+        };
+        if rested.min > limit + SLACK {
+            return Fate::NoConnection;
+        }
+        let left = Window {
+            min: limit.saturating_sub(rested.max),
+            max: limit.saturating_sub(rested.min),
+        };
+        if self.phase.is_none() && rested.max + SLACK > limit {
+            return Fate::Unsure(Some(left));
+        }
+        let mut all = vec![(left, Cause::IdleTimeout)];
+        all.extend(self.keepalive(self.pause.max));
+        given_up(earliest(all))
+    }
+
+    /// Nothing is outstanding at the fault, and the next request will go to the dead connection.
+    fn idle_in_use(&self) -> Option<Candidate> {
+        let from = Window {
+            min: Duration::ZERO,
+            max: self.pause.max,
+        };
+        let after_request = earliest(self.next_request(from))?;
+        // Keepalive counts until the next request goes out, and never again.
+        match self.keepalive(self.pause.max) {
+            Some(keepalive) if keepalive.0.max + SLACK <= self.next.min => {
+                let from = Window {
+                    min: self.next.min,
+                    ..from
+                };
+                let mut all = self.next_request(from);
+                all.push(keepalive);
+                earliest(all)
+            }
+            Some((Window { min, max }, cause)) if min < self.pause.max => {
+                let max = max.min(self.pause.max);
+                Some(hull((Window { min, max }, cause), after_request))
             }
             _ => Some(after_request),
         }
     }
 
-    /// What ends a request sent at most `latest` after the fault: nothing of it is acknowledged.
-    fn next_request(&self, latest: Duration) -> Vec<Candidate> {
-        let t = self.transport;
-        let from = Window {
-            min: Duration::ZERO,
-            max: latest,
+    /// When keepalive ends a connection on which nothing is outstanding; the peer was silent for at most `silent`.
+    fn keepalive(&self, silent: Duration) -> Option<Candidate> {
+        let keepalive = self.transport.keepalive?;
+        let window = kernel::keepalive(&keepalive, self.transport.user_timeout);
+        let heard = keepalive.idle.min(silent);
+        let window = Window {
+            min: window.min.saturating_sub(heard),
+            ..window
         };
+        Some((window, self.kernels(Cause::Keepalive)))
+    }
+
+    /// What an end by a timer of the kernel looks like.
+    fn kernels(&self, timer: Cause) -> Cause {
+        match (self.neighbour, self.transport.user_timeout) {
+            (Neighbour::Dead, _) => Cause::Unreachable,
+            (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
+            (Neighbour::Resolves, None) => timer,
+        }
+    }
+
+    /// What ends a request sent within `from`: nothing of it is acknowledged.
+    fn next_request(&self, from: Window) -> Vec<Candidate> {
+        let t = self.transport;
         // A PING while idle is unacknowledged data too, and may come before the request.
         let first_data = t
             .ping
             .filter(|p| p.while_idle && t.protocol == Protocol::H2)
-            .map_or(latest, |p| latest.min(p.idle));
-        let mut all = vec![self.retransmission(Window {
-            max: first_data,
-            ..from
-        })];
+            .map_or(from, |p| Window {
+                min: Duration::ZERO,
+                max: from.max.min(p.idle),
+            });
+        let mut all = vec![self.retransmission(first_data)];
         all.extend(self.limits(from));
         if let Some(ping) = t.ping.filter(|_| t.protocol == Protocol::H2) {
-            let heard = (self.every + self.delay).min(ping.idle);
+            let heard = (self.pause.max + self.delay).min(ping.idle);
             let sent = match ping.while_idle {
                 true => Window {
                     min: ping.idle - heard,
                     max: ping.idle,
                 },
                 false => {
-                    let wait = ping.idle.max(latest);
+                    let wait = ping.idle.max(from.max);
+                    let silent = self.pause.max + self.delay;
                     Window {
-                        min: wait.saturating_sub(self.every + self.delay),
+                        min: wait.saturating_sub(silent).max(from.min),
                         max: wait,
                     }
                 }
@@ -155,18 +239,8 @@ impl<'a> Situation<'a> {
     fn waiting(&self) -> Vec<Candidate> {
         let t = self.transport;
         let mut all = Vec::new();
-        if let Some(keepalive) = t.keepalive {
-            let window = kernel::keepalive(&keepalive, t.user_timeout);
-            let heard = keepalive.idle.min(self.delay);
-            all.push((
-                Window {
-                    min: window.min.saturating_sub(heard),
-                    ..window
-                },
-                Cause::Keepalive,
-            ));
-        }
-        // The request went out up to `delay` before the fault.
+        all.extend(self.keepalive(self.outstanding()));
+        // The request went out before the fault.
         all.extend(
             self.limits(Window::default())
                 .into_iter()
@@ -184,7 +258,7 @@ impl<'a> Situation<'a> {
             all.push(self.retransmission(sent));
         }
         if let Some(ping) = t.ping {
-            let heard = (self.every + self.delay).min(ping.idle);
+            let heard = (self.pause.max + self.outstanding()).min(ping.idle);
             let sent = Window {
                 min: ping.idle - heard,
                 max: ping.idle,
@@ -195,9 +269,17 @@ impl<'a> Situation<'a> {
         all
     }
 
+    /// How long before the fault the request that waits may have gone out.
+    fn outstanding(&self) -> Duration {
+        match self.phase {
+            Some(Phase::WaitingForResponse) => self.delay + HELD,
+            _ => self.delay,
+        }
+    }
+
     fn earlier(&self, window: Window) -> Window {
         Window {
-            min: window.min.saturating_sub(self.delay),
+            min: window.min.saturating_sub(self.outstanding()),
             ..window
         }
     }
@@ -205,17 +287,12 @@ impl<'a> Situation<'a> {
     /// Data sent within `sent` is retransmitted until the kernel has enough.
     fn retransmission(&self, sent: Window) -> Candidate {
         let window = kernel::retransmission(&self.sysctls, self.transport.user_timeout);
-        let cause = match (self.transport.user_timeout, self.neighbour) {
-            (Some(_), _) => Cause::UserTimeout,
-            (None, Neighbour::Dead) => Cause::Unreachable,
-            (None, Neighbour::Resolves) => Cause::RetransmissionTimeout,
-        };
         (
             Window {
                 min: sent.min + window.min,
                 max: sent.max + window.max,
             },
-            cause,
+            self.kernels(Cause::RetransmissionTimeout),
         )
     }
 
@@ -258,21 +335,31 @@ impl<'a> Situation<'a> {
         limit
     }
 
-    /// When the client has a response again.
-    pub(super) fn recovery(&self, detection: Option<Window>, dials: &Dials<'_>) -> Option<Window> {
+    /// When the client dials for the first time after the fault; `None` = never.
+    pub(super) fn first_dial(&self, fate: Fate) -> Option<Window> {
+        // With no connection to give up, the next request dials.
+        let next = Window {
+            min: Duration::ZERO,
+            max: self.pause.max + self.delay,
+        };
+        match fate {
+            Fate::GivenUp((given_up, Cause::IdleTimeout)) => Some(Window {
+                min: given_up.min,
+                ..next
+            }),
+            Fate::GivenUp((given_up, _)) => Some(self.redial(given_up)),
+            Fate::Kept => None,
+            Fate::NoConnection | Fate::Unsure(None) => Some(next),
+            Fate::Unsure(Some(given_up)) => Some(around(next, self.redial(given_up))),
+        }
+    }
+
+    /// When the client has a response again, if it begins to dial within `first_dial`.
+    pub(super) fn recovery(&self, first_dial: Window, dials: &Dials<'_>) -> Option<Window> {
         if dials.live == 0 {
             return None;
         }
-        let first_dial = match detection {
-            Some(given_up) => self.redial(given_up),
-            // There was no connection to give up: the next request dials.
-            None if self.phase == Some(Phase::Connecting) || !self.reuses() => Window {
-                min: Duration::ZERO,
-                max: self.every + self.delay,
-            },
-            None => return None,
-        };
-        let limit = self.connect_limit().max + self.every + self.transport.retry.backoff;
+        let limit = self.connect_limit().max + self.pause.max + self.transport.retry.backoff;
         let removal = dials.service?.removal;
         let chance = (dials.all - dials.live) as f64 / dials.all as f64;
         // A client that keeps meeting the dead endpoint.
@@ -305,17 +392,63 @@ impl<'a> Situation<'a> {
                 .any(|on| matches!(on, ReusedConnectionLost | ConnectionLost));
         let streams_end_alone =
             t.protocol == Protocol::H2 && (t.request_timeout.is_some() || t.read_timeout.is_some());
-        let min = match (again, streams_end_alone) {
-            (true, _) => given_up.min + retry.backoff.min(self.every),
+        // The next request may come as soon as an idle connection is gone.
+        let tested_idle = t.keepalive.is_some()
+            || (t.protocol == Protocol::H2 && t.ping.is_some_and(|ping| ping.while_idle));
+        let ends_idle = matches!(self.phase, None | Some(Phase::Idle))
+            && given_up.min < self.pause.max
+            && (tested_idle || !self.reuses());
+        let pause = match again {
+            true => retry.backoff.min(self.pause.min),
             // Between two tries, the next one may come at once.
-            (false, true) => given_up.min,
-            (false, false) => given_up.min + self.every,
+            false if streams_end_alone => Duration::ZERO,
+            false => self.pause.min,
         };
         Window {
-            min,
-            max: given_up.max + self.every.max(retry.backoff),
+            min: given_up.min + if ends_idle { Duration::ZERO } else { pause },
+            max: given_up.max + self.pause.max.max(retry.backoff),
         }
     }
+}
+
+/// From the fault to the next request of a client that is idle then.
+fn next_request(client: &Client, plan: &LabPlan, fault: &Fault) -> Window {
+    let pause = client.workload.shortest_pause();
+    let anytime = Window {
+        min: Duration::ZERO,
+        max: client.workload.longest_pause(),
+    };
+    // An earlier fault may have stopped it.
+    let at = match &fault.trigger {
+        _ if plan.faults.len() > 1 => return anytime,
+        Trigger::At(at) => *at,
+        Trigger::Phase {
+            client: name,
+            phase: Phase::Idle,
+            after,
+        } if *name == client.name => *after,
+        Trigger::Phase { .. } => return anytime,
+    };
+    // The first request that may not have begun by then. Leader election sends two a cycle.
+    let cycle = client.workload.longest_pause() + plan.slowest(client) * 2 + ROUND_TRIP;
+    let Some(since) = at.checked_sub(client.start + SLACK) else {
+        return anytime;
+    };
+    let cycles = since.as_nanos() / cycle.as_nanos() + 1;
+    let Ok(cycles) = u32::try_from(cycles) else {
+        return anytime;
+    };
+    let (Some(earliest), Some(latest)) = (pause.checked_mul(cycles), cycle.checked_mul(cycles))
+    else {
+        return anytime;
+    };
+    let left = Window {
+        min: (client.start + earliest).saturating_sub(at),
+        max: (client.start + latest + SLACK)
+            .saturating_sub(at)
+            .min(anytime.max),
+    };
+    if left.min.is_zero() { anytime } else { left }
 }
 
 impl Default for Window {
@@ -335,35 +468,38 @@ fn plus(window: Window, time: Duration) -> Window {
     }
 }
 
-/// The first mechanism to fire rules.
+/// The smallest window around both.
+fn around(a: Window, b: Window) -> Window {
+    Window {
+        min: a.min.min(b.min),
+        max: a.max.max(b.max),
+    }
+}
+
+/// Ticks and scheduling make every timer late.
+fn given_up(by: Option<Candidate>) -> Fate {
+    by.map_or(Fate::Kept, |(window, cause)| {
+        let max = window.max + SLACK;
+        Fate::GivenUp((Window { max, ..window }, cause))
+    })
+}
+
+/// The first mechanism to fire rules. Of two that may be the first, nobody knows which.
 fn earliest(candidates: Vec<Candidate>) -> Option<Candidate> {
-    let cause = candidates.iter().min_by_key(|(w, _)| w.min + w.max)?.1;
+    let (first, cause) = *candidates.iter().min_by_key(|(w, _)| w.min + w.max)?;
     let min = candidates.iter().map(|(w, _)| w.min).min()?;
     let max = candidates.iter().map(|(w, _)| w.max).min()?;
+    let rivals = candidates
+        .iter()
+        .any(|(w, other)| *other != cause && w.min < first.max);
+    let cause = if rivals { Cause::Unknown } else { cause };
     Some((Window { min, max }, cause))
 }
 
 /// Either may come to pass.
 fn hull(a: Candidate, b: Candidate) -> Candidate {
-    let window = Window {
-        min: a.0.min.min(b.0.min),
-        max: a.0.max.max(b.0.max),
-    };
-    (window, if a.1 == b.1 { a.1 } else { Cause::Unknown })
-}
-
-fn sysctls_at<'a>(place: &Place, plan: &'a LabPlan) -> &'a [Sysctl] {
-    match place {
-        Place::Node(name) => plan
-            .nodes
-            .iter()
-            .find(|n| n.name == *name)
-            .map(|n| n.sysctls.as_slice()),
-        Place::Pod(name) => plan
-            .pods
-            .iter()
-            .find(|p| p.name == *name)
-            .map(|p| p.sysctls.as_slice()),
-    }
-    .unwrap_or_default()
+    (
+        around(a.0, b.0),
+        if a.1 == b.1 { a.1 } else { Cause::Unknown },
+    )
 }

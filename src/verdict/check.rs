@@ -18,15 +18,16 @@ pub(super) struct Checked {
 /// Checks a client's expectation. `lasted` is the time from the fault to the case's end.
 pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) -> Checked {
     let expected = expected(check);
-    let (verdict, actual) = match client.gone_at {
-        Some(at) => (
+    let (verdict, actual) = match (client.gone_at, &client.untested) {
+        (Some(at), _) => (
             Verdict::Skipped,
             format!(
                 "the client is gone: its node lost power at {}",
                 measured(at)
             ),
         ),
-        None => compare(check, client, lasted),
+        (None, Some(why)) => (Verdict::Error, format!("nothing was tested: {why}")),
+        (None, None) => compare(check, client, lasted),
     };
     Checked {
         verdict,
@@ -64,7 +65,7 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
         Check::Detected(window) => match client.detection {
             Detection::After(after) => time(*window, Some(after), lasted),
             Detection::Never => time(*window, None, lasted),
-            Detection::NotAffected => (Verdict::Fail, not_affected()),
+            Detection::NotAffected => (Verdict::Fail, not_affected(client)),
             Detection::Unknown => {
                 let text = "the record does not say when the connection was given up";
                 (Verdict::Error, text.to_owned())
@@ -79,7 +80,7 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
         },
         Check::Dials(window) => count(*window, client.dials),
         Check::Cause(causes) => match &client.cause {
-            None => (Verdict::Fail, not_affected()),
+            None => (Verdict::Fail, not_affected(client)),
             Some(found) => {
                 let text = format!("{} ({})", word(&found.cause), found.evidence);
                 (pass_if(causes.contains(&found.cause)), text)
@@ -88,8 +89,18 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
     }
 }
 
-fn not_affected() -> String {
-    String::from("not affected: none of its connections led to a node that died")
+fn not_affected(client: &ClientMeasured) -> String {
+    let held = "not affected: it held no connection to a node that died";
+    let later = client.dialled_dead.and_then(|i| client.connections.get(i));
+    match later {
+        None => held.to_owned(),
+        Some(dial) => format!(
+            "{held}; its later dial to {} met it: {} ({})",
+            dial.endpoint.as_deref().unwrap_or("one"),
+            word(&dial.cause.cause),
+            dial.cause.evidence
+        ),
+    }
 }
 
 fn time(window: TimeWindow, actual: Option<Duration>, lasted: Duration) -> (Verdict, String) {

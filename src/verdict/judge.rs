@@ -8,11 +8,11 @@ use crate::record::{ClockName, Event, Observation};
 use super::check::{self, Checked};
 use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
 use super::result::{
-    CaseResult, ClientResult, ConnectionResult, ExpectationResult, FaultResult, Note,
-    PredictedResult, Verdict, word, worst,
+    CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
+    Note, PredictedResult, Verdict, word, worst,
 };
 use super::timeline::Timeline;
-use super::units::{exact, measured};
+use super::units::{between, measured};
 
 /// Judges a record by the expectations of its own case.
 #[must_use]
@@ -212,6 +212,10 @@ fn client_result(
         fault_at: client.fault_at,
         detected_after: client.detected_after(),
         recovered_after: client.recovered_after,
+        last_good_at: client.last_good_at,
+        first_failure: client
+            .first_failure
+            .map(|(sent_at, failed_at)| FailureResult { sent_at, failed_at }),
         requests_failed: client.requests_failed,
         dials: client.dials,
         predicted: prediction.map(|prediction| PredictedResult {
@@ -286,7 +290,7 @@ fn outside_prediction(
         Detection::Never => outside.extend(apart("detected", None, prediction.detection, lasted)),
         Detection::NotAffected if prediction.detection.is_some() => {
             outside.push(String::from(
-                "predicted to wait on a dead connection, but none of its led to a node that died",
+                "predicted to wait on a dead connection, but it held none to a node that died",
             ));
         }
         Detection::NotAffected | Detection::Unknown => {}
@@ -299,7 +303,7 @@ fn outside_prediction(
             lasted,
         ));
         let cause = client.cause.as_ref().map(|found| found.cause);
-        let differs = cause.filter(|cause| *cause != prediction.cause && *cause != Cause::Unknown);
+        let differs = cause.filter(|cause| contradicts(*cause, prediction, lasted));
         outside.extend(differs.map(|cause| {
             format!(
                 "cause {}, outside the prediction: {}",
@@ -314,13 +318,23 @@ fn outside_prediction(
         .collect()
 }
 
+/// Whether a measured cause is another than the predicted one, as far as either is known.
+fn contradicts(cause: Cause, prediction: &Prediction, lasted: Duration) -> bool {
+    match (cause, prediction.cause) {
+        (Cause::Unknown, _) | (_, Cause::Unknown) => false,
+        // The predicted end may still have come.
+        (Cause::Never, _) if prediction.detection.is_some_and(|w| w.max > lasted) => false,
+        (cause, predicted) => cause != predicted,
+    }
+}
+
 fn apart(
     what: &str,
     actual: Option<Duration>,
     window: Option<Window>,
     lasted: Duration,
 ) -> Option<String> {
-    let shown = |window: Window| format!("{} to {}", exact(window.min), exact(window.max));
+    let shown = |window: Window| between(window.min, window.max);
     match (actual, window) {
         (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => Some(format!(
             "{what} after {}, outside the prediction: {}",

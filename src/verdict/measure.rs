@@ -13,6 +13,7 @@ use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
 use super::timeline::{Injected, Moment, Timeline};
 use super::units;
+use super::untested::untested;
 
 /// What a record says, before anything is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,15 +77,23 @@ pub struct ClientMeasured {
     pub affected: Option<bool>,
     /// When it gave up the connection its requests waited on.
     pub detection: Detection,
+    /// Why the fault tested nothing of it, as a sentence; `None` if it did.
+    pub untested: Option<String>,
     /// What ended the wait on that connection, and the evidence; `None` if it was not affected.
     pub cause: Option<Found>,
     /// From the fault until the first response from a live endpoint after which it stayed well.
     pub recovered_after: Option<Duration>,
-    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end;
-    /// `None` for a program: what it asked for in vain nobody else has seen.
+    /// The last response that a live server gave it before the fault, from the case's start.
+    pub last_good_at: Option<Duration>,
+    /// The first request that failed after the fault: when it was first sent, if it was, and when it failed.
+    pub first_failure: Option<(Option<Duration>, Duration)>,
+    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end
+    /// though there had been time to answer them; `None` for a program: what it asked for in vain nobody else has seen.
     pub requests_failed: Option<u32>,
     /// Dials after the fault.
     pub dials: u32,
+    /// The first dial after the fault that led to a node without power: its place in `connections`.
+    pub dialled_dead: Option<usize>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
@@ -214,7 +223,7 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
-        None => Requests::of(&client.name, timeline, &connections),
+        None => Requests::of(client, timeline, &connections),
     };
     let struck = struck(client, timeline, &connections, &requests);
     let fault = struck.fault;
@@ -230,6 +239,10 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         gone_at,
         fault_at: fault.map(|fault| fault.at.at),
         phase: fault.and_then(|fault| phase(&client.name, fault)),
+        untested: fault
+            .filter(|_| gone_at.is_none())
+            .and_then(|fault| untested(client, fault, struck.affected, &connections, &requests))
+            .map(str::to_owned),
         affected: struck.affected,
         detection: match (struck.affected, dead) {
             _ if gone_at.is_some() => Detection::NotAffected,
@@ -247,12 +260,18 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             }),
         },
         recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        last_good_at: requests.last_good_before(from).map(|at| at.at),
+        first_failure: requests.first_failure_after(from),
         requests_failed: client
             .program()
             .is_none()
             .then(|| count(requests.failed_after(from))),
         dials: count(dials.count()),
         claimed: requests.claimed().collect(),
+        dialled_dead: connections.iter().position(|c| {
+            c.dialled
+                .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
+        }),
         connections: connections
             .iter()
             .map(|connection| measure_connection(client, timeline, connection))
@@ -368,6 +387,12 @@ fn waited_on<'t, 'a>(
         .or_else(dialling)
         .or_else(last)
         .or_else(|| dead.last().copied())
+}
+
+/// Whether a connection's endpoint had no power when it was dialled.
+fn led_to_dead(connection: &Connection, dialled: Moment, timeline: &Timeline) -> bool {
+    let endpoint = connection.endpoint.as_ref();
+    endpoint.is_some_and(|endpoint| !timeline.alive(endpoint.node, dialled))
 }
 
 fn phase(client: &str, fault: &Injected) -> Option<Phase> {

@@ -18,6 +18,7 @@ mod seconds;
 mod summary;
 mod timeline;
 pub mod units;
+mod untested;
 
 pub use agreement::compare;
 pub use judge::judge;

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use crate::plan::Client;
 use crate::record::{Observation, RequestError};
 
 use super::connections::Connection;
 use super::timeline::{Moment, Timeline};
+
+/// Beyond its server's own delay, how long an answer takes at most where there is somebody to give it.
+const ANSWER: Duration = Duration::from_millis(200);
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub(super) enum Outcome {
     Failed(RequestError),
     /// Still waiting when the case ended.
     Unfinished,
+    /// Still waiting when the case ended, and sent so late that it could not have been answered by then.
+    CutShort,
 }
 
 /// A request.
@@ -41,7 +48,8 @@ pub(super) struct Requests(pub BTreeMap<u32, Request>);
 
 impl Requests {
     /// Collects a client's requests.
-    pub(super) fn of(client: &str, timeline: &Timeline, connections: &[Connection]) -> Self {
+    pub(super) fn of(planned: &Client, timeline: &Timeline, connections: &[Connection]) -> Self {
+        let client = planned.name.as_str();
         let served = Served::of(client, timeline);
         let mut requests = Self::default();
         for (at, what) in &timeline.events {
@@ -75,7 +83,16 @@ impl Requests {
                         Some((*at, Outcome::Failed(*error)));
                 }
                 Observation::RequestUnfinished { request, .. } if request.client == client => {
-                    requests.entry(request.number, *at).outcome = Some((*at, Outcome::Unfinished));
+                    let entry = requests.entry(request.number, *at);
+                    // One that has not been sent waits for its dial, and a dial needs no such time.
+                    let young = entry.sent.last().is_some_and(|(sent, _)| {
+                        at.since(*sent) < slowest_answer(planned, timeline)
+                    });
+                    let outcome = match young {
+                        true => Outcome::CutShort,
+                        false => Outcome::Unfinished,
+                    };
+                    entry.outcome = Some((*at, outcome));
                 }
                 _ => {}
             }
@@ -94,7 +111,7 @@ impl Requests {
     /// Requests without a response that came to their end after `moment`.
     pub(super) fn failed_after(&self, moment: Moment) -> usize {
         let failed = self.0.values().filter(|request| match request.outcome {
-            Some((_, Outcome::Answered { .. })) => false,
+            Some((_, Outcome::Answered { .. } | Outcome::CutShort)) => false,
             Some((at, _)) => at > moment,
             // Its end was not recorded, so it had none before the record's.
             None => true,
@@ -122,7 +139,7 @@ impl Requests {
                 unwell = unwell.max(Some(next.1));
             }
             unwell = unwell.max(match request.outcome {
-                Some((_, Outcome::Answered { .. })) => None,
+                Some((_, Outcome::Answered { .. } | Outcome::CutShort)) => None,
                 Some((at, _)) => Some(at),
                 None => Some(next.1),
             });
@@ -142,6 +159,25 @@ impl Requests {
         good
     }
 
+    /// The last of them before `moment`.
+    pub(super) fn last_good_before(&self, moment: Moment) -> Option<Moment> {
+        let good = self.good_responses();
+        good.into_iter().rev().find(|at| *at < moment)
+    }
+
+    /// The first request that failed after `moment`: when it was first sent, if it was, and when it failed.
+    pub(super) fn first_failure_after(
+        &self,
+        moment: Moment,
+    ) -> Option<(Option<Duration>, Duration)> {
+        let failures = self.0.values().filter_map(|request| match request.outcome {
+            Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
+            _ => None,
+        });
+        let (failed, request) = failures.min_by_key(|(at, _)| *at)?;
+        Some((request.sent.first().map(|(at, _)| at.at), failed.at))
+    }
+
     /// The connection of the last request that was waiting at `moment`.
     pub(super) fn waiting_on(&self, moment: Moment) -> Option<u32> {
         let waiting = self
@@ -154,6 +190,16 @@ impl Requests {
             .map(|(_, connection)| *connection)
     }
 
+    /// Whether a request was sent after `moment`, or was waiting then.
+    pub(super) fn active_after(&self, moment: Moment) -> bool {
+        self.0.values().any(|request| {
+            let sent = request.sent.iter().any(|(at, _)| *at > moment);
+            let waiting =
+                request.first < moment && request.outcome.is_none_or(|(at, _)| at > moment);
+            sent || waiting
+        })
+    }
+
     /// Every handing of a request to a connection, in order of time.
     pub(super) fn sendings(&self) -> Vec<(Moment, u32)> {
         let mut sendings: Vec<_> = self
@@ -164,6 +210,14 @@ impl Requests {
         sendings.sort_unstable();
         sendings
     }
+}
+
+/// The longest that a living server lets a client wait.
+fn slowest_answer(client: &Client, timeline: &Timeline) -> Duration {
+    let servers = timeline.case.lab.servers.iter();
+    let asked = servers.filter(|server| client.target.servers.contains(&server.name));
+    let delay = asked.map(|server| server.response_delay).max();
+    delay.unwrap_or_default() + ANSWER
 }
 
 /// What servers say they answered.

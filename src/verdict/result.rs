@@ -136,6 +136,12 @@ pub struct ClientResult {
     /// From the fault until it recovered; `None` = never.
     #[serde(rename = "recovered_after_s", with = "seconds::option")]
     pub recovered_after: Option<Duration>,
+    /// The last response that a live server gave it before the fault, from the case's start.
+    #[serde(default, rename = "last_good_at_s", with = "seconds::option")]
+    pub last_good_at: Option<Duration>,
+    /// The first request that failed after the fault.
+    #[serde(default)]
+    pub first_failure: Option<FailureResult>,
     /// Requests without a response, after the fault; `None` for a program, of whose requests only those that reached a
     /// server are known.
     pub requests_failed: Option<u32>,
@@ -147,6 +153,17 @@ pub struct ClientResult {
     pub outside_prediction: bool,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionResult>,
+}
+
+/// A request that failed, from the case's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureResult {
+    /// When it was first handed to a connection; `None` if it never had one.
+    #[serde(rename = "sent_at_s", with = "seconds::option")]
+    pub sent_at: Option<Duration>,
+    /// When it failed.
+    #[serde(rename = "failed_at_s", with = "seconds")]
+    pub failed_at: Duration,
 }
 
 /// What the timeout model said of a client.

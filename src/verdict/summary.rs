@@ -1,4 +1,4 @@
-//! What a run of several cases came to, and the code it exits with.
+//! What a run of several cases came to.
 
 use super::result::{CaseResult, Verdict};
 
@@ -15,15 +15,15 @@ pub struct RunSummary {
     pub errors: usize,
 }
 
-/// How a run ends. 2 (bad usage or scenario) and 130 (interrupted) are the command line's to say.
+/// How a run ends, by its verdicts. Its number is the command line's to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: every expectation held; skipped cases are named in the report.
-    Held = 0,
-    /// 1: an expectation failed, whatever else happened.
-    Failed = 1,
-    /// 3: the harness could not run a case, or ran none, or skipped one though all were required.
-    NotRun = 3,
+    /// Every expectation held; skipped cases are named in the report.
+    Held,
+    /// An expectation failed, whatever else happened.
+    Failed,
+    /// The harness could not run a case, or ran none, or skipped one though all were required.
+    NotRun,
 }
 
 impl RunSummary {
@@ -61,12 +61,6 @@ impl RunSummary {
             Exit::Held
         }
     }
-
-    /// [`RunSummary::exit`] as a number.
-    #[must_use]
-    pub fn exit_code(&self, require_all: bool) -> u8 {
-        self.exit(require_all) as u8
-    }
 }
 
 #[cfg(test)]
@@ -84,24 +78,24 @@ mod tests {
 
     #[test]
     fn a_failed_expectation_outranks_everything() {
-        assert_eq!(summary(5, 1, 2, 3).exit_code(true), 1);
+        assert_eq!(summary(5, 1, 2, 3).exit(true), Exit::Failed);
     }
 
     #[test]
     fn a_broken_rig_is_not_a_failed_expectation() {
-        assert_eq!(summary(5, 0, 0, 1).exit_code(false), 3);
+        assert_eq!(summary(5, 0, 0, 1).exit(false), Exit::NotRun);
     }
 
     #[test]
     fn a_run_of_nothing_did_not_hold() {
-        assert_eq!(summary(0, 0, 0, 0).exit_code(false), 3);
-        assert_eq!(summary(0, 0, 4, 0).exit_code(false), 3);
+        assert_eq!(summary(0, 0, 0, 0).exit(false), Exit::NotRun);
+        assert_eq!(summary(0, 0, 4, 0).exit(false), Exit::NotRun);
     }
 
     #[test]
     fn skipped_cases_are_allowed_unless_all_are_required() {
-        assert_eq!(summary(1, 0, 4, 0).exit_code(false), 0);
-        assert_eq!(summary(1, 0, 4, 0).exit_code(true), 3);
-        assert_eq!(summary(1, 0, 0, 0).exit_code(true), 0);
+        assert_eq!(summary(1, 0, 4, 0).exit(false), Exit::Held);
+        assert_eq!(summary(1, 0, 4, 0).exit(true), Exit::NotRun);
+        assert_eq!(summary(1, 0, 0, 0).exit(true), Exit::Held);
     }
 }

@@ -15,6 +15,28 @@ pub fn measured(time: Duration) -> String {
     }
 }
 
+/// A window in as many digits as [`measured`] has, the lower bound rounded down and the upper one up: what lies in the
+/// window lies in the one shown.
+#[must_use]
+pub fn between(min: Duration, max: Duration) -> String {
+    let grain = |time: Duration| match time.as_micros() {
+        0..9_950 => 100_000,
+        9_950..999_500 => 1_000_000,
+        _ => 100_000_000_u128,
+    };
+    let whole = |time: Duration, grains: u128| {
+        let nanoseconds = grains * grain(time);
+        measured(Duration::from_nanos(
+            u64::try_from(nanoseconds).unwrap_or(u64::MAX),
+        ))
+    };
+    let (down, up) = (
+        min.as_nanos() / grain(min),
+        max.as_nanos().div_ceil(grain(max)),
+    );
+    format!("{} to {}", whole(min, down), whole(max, up))
+}
+
 /// A time with every digit it has, to the microsecond: `924 s`, `1.5 s`, `200 ms`.
 #[must_use]
 pub fn exact(time: Duration) -> String {
@@ -53,6 +75,16 @@ mod tests {
         );
         assert_eq!(measured(Duration::from_micros(999_600)), "1.0 s");
         assert_eq!(measured(Duration::ZERO), "0.0 ms");
+    }
+
+    #[test]
+    fn a_window_is_shown_no_narrower_than_it_is() {
+        let shown = |min, max| between(Duration::from_micros(min), Duration::from_micros(max));
+        assert_eq!(shown(12_800_000, 169_079_984), "12.8 s to 169.1 s");
+        assert_eq!(shown(12_890_000, 40_000_000), "12.8 s to 40.0 s");
+        assert_eq!(shown(9_949, 320_001), "9.9 ms to 321 ms");
+        assert_eq!(shown(0, 999_400), "0.0 ms to 1.0 s");
+        assert_eq!(shown(999_999, 1_000_001), "0.9 s to 1.1 s");
     }
 
     #[test]

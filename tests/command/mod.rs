@@ -9,13 +9,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use halfopen::clock::kernel::{self, Kernel};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Set to `1` where a test that finds no kernel for the virtual clock must fail.
 const REQUIRE_KERNEL: &str = "HALFOPEN_REQUIRE_KERNEL";
+
+/// Processors that others may use while the real clock still has to hold.
+const OTHERS_MAY_USE: f64 = 0.5;
 
 /// The program under test.
 pub fn program() -> &'static Path {
@@ -217,4 +223,41 @@ pub fn run_inside<S: AsRef<std::ffi::OsStr>>(
         .arg(program())
         .args(arguments);
     outcome(&mut command)
+}
+
+/// Runs `scenarios` on the real clock. Where others keep the processors busy, that clock measures them: a run that did
+/// not hold meanwhile says so and is none. No other test of the calling file may run beside it.
+pub fn on_real_clock_or_skip(scenarios: &[&Path]) -> Option<Run> {
+    let begun = Instant::now();
+    let (busy, ours) = (processors_busy(), children_busy());
+    let run = Run::of(scenarios, &["--clock", "real"]);
+    let (busy, ours) = (processors_busy() - busy, children_busy() - ours);
+    let others = busy.saturating_sub(ours).as_secs_f64() / begun.elapsed().as_secs_f64();
+    if run.outcome.code == Some(0) || others <= OTHERS_MAY_USE {
+        return Some(run);
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("SKIPPED {test}: others used {others:.1} processors meanwhile\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    None
+}
+
+/// Processor time that everybody has used since boot.
+fn processors_busy() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").expect("/proc");
+    let all = stat.lines().next().expect("all processors");
+    let times = all.split_whitespace().skip(1).take(8).enumerate();
+    // user, nice, system, idle, iowait, irq, softirq, steal; in hundredths of a second.
+    let busy = times.filter(|(place, _)| ![3, 4].contains(place));
+    let hundredths: u64 = busy.filter_map(|(_, time)| time.parse::<u64>().ok()).sum();
+    Duration::from_millis(hundredths * 10)
+}
+
+/// Processor time that the program and its labs have used.
+fn children_busy() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage");
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| Duration::from_micros(time.num_microseconds().unsigned_abs()))
+        .sum()
 }

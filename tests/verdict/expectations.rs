@@ -1,6 +1,6 @@
 //! Expectations of every kind against what was measured.
 
-use halfopen::plan::{Cause, Check, CountWindow, TimeWindow};
+use halfopen::plan::{Cause, Check, CountWindow, Phase, TimeWindow, Trigger};
 use halfopen::verdict::result::ExpectationResult;
 use halfopen::verdict::{Verdict, judge};
 
@@ -96,7 +96,7 @@ fn one_of_several_causes() {
 
 #[test]
 fn what_is_expected_of_a_dead_connection_does_not_hold_where_there_is_none() {
-    let not_affected = "not affected: none of its connections led to a node that died";
+    let not_affected = "not affected: it held no connection to a node that died";
     for check in [
         Check::Detected(TimeWindow::Never),
         Check::Cause(vec![Cause::Never]),
@@ -107,6 +107,71 @@ fn what_is_expected_of_a_dead_connection_does_not_hold_where_there_is_none() {
             (Verdict::Fail, not_affected)
         );
     }
+}
+
+#[test]
+fn a_later_dial_that_met_the_dead_node_is_named() {
+    let told = told(
+        stories::dials_the_dead(),
+        "bystander",
+        Check::Cause(vec![Cause::DialTimeout]),
+    );
+    assert_eq!(told.verdict, Verdict::Fail);
+    insta::assert_snapshot!(
+        told.actual,
+        @"not affected: it held no connection to a node that died; its later dial to aa-1 met it: dial_timeout (DialTimeout)"
+    );
+}
+
+/// "Never" and "0 failed" are true of a client that does nothing, too.
+#[test]
+fn a_client_that_did_nothing_was_not_tested() {
+    let none = CountWindow {
+        min: 0,
+        max: Some(0),
+    };
+    let checks = [
+        Check::Recovered(TimeWindow::Never),
+        Check::RequestsFailed(none),
+        Check::Dials(none),
+    ];
+    let nothing = |story: fn() -> Story, why: &str| {
+        for check in checks.clone() {
+            let told = told(story(), "idler", check);
+            let actual = format!("nothing was tested: {why}");
+            assert_eq!((told.verdict, told.actual), (Verdict::Error, actual));
+        }
+    };
+    nothing(stories::never_well, "it had no response before the fault");
+    nothing(stories::falls_silent, "it sent nothing after the fault");
+}
+
+#[test]
+fn a_client_that_could_not_have_worked_before_its_fault_is_tested() {
+    let verdict_of = |change: fn(&mut Story)| {
+        let mut story = stories::never_well();
+        change(&mut story);
+        told(story, "idler", Check::Recovered(TimeWindow::Never)).verdict
+    };
+    assert_eq!(verdict_of(|_| ()), Verdict::Error);
+    let later = |story: &mut Story| story.case.lab.clients[0].start = seconds(11.0);
+    assert_eq!(verdict_of(later), Verdict::Pass);
+    let connecting = |story: &mut Story| {
+        story.case.lab.faults[0].trigger = Trigger::Phase {
+            client: "idler".to_owned(),
+            phase: Phase::Connecting,
+            after: seconds(1.0),
+        };
+    };
+    assert_eq!(verdict_of(connecting), Verdict::Pass);
+}
+
+#[test]
+fn a_wait_that_was_under_way_at_the_fault_is_tested() {
+    let mut story = stories::falls_silent();
+    story.sent(9.5, "idler", 4, 1);
+    let told = told(story, "idler", Check::Detected(TimeWindow::Never));
+    assert_eq!(told.verdict, Verdict::Pass, "{}", told.actual);
 }
 
 #[test]

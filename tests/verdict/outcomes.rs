@@ -2,7 +2,7 @@
 
 use halfopen::plan::Location;
 use halfopen::record::{ClockName, Event, Observation};
-use halfopen::verdict::{CaseResult, RunSummary, Verdict, judge};
+use halfopen::verdict::{CaseResult, Exit, RunSummary, Verdict, judge};
 
 use crate::stories;
 use crate::story::Story;
@@ -29,7 +29,7 @@ fn a_cut_off_record_is_an_error_that_says_what_there_is() {
         "the record is cut off (recorded: 23.0 s of 120 s, 1 of 1 faults, 4 requests sent, 3 responses)"
     );
     assert_eq!(result.expectations[0].verdict, Verdict::Error);
-    assert_eq!(RunSummary::of(&[result]).exit_code(false), 3);
+    assert_eq!(RunSummary::of(&[result]).exit(false), Exit::NotRun);
 }
 
 #[test]
@@ -151,6 +151,31 @@ fn a_measurement_outside_its_prediction_is_a_warning_and_no_failure() {
     let warnings: Vec<_> = result.warnings.iter().map(|w| w.text.as_str()).collect();
     assert_eq!(
         warnings,
-        ["standby: recovered after 939.3 s, outside the prediction: 924.6 s to 930 s"]
+        ["standby: recovered after 939.3 s, outside the prediction: 924.6 s to 930.0 s"]
     );
+}
+
+/// What the model does not know, and what the case was too short for, contradicts nothing.
+#[test]
+fn an_open_prediction_is_not_contradicted() {
+    let outside = |detection, cause, mut story: Story| {
+        let client = story.case.lab.clients[0].name.clone();
+        story.case.predictions.clear();
+        story.predict(&client, detection, None, cause);
+        judge(&story.end()).clients[0].outside_prediction
+    };
+    let kernel = halfopen::plan::Cause::RetransmissionTimeout;
+    let unknown = halfopen::plan::Cause::Unknown;
+    // The case lasts 51 s after its fault.
+    assert!(!outside(
+        Some((40.0, 900.0)),
+        kernel,
+        stories::never_recovers()
+    ));
+    assert!(outside(
+        Some((40.0, 50.0)),
+        kernel,
+        stories::never_recovers()
+    ));
+    assert!(!outside(None, unknown, stories::never_recovers()));
 }

@@ -1,6 +1,8 @@
 //! The records that tests share. In each, node3 loses its power at 10 s.
 
-use halfopen::plan::{Cause, Check, CountWindow, Keepalive, Phase, Ping, Protocol, TimeWindow};
+use halfopen::plan::{
+    Cause, Check, CountWindow, Keepalive, Phase, Ping, Protocol, TimeWindow, Trigger,
+};
 use halfopen::record::{ClockName, EndedBy, Event, Observation, RequestError};
 
 use crate::story::{Story, dead_socket, ended, errno, seconds};
@@ -122,6 +124,36 @@ pub(crate) fn unaffected() -> Story {
         story.exchange(1.01 + 3.0 * f64::from(n), "bystander", 1 + n, 1, "aa-2");
     }
     story.cut(10.0, &[("bystander", Phase::Idle)]);
+    story
+}
+
+/// Its connection leads to a live node until it is closed; the next dial meets the dead one.
+pub(crate) fn dials_the_dead() -> Story {
+    let mut story = unaffected();
+    story.closed(26.0, "bystander", 1, ended(EndedBy::IdleTimeout));
+    story.dial(27.0, "bystander", 2, "aa-1");
+    story.dial_failed(32.0, "bystander", 2, ended(EndedBy::DialTimeout));
+    story.failed(32.0, "bystander", 9, None, RequestError::Dial);
+    story
+}
+
+/// Its requests fail before the fault as after it.
+pub(crate) fn never_well() -> Story {
+    let mut story = Story::new("never-well", 40.0);
+    story.client("idler", 1, Protocol::H2);
+    story.open(1.0, "idler", 1, "aa-1");
+    story.times_out(1.01, 5.0, "idler", 1, 1);
+    story.cut(10.0, &[("idler", Phase::Idle)]);
+    story.times_out(12.0, 5.0, "idler", 2, 1);
+    story
+}
+
+/// It works until the fault, and then asks for nothing more.
+pub(crate) fn falls_silent() -> Story {
+    let mut story = Story::new("falls-silent", 40.0);
+    story.client("idler", 1, Protocol::H2);
+    well_until_the_fault(&mut story, "idler");
+    story.cut(10.0, &[("idler", Phase::Idle)]);
     story
 }
 
@@ -265,6 +297,11 @@ pub(crate) fn too_early() -> Story {
 pub(crate) fn refused_while_dialling() -> Story {
     let mut story = Story::new("dialling", 60.0);
     story.client("dialler", 1, Protocol::H1);
+    story.case.lab.faults[0].trigger = Trigger::Phase {
+        client: "dialler".to_owned(),
+        phase: Phase::Connecting,
+        after: seconds(5.0),
+    };
     expect_soon(&mut story, "dialler");
     story.dial(9.999, "dialler", 1, "aa-1");
     story.cut(10.0, &[("dialler", Phase::Connecting)]);
@@ -336,6 +373,16 @@ pub(crate) fn ends_dialling() -> Story {
         story.dial(50.0, "shaky", 3, "aa-1");
         story.dial_failed(52.0, "shaky", 3, ended(EndedBy::DialTimeout));
         story.failed(52.0, "shaky", 8, None, RequestError::Dial);
+    })
+}
+
+/// Servers take 5 s to answer, and its last request is sent `before` the record's end.
+pub(crate) fn ends_waiting(before: f64) -> Story {
+    recovers_but("ends-waiting", |story| {
+        for server in &mut story.case.lab.servers {
+            server.response_delay = seconds(5.0);
+        }
+        story.sent(61.0 - before, "shaky", 8, 2);
     })
 }
 
@@ -441,6 +488,8 @@ pub(crate) fn all() -> Vec<(String, Vec<Event>)> {
         relapses(),
         ends_unwell(),
         ends_dialling(),
+        ends_waiting(3.0),
+        ends_waiting(6.0),
         relapses_dialling(),
         everything_expected(),
     ];

@@ -1,0 +1,68 @@
+//! The table and the reports of `run` and `report`: opened before anything is done, written after it.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::Exit;
+use super::stdout::UntilClosed;
+use crate::report::{self, OpenReport, Report as _, ReportTarget, Table};
+use crate::verdict::CaseResult;
+
+/// Opens every report's file.
+///
+/// # Errors
+/// [`Exit::Usage`], said why: a file can't be opened, or two reports would be mixed on standard output.
+pub(super) fn open(targets: &[ReportTarget]) -> Result<Vec<OpenReport>, Exit> {
+    let to_standard_output = targets.iter().filter(|t| t.is_standard_output());
+    if to_standard_output.count() > 1 {
+        return Err(Exit::usage(
+            "--report: only one report can go to standard output (`-`)",
+        ));
+    }
+    let open = |target: &ReportTarget| {
+        target.open().map_err(|error| {
+            let file = target.file.display();
+            Exit::usage(&format!("failed to write the report {file}: {error}"))
+        })
+    };
+    targets.iter().map(open).collect()
+}
+
+/// Writes the table to standard output, or to standard error where a report has that for itself, and each report to its
+/// file. Ends with `exit`; where something could not be written, with [`Exit::Broken`] instead of [`Exit::Held`].
+pub(super) fn write(results: &[CaseResult], reports: &[OpenReport], exit: Exit) -> Exit {
+    let mut all_written = true;
+    let taken = reports.iter().any(|r| r.target.is_standard_output());
+    let table = match taken {
+        true => write_table(results, io::stderr().lock()),
+        false => write_table(results, io::stdout().lock()),
+    };
+    if let Err(error) = table {
+        eprintln!("error: failed to write the table: {error}");
+        all_written = false;
+    }
+    for report in reports {
+        let mut standard_output = UntilClosed(io::stdout().lock());
+        if let Err(error) = report.write(results, &mut standard_output) {
+            let file = report.target.file.display();
+            eprintln!("error: failed to write {file}: {error}");
+            all_written = false;
+        }
+    }
+    // A failed expectation stays one, whatever else happened.
+    if exit == Exit::Held && !all_written {
+        Exit::Broken
+    } else {
+        exit
+    }
+}
+
+fn write_table(results: &[CaseResult], out: impl Write + IsTerminal) -> io::Result<()> {
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut out = UntilClosed(out);
+    if colour {
+        report::write_coloured(results, &mut out)?;
+    } else {
+        Table.write(results, &mut out)?;
+    }
+    out.flush()
+}
