@@ -1,0 +1,169 @@
+//! What must hold after a case, what the timeout model says before it, and where in the YAML it stood.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What must hold after a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Client.
+    pub client: String,
+    /// What of it.
+    pub check: Check,
+    /// As written, e.g. `standby.recovered: between 924s and 1050s`.
+    pub text: String,
+    /// Where it stood.
+    pub location: Location,
+}
+
+/// What an expectation looks at. Times are counted from the fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// First response from a live endpoint after which the client stays well.
+    Recovered(TimeWindow),
+    /// The client gave up the dead connection.
+    Detected(TimeWindow),
+    /// Number of requests without a response, after the fault.
+    RequestsFailed(CountWindow),
+    /// Number of dials after the fault.
+    Dials(CountWindow),
+    /// What ended the wait on the dead connection: one of these.
+    Cause(Vec<Cause>),
+}
+
+/// A window of time from the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeWindow {
+    /// Both bounds belong to it.
+    Between(Duration, Duration),
+    /// At most.
+    Within(Duration),
+    /// At least (and not never).
+    AtLeast(Duration),
+    /// Not within the case.
+    Never,
+}
+
+/// A window of a count; both bounds belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountWindow {
+    /// Smallest.
+    pub min: u32,
+    /// Largest; `None` = no bound.
+    pub max: Option<u32>,
+}
+
+/// The mechanism that ended the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The kernel retransmitted `tcp_retries2` times' worth in vain.
+    RetransmissionTimeout,
+    /// TCP keepalive probes went unanswered.
+    Keepalive,
+    /// TCP_USER_TIMEOUT.
+    UserTimeout,
+    /// No answer to an HTTP/2 PING.
+    PingTimeout,
+    /// The client's own limit on a request.
+    RequestTimeout,
+    /// The client's own limit on silence while it waits for a response.
+    ReadTimeout,
+    /// The client's pool closed it while it lay idle.
+    IdleTimeout,
+    /// The client's own limit on opening a connection, or the kernel's on SYNs.
+    DialTimeout,
+    /// RST received.
+    Reset,
+    /// RST in answer to a SYN.
+    Refused,
+    /// ICMP or the neighbour table said there is no way.
+    Unreachable,
+    /// The peer closed in good order.
+    ClosedByPeer,
+    /// The program itself closed it: why is its own affair.
+    ClosedByClient,
+    /// Nothing ended it within the case.
+    Never,
+    /// The evidence does not say.
+    Unknown,
+}
+
+impl Cause {
+    /// Its name in YAML and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RetransmissionTimeout => "retransmission_timeout",
+            Self::Keepalive => "keepalive",
+            Self::UserTimeout => "user_timeout",
+            Self::PingTimeout => "ping_timeout",
+            Self::RequestTimeout => "request_timeout",
+            Self::ReadTimeout => "read_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::ClosedByClient => "closed_by_client",
+            Self::DialTimeout => "dial_timeout",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Never => "never",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the timeout model says of a client before the case runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Client.
+    pub client: String,
+    /// From the fault until the client gives up the dead connection; `None` = never, or no dead connection.
+    pub detection: Option<Window>,
+    /// From the fault until recovery; `None` = never, or not affected.
+    pub recovery: Option<Window>,
+    /// The timer that rules.
+    pub cause: Cause,
+}
+
+/// A predicted window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Lower bound.
+    pub min: Duration,
+    /// Upper bound.
+    pub max: Duration,
+}
+
+/// A trap the plan noticed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// One sentence.
+    pub text: String,
+    /// Where.
+    pub location: Location,
+}
+
+/// Where something stood in a YAML file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Location {
+    /// File, as named on the command line.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Characters it spans on that line.
+    pub length: usize,
+    /// The line itself.
+    pub text: String,
+}
