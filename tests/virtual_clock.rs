@@ -61,10 +61,10 @@ fn fifty_runs_are_the_same_to_the_nanosecond() {
         return;
     }
     let scenario = repository("scenarios/quickstart.yaml");
-    let folder = tempfile::tempdir().expect("a folder");
-    let record = folder.path().join("quickstart--default.ndjson");
     let mut first: Option<(Value, String)> = None;
     for number in 0..50 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let record = folder.path().join("quickstart--default.ndjson");
         let folder = folder.path().to_str().expect("UTF-8");
         let run = on_virtual(&[&scenario], &["--record", folder]);
         let case = run.cases()[0].clone();
