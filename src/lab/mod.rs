@@ -2,7 +2,6 @@
 //! records what it sees. It does not know what is expected.
 
 pub mod fault;
-mod latency;
 mod link;
 pub mod namespace;
 pub(crate) mod netlink;
