@@ -47,7 +47,8 @@ fn retry_reused(attempts: u32) -> Retry {
 }
 
 /// Everything off.
-fn bare(protocol: Protocol) -> Transport {
+#[must_use]
+pub fn bare(protocol: Protocol) -> Transport {
     Transport {
         protocol,
         dial_timeout: None,

@@ -204,12 +204,7 @@ fn pod_address(client: &Client, timeline: &Timeline, family: IpAddr) -> Option<I
         // A node's address is that of all its host-network clients.
         return None;
     };
-    let pod = timeline
-        .case
-        .lab
-        .pods
-        .iter()
-        .find(|pod| pod.name == *name)?;
+    let pod = timeline.case.lab.pod(name)?;
     Some(match family {
         IpAddr::V4(_) => pod.address.into(),
         IpAddr::V6(_) => pod.address6.into(),

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use halfopen::lab::namespace::Namespace;
 use halfopen::plan::{
-    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Protocol, Retry, Service, Sysctl,
-    Target, Transport, Workload,
+    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Protocol, Service, Sysctl, Target,
+    Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -153,19 +153,7 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
             service: Some(service.to_owned()),
         },
         profile: "bare".to_owned(),
-        transport: Transport {
-            protocol: Protocol::H1,
-            dial_timeout: None,
-            tls_timeout: None,
-            request_timeout: None,
-            read_timeout: None,
-            idle_timeout: None,
-            keepalive: None,
-            user_timeout: None,
-            ping: None,
-            ping_after_timeout: None,
-            retry: Retry::default(),
-        },
+        transport: halfopen::plan::profile::bare(Protocol::H1),
         workload: Workload::Poll {
             every: Duration::from_secs(1),
         },

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use halfopen::client::phase::PhaseBoard;
 use halfopen::client::{self, Surroundings};
 use halfopen::lab::namespace::Namespace;
-use halfopen::plan::{self, App, Place, Protocol, Retry, Target, Transport, Workload};
+pub(crate) use halfopen::plan::profile::bare;
+use halfopen::plan::{self, App, Place, Protocol, Target, Transport, Workload};
 use halfopen::record::{ConnectionEnd, EndedBy, Event, Observation, Recorder, RequestError};
 use halfopen::server::lock::Stores;
 use halfopen::server::tls::Authority;
@@ -250,23 +251,6 @@ pub(crate) fn echo(name: &str) -> plan::Server {
         app: App::Echo,
         response_delay: Duration::ZERO,
         store: "aa".to_owned(),
-    }
-}
-
-/// No limits at all.
-pub(crate) fn bare(protocol: Protocol) -> Transport {
-    Transport {
-        protocol,
-        dial_timeout: None,
-        tls_timeout: None,
-        request_timeout: None,
-        read_timeout: None,
-        idle_timeout: None,
-        keepalive: None,
-        user_timeout: None,
-        ping: None,
-        ping_after_timeout: None,
-        retry: Retry::default(),
     }
 }
 

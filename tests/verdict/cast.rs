@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use halfopen::plan::{
     App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
-    Neighbour, Node, Place, Pod, Prediction, Protocol, Retry, Server, Service, Target, Transport,
-    Trigger, Warning, Window, Workload,
+    Neighbour, Node, Place, Pod, Prediction, Protocol, Server, Service, Target, Transport, Trigger,
+    Warning, Window, Workload,
 };
 use halfopen::record::ClockName;
 
@@ -126,19 +126,7 @@ impl Story {
                 service: Some("aa".to_owned()),
             },
             profile: "plain".to_owned(),
-            transport: Transport {
-                protocol,
-                dial_timeout: None,
-                tls_timeout: None,
-                request_timeout: None,
-                read_timeout: None,
-                idle_timeout: None,
-                keepalive: None,
-                user_timeout: None,
-                ping: None,
-                ping_after_timeout: None,
-                retry: Retry::default(),
-            },
+            transport: halfopen::plan::profile::bare(protocol),
             workload: Workload::LeaderElection {
                 every: seconds(3.0),
                 lease: seconds(15.0),
