@@ -2,6 +2,7 @@
 //! records what it sees. It does not know what is expected.
 
 pub mod fault;
+mod latency;
 mod link;
 pub mod namespace;
 pub(crate) mod netlink;

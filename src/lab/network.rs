@@ -369,7 +369,7 @@ fn pod_link_index(number: u16) -> u32 {
 }
 
 /// Index of a node's port in the fabric, after `lo` and the bridge.
-fn port_index(node: &Node) -> u32 {
+pub(super) fn port_index(node: &Node) -> u32 {
     ETH0 + u32::from(node.index)
 }
 

@@ -15,7 +15,7 @@ use super::fault::{self, Cut};
 use super::network::Network;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
-use super::{LabError, orphans};
+use super::{LabError, latency, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
@@ -30,7 +30,7 @@ use crate::server::{self, Commons};
 /// The case begins at once, or when the kernel's clock is next at a whole multiple of `align`.
 pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
     let begun = monotonic();
-    match Lab::build(plan, recorder.clone()).await {
+    match Lab::build(plan, recorder.clone(), align.is_some()).await {
         Ok(lab) => {
             let built = monotonic();
             if let Some(align) = align {
@@ -107,8 +107,11 @@ struct Lab {
 }
 
 impl Lab {
-    async fn build(plan: LabPlan, recorder: Recorder) -> Result<Self, LabError> {
+    async fn build(plan: LabPlan, recorder: Recorder, in_guest: bool) -> Result<Self, LabError> {
         let mut network = Network::build(&plan)?;
+        if in_guest {
+            latency::add(&network, &plan)?;
+        }
         for observation in network.take_observations() {
             recorder.emit(observation);
         }
