@@ -70,6 +70,22 @@ impl FaultKind {
         }
     }
 
+    /// The node that loses its power by it.
+    #[must_use]
+    pub fn dead_node(&self) -> Option<&str> {
+        match self {
+            Self::PowerLoss { node, .. } => Some(node),
+        }
+    }
+
+    /// What becomes of the dead node's link-layer address.
+    #[must_use]
+    pub fn neighbour(&self) -> Neighbour {
+        match self {
+            Self::PowerLoss { neighbour, .. } => *neighbour,
+        }
+    }
+
     /// What it strikes.
     #[must_use]
     pub fn target(&self) -> &str {

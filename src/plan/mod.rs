@@ -64,6 +64,33 @@ pub struct LabPlan {
     pub clients: Vec<Client>,
     /// Faults, in the file's order.
     pub faults: Vec<Fault>,
+    /// What is looked at besides what verdicts need.
+    #[serde(default)]
+    pub probes: Probes,
+}
+
+/// What is looked at in a lab besides what verdicts need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probes {
+    /// Every client's and server's sockets through time.
+    pub sockets: bool,
+    /// Counters of every namespace.
+    pub counters: bool,
+    /// The services' rules and connections.
+    pub rules: bool,
+    /// Nodes and pods whose link's packets are kept.
+    pub packets: Vec<String>,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            sockets: true,
+            counters: true,
+            rules: true,
+            packets: Vec::new(),
+        }
+    }
 }
 
 /// A machine that can lose power.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Trigger, Workload, duration,
-    expectation, program, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Trigger, Workload,
+    duration, expectation, program, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -79,6 +79,7 @@ fn resolve(
         pods: topology.pods,
         servers: topology.servers,
         services: topology.services,
+        probes: Probes::default(),
     };
     let predictions: Vec<Prediction> = plan
         .clients

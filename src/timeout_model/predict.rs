@@ -159,7 +159,7 @@ impl<'a> Hit<'a> {
 fn loss_of<'a>(node: &str, plan: &'a LabPlan) -> Option<&'a Fault> {
     plan.faults
         .iter()
-        .filter(|fault| fault.kind.target() == node)
+        .filter(|fault| fault.kind.dead_node() == Some(node))
         .min_by_key(|fault| fault.trigger.times(plan).0)
 }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::kernel::{self, TcpSysctls};
 use crate::plan::{
-    Cause, Client, Fault, FaultKind, LabPlan, Neighbour, Phase, Protocol, Service, Transport,
-    Trigger, Window,
+    Cause, Client, Fault, LabPlan, Neighbour, Phase, Protocol, Service, Transport, Trigger, Window,
 };
 
 /// Handshakes, scheduling, and a request's own way there and back.
@@ -70,11 +69,10 @@ pub(super) struct Situation<'a> {
 
 impl<'a> Situation<'a> {
     pub(super) fn of(client: &'a Client, plan: &LabPlan, fault: &Fault) -> Self {
-        let FaultKind::PowerLoss { neighbour, .. } = fault.kind;
         Self {
             transport: &client.transport,
             sysctls: TcpSysctls::with(plan.sysctls_at(&client.place)),
-            neighbour,
+            neighbour: fault.kind.neighbour(),
             phase: match &fault.trigger {
                 Trigger::Phase {
                     client: name,

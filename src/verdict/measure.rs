@@ -321,7 +321,7 @@ fn struck<'t, 'a>(
     let own = timeline
         .faults
         .iter()
-        .find(|fault| fault.dead_node() == client.node);
+        .find(|fault| fault.dead_node() == Some(&client.node));
     let strikes = timeline.faults.iter().map(by);
     let first = strikes
         .into_iter()
@@ -345,7 +345,7 @@ fn struck_by<'t, 'a>(
         .filter(|connection| connection.held_at(fault.at));
     // Those whose endpoint the record does not name may be dead as well.
     let suspects = held.filter(|connection| match &connection.endpoint {
-        Some(endpoint) => endpoint.node == fault.dead_node(),
+        Some(endpoint) => fault.dead_node() == Some(endpoint.node),
         None => true,
     });
     let suspects: Vec<_> = suspects.collect();

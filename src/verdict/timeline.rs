@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Case, Fault, FaultKind, Location, Phase, Sysctl};
+use crate::plan::{Case, Fault, Location, Phase, Sysctl};
 use crate::record::{ClockName, Event, Observation};
 
 /// A place in the record: its time, and its order among events of the same time (a virtual clock has many).
@@ -41,9 +41,8 @@ pub(super) struct Injected<'a> {
 
 impl Injected<'_> {
     /// The node that lost its power by this fault.
-    pub(super) fn dead_node(&self) -> &str {
-        let FaultKind::PowerLoss { node, .. } = &self.fault.kind;
-        node
+    pub(super) fn dead_node(&self) -> Option<&str> {
+        self.fault.kind.dead_node()
     }
 }
 
@@ -103,7 +102,7 @@ impl<'a> Timeline<'a> {
     pub(super) fn power_lost(&self, node: &str) -> Option<Moment> {
         self.faults
             .iter()
-            .find(|fault| fault.dead_node() == node)
+            .find(|fault| fault.dead_node() == Some(node))
             .map(|fault| fault.at)
     }
 

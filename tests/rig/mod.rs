@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use halfopen::lab::namespace::Namespace;
 use halfopen::plan::{
-    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Protocol, Service, Sysctl, Target,
-    Workload,
+    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Probes, Protocol, Service, Sysctl,
+    Target, Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -108,6 +108,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
         services: Vec::new(),
         clients: Vec::new(),
         faults: Vec::new(),
+        probes: Probes::default(),
     }
 }
 

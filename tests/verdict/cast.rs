@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use halfopen::plan::{
     App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
-    Neighbour, Node, Place, Pod, Prediction, Protocol, Server, Service, Target, Transport, Trigger,
-    Warning, Window, Workload,
+    Neighbour, Node, Place, Pod, Prediction, Probes, Protocol, Server, Service, Target, Transport,
+    Trigger, Warning, Window, Workload,
 };
 use halfopen::record::ClockName;
 
@@ -46,6 +46,7 @@ impl Story {
                         },
                         location: Location::default(),
                     }],
+                    probes: Probes::default(),
                 },
                 expectations: Vec::new(),
                 predictions: Vec::new(),

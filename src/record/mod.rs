@@ -3,14 +3,21 @@
 //! The lab writes it, and verdicts, causes and reports are pure functions of it. The first event is always
 //! [`Observation::CaseStarted`], which carries the whole [`Case`], so a record can be judged again without its YAML.
 
-use std::cell::RefCell;
+mod namespace;
+mod recorder;
+mod socket;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Case, Keepalive, Phase, Protocol};
+
+pub use namespace::{Flow, Stage};
+pub use recorder::{Recorder, monotonic};
+pub use socket::{Socket, SocketChange, SocketTimer, TcpInfo, TcpState, TimerKind};
 
 /// Version of the record's shape; it rises when a field changes its meaning.
 pub const RECORD_VERSION: u32 = 1;
@@ -255,6 +262,29 @@ pub enum Observation {
         /// TCP_USER_TIMEOUT, if it is set.
         user_timeout: Option<Duration>,
     },
+    /// A TCP socket of a node or pod, whenever something of it has changed other than its timer's running down.
+    Socket(Socket),
+    /// Counters of a namespace's TCP, IP and conntrack.
+    Counters {
+        /// Name of the node or pod.
+        place: String,
+        /// When they were read.
+        stage: Stage,
+        /// What each has grown by since the stage before (at the start: since the namespace was made), where that is not
+        /// zero; by the kernel's name with its group, e.g. `TcpExt.TCPTimeouts`.
+        deltas: BTreeMap<String, u64>,
+    },
+    /// The services' rules of a node, and what its conntrack knows of their connections.
+    Rules {
+        /// Node.
+        node: String,
+        /// When they were read.
+        stage: Stage,
+        /// As iptables-save writes them, services' chains only.
+        rules: Vec<String>,
+        /// Connections to services.
+        flows: Vec<Flow>,
+    },
     /// A client on a node that lost its power is no more.
     ClientGone {
         /// Client's name.
@@ -400,33 +430,6 @@ pub enum RequestError {
     Status,
 }
 
-/// What `getsockopt(TCP_INFO)` says of a socket, as far as the record needs it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TcpInfo {
-    /// Kernel's state number (1 = ESTABLISHED, 2 = SYN_SENT, 7 = CLOSE).
-    pub state: u8,
-    /// Retransmissions of the oldest unacknowledged segment by the retransmission timer (`icsk_retransmits`).
-    pub retransmits: u8,
-    /// Unanswered keepalive or zero-window probes (`icsk_probes_out`).
-    pub probes: u8,
-    /// Exponential back-off of the timer.
-    pub backoff: u8,
-    /// Retransmission timeout, in microseconds.
-    pub rto_us: u32,
-    /// Smoothed round-trip time, in microseconds.
-    pub rtt_us: u32,
-    /// Segments sent and not acknowledged.
-    pub unacked: u32,
-    /// Segments retransmitted in the connection's life.
-    pub total_retrans: u32,
-    /// Milliseconds since data was last sent.
-    pub last_data_sent_ms: u32,
-    /// Milliseconds since data was last received.
-    pub last_data_recv_ms: u32,
-    /// Milliseconds since an acknowledgement was last received.
-    pub last_ack_recv_ms: u32,
-}
-
 /// A TCP segment seen on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -446,83 +449,4 @@ pub struct Segment {
     pub retransmission: u32,
     /// The kernel's own stamp, in nanoseconds since the case's start (`t_ns` is when the lab read it).
     pub stamp_ns: u64,
-}
-
-/// Where the lab's parts leave what they observe.
-///
-/// Cheap to clone; one lab is one thread.
-#[derive(Clone)]
-pub struct Recorder {
-    inner: Rc<RecorderInner>,
-}
-
-/// Called with every event.
-type Listener = Rc<dyn Fn(&Event)>;
-
-struct RecorderInner {
-    start: RefCell<Option<Duration>>,
-    sink: RefCell<Box<dyn FnMut(Event)>>,
-    listeners: RefCell<Vec<Listener>>,
-}
-
-impl Recorder {
-    /// A recorder that gives every event to `sink`. Time stands at 0 until [`Recorder::start_clock`].
-    pub fn new(sink: impl FnMut(Event) + 'static) -> Self {
-        Self {
-            inner: Rc::new(RecorderInner {
-                start: RefCell::new(None),
-                sink: RefCell::new(Box::new(sink)),
-                listeners: RefCell::default(),
-            }),
-        }
-    }
-
-    /// Calls `listener` with every event from now on, before it reaches the sink.
-    pub fn listen(&self, listener: impl Fn(&Event) + 'static) {
-        self.inner.listeners.borrow_mut().push(Rc::new(listener));
-    }
-
-    /// Starts the case's clock: now is 0.
-    pub fn start_clock(&self) {
-        *self.inner.start.borrow_mut() = Some(monotonic());
-    }
-
-    /// Time since the case's start; 0 before it.
-    #[must_use]
-    pub fn now(&self) -> Duration {
-        self.inner
-            .start
-            .borrow()
-            .map_or(Duration::ZERO, |start| monotonic().saturating_sub(start))
-    }
-
-    /// The case's start by CLOCK_MONOTONIC, once it has started.
-    #[must_use]
-    pub fn started_at(&self) -> Option<Duration> {
-        *self.inner.start.borrow()
-    }
-
-    /// Records `what` as observed now.
-    pub fn emit(&self, what: Observation) {
-        self.emit_at(self.now(), what);
-    }
-
-    /// Records `what` as observed at `at`, a time since the case's start.
-    pub fn emit_at(&self, at: Duration, what: Observation) {
-        let t_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let event = Event { t_ns, what };
-        // A listener may make another event: the list must not stay borrowed.
-        let listeners = self.inner.listeners.borrow().clone();
-        for listener in listeners {
-            listener(&event);
-        }
-        (self.inner.sink.borrow_mut())(event);
-    }
-}
-
-/// CLOCK_MONOTONIC.
-#[must_use]
-pub fn monotonic() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(Duration::ZERO, Duration::from)
 }
