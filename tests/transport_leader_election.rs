@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use halfopen::plan::{self, App, Protocol, Workload};
+use halfopen::plan::{self, App, Protocol, Workload, Workloads};
 use halfopen::record::Observation;
 use support::*;
 
@@ -17,11 +17,13 @@ fn lock(name: &str) -> plan::Server {
 
 fn candidate(name: &str, address: std::net::SocketAddr, lease: Duration) -> plan::Client {
     let mut client = poller(name, address, bare(Protocol::H2), ms(100));
-    client.workload = Workload::LeaderElection {
+    let election = Workload::LeaderElection {
         every: ms(100),
         lease,
+        renew_deadline: lease / 2,
         jitter: std::time::Duration::ZERO,
     };
+    client.workloads = Workloads::one(election, None);
     client
 }
 

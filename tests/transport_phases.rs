@@ -285,11 +285,13 @@ fn without_a_pause_there_is_no_idle_between_read_and_write_of_a_lock() {
         let serving = bench.serve(&server);
         let fired = cut_on(&bench, Phase::Idle, ms(0), serving.address().port());
         let mut client = poller("c", serving.address(), bare(Protocol::H1), ms(0));
-        client.workload = halfopen::plan::Workload::LeaderElection {
+        let election = halfopen::plan::Workload::LeaderElection {
             every: ms(60_000),
             lease: ms(10_000),
+            renew_deadline: ms(5_000),
             jitter: std::time::Duration::ZERO,
         };
+        client.workloads = halfopen::plan::Workloads::one(election, None);
         bench.start(client);
         take(&bench, &fired).await;
         assert_eq!(times(&bench, answered).len(), 2, "GET and PUT");

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::wire::Wire;
-use crate::plan::Protocol;
+use crate::plan::{CloseOnFailure, Protocol};
 use crate::record::{ConnectionEnd, EndedBy, Observation, Recorder};
 
 /// All connections of one client.
@@ -63,6 +63,18 @@ impl Connections {
         live.retain(|c| c.upgrade().is_some_and(|c| c.end.borrow().is_none()));
         live.push(Rc::downgrade(&connection));
         connection
+    }
+
+    /// Ends connections that are open; dials go on.
+    pub(super) fn close_open(&self, by: EndedBy, text: &str, which: CloseOnFailure) {
+        let live = self.live.borrow().clone();
+        let open = live.iter().filter_map(Weak::upgrade).filter(|connection| {
+            let wanted = which == CloseOnFailure::All || connection.resting_since.get().is_some();
+            connection.opened.get() && wanted
+        });
+        for connection in open {
+            connection.close(by, text);
+        }
     }
 
     /// Ends every connection and every dial.

@@ -15,8 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::connections::Connection;
+use super::desk::Try;
 use super::dial::{Dialed, Dialer};
-use super::transport::{Failure, Reply, Try};
+use super::transport::{Failure, Reply};
 use crate::plan;
 use crate::record::EndedBy;
 use crate::task_group::TaskGroup;
@@ -105,7 +106,7 @@ impl H1 {
         let reused = connection.is_warm();
         now.sending(connection);
         let (read_before, begun) = (wire.bytes_read(), Instant::now());
-        let mut exchange = pin!(exchange(sender, on_wire(now.message)));
+        let mut exchange = pin!(exchange(now, connection, sender));
         now.sent(connection);
         let silent = async {
             match self.read_timeout {
@@ -132,12 +133,21 @@ impl H1 {
 }
 
 async fn exchange(
+    now: &Try<'_>,
+    connection: &Connection,
     sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
 ) -> hyper::Result<(Response<()>, Bytes)> {
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok((Response::from_parts(head, ()), body))
+    let request = on_wire(now.message);
+    let (head, mut body) = sender.send_request(request).await?.into_parts();
+    let head = Response::from_parts(head, ());
+    now.answered(connection, &head);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            now.take(connection, &piece, &mut whole);
+        }
+    }
+    Ok((head, whole.into()))
 }
 
 /// The failure of a request whose connection is lost; records the connection's end if its driver has not yet.

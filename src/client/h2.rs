@@ -2,19 +2,22 @@
 //! a health check nothing but the kernel ends it.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::SendRequest;
 use http::{Request, Response, Version};
 use tokio::sync::{Notify, watch};
 
 use super::connections::Connection;
+use super::desk::Try;
 use super::dial::{Dialed, Dialer, within};
 use super::health::Health;
-use super::transport::{Failure, Reply, Try};
+use super::transport::{Failure, Reply};
 use crate::plan;
 use crate::record::{ConnectionEnd, EndedBy, Recorder};
 use crate::task_group::TaskGroup;
@@ -176,12 +179,17 @@ impl H2 {
         now.sending(connection);
         let received = async {
             let (head, body) = on_wire(now.message);
-            let (response, mut stream) = sender.send_request(head, body.is_empty())?;
+            let whole = now.messages().is_none();
+            let (response, mut stream) = sender.send_request(head, whole && body.is_empty())?;
             if !body.is_empty() {
-                stream.send_data(body, true)?;
+                stream.send_data(body, whole)?;
             }
             now.sent(connection);
-            receive(response, answering, self.read_timeout).await
+            tokio::select! {
+                biased;
+                received = receive(now, connection, response, answering, self.read_timeout) => received,
+                never = talk(now, stream) => match never {},
+            }
         };
         Tried::Done(match received.await {
             Ok(Some((head, body))) => Ok(Reply::new(&head, body, connection.id)),
@@ -204,6 +212,8 @@ impl H2 {
 
 /// The response with its body; `None` if nothing of it came for `limit`.
 async fn receive(
+    now: &Try<'_>,
+    connection: &Connection,
     response: h2::client::ResponseFuture,
     answering: &Cell<bool>,
     limit: Option<Duration>,
@@ -213,16 +223,34 @@ async fn receive(
     };
     let (head, mut stream) = response?.into_parts();
     answering.set(true);
+    let head = Response::from_parts(head, ());
+    now.answered(connection, &head);
     let mut body = Vec::new();
     loop {
         let Some(chunk) = within(limit, stream.data()).await else {
             return Ok(None);
         };
         let Some(chunk) = chunk.transpose()? else {
-            return Ok(Some((Response::from_parts(head, ()), body.into())));
+            return Ok(Some((head, body.into())));
         };
         stream.flow_control().release_capacity(chunk.len())?;
-        body.extend_from_slice(&chunk);
+        now.take(connection, &chunk, &mut body);
+    }
+}
+
+/// The messages of a request that goes on. The response tells of its end, also when they can't be sent any more.
+async fn talk(now: &Try<'_>, mut stream: SendStream<Bytes>) -> Infallible {
+    let Some(pause) = now.messages() else {
+        return std::future::pending().await;
+    };
+    let mut sent = 0;
+    loop {
+        tokio::time::sleep(pause).await;
+        sent += 1;
+        let message = format!("{{\"message\":{sent}}}\n");
+        if stream.send_data(message.into(), false).is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

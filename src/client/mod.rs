@@ -1,6 +1,7 @@
 //! Clients: the built-in transport with every knob explicit, and the workloads that use it.
 
 mod connections;
+mod desk;
 mod dial;
 mod h1;
 mod h2;
@@ -84,7 +85,7 @@ pub async fn run(client: plan::Client, around: Surroundings) {
     let mut work = pin!(async {
         let wait = client.start.saturating_sub(around.recorder.now());
         if !stopped_within(&mut stop, wait).await {
-            workload::run(&client, around.seed, &transport, &mut stop).await;
+            workload::run(&client, &around, &transport).await;
         }
     });
     let mut drive = pin!(tasks.drive());

@@ -52,6 +52,8 @@ pub(super) enum Call {
     Sending,
     /// Written to this connection.
     Sent(Rc<Wire>),
+    /// Its response has begun on this connection, and goes on.
+    Streaming(Rc<Wire>),
 }
 
 impl Call {
@@ -59,20 +61,25 @@ impl Call {
         match self {
             Self::Connecting => Phase::Connecting,
             Self::Sending => Phase::RequestUnacknowledged,
-            Self::Sent(wire) if wire.unacknowledged() => Phase::RequestUnacknowledged,
+            Self::Sent(wire) | Self::Streaming(wire) if wire.unacknowledged() => {
+                Phase::RequestUnacknowledged
+            }
             Self::Sent(_) => Phase::WaitingForResponse,
+            Self::Streaming(_) => Phase::Streaming,
         }
     }
 }
 
 impl Doing {
-    /// The worst phase rules: unacknowledged data keeps a connection longest.
+    /// Of several the most passing one rules: a response that goes on says least of the rest, and unacknowledged data
+    /// keeps a connection longest.
     fn phase(&self) -> Phase {
         let rank = |phase: &Phase| match phase {
             Phase::Idle => 0,
-            Phase::Connecting => 1,
-            Phase::WaitingForResponse => 2,
-            Phase::RequestUnacknowledged => 3,
+            Phase::Streaming => 1,
+            Phase::Connecting => 2,
+            Phase::WaitingForResponse => 3,
+            Phase::RequestUnacknowledged => 4,
         };
         self.calls
             .values()
@@ -102,6 +109,7 @@ impl PhaseBoard {
     ///   that a callback which cuts the network leaves the request unacknowledged;
     /// - waiting for the response: the server has the request, its client the acknowledgement, and the response is
     ///   held back while the callback runs;
+    /// - streaming: the head of a response that goes on has just come;
     /// - connecting: right before a SYN goes out.
     ///
     /// A client that is already there when `after` passes is noticed by [`PhaseBoard::watch`].
@@ -242,6 +250,12 @@ impl PhaseBoard {
         if warm {
             self.fire(client, Phase::RequestUnacknowledged);
         }
+    }
+
+    /// The head of a response that goes on has come.
+    pub(super) fn streaming(&self, client: &str, number: u32, wire: Rc<Wire>) {
+        self.set(client, number, Call::Streaming(wire));
+        self.fire(client, Phase::Streaming);
     }
 
     /// A request is over.

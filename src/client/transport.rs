@@ -1,32 +1,31 @@
 //! A client's transport: requests with their timeouts and retries over HTTP/1.1 or HTTP/2.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::connections::{Connection, Connections};
+use super::connections::Connections;
+use super::desk::{Desk, Stream, Try, server_of};
 use super::dial::Dialer;
 use super::h1::H1;
 use super::h2::H2;
-use super::phase::{Call, PhaseBoard};
+use super::phase::Call;
 use super::{ClientError, Surroundings};
-use crate::plan::{self, Protocol, RetryOn};
-use crate::record::{ConnectionEnd, EndedBy, Observation, Recorder, RequestError, RequestId};
-use crate::server::{REQUEST_HEADER, SERVER_HEADER};
+use crate::plan::{self, CloseOnFailure, Protocol, RetryOn};
+use crate::record::{ConnectionEnd, EndedBy, Observation, RequestError, RequestId};
+use crate::server::REQUEST_HEADER;
 use crate::task_group::TaskGroup;
 
 /// One client's transport.
 pub(super) struct Transport {
     protocol: Speaker,
-    desk: Rc<Desk>,
+    desk: Desk,
     connections: Rc<Connections>,
-    request_timeout: Option<Duration>,
     retry: plan::Retry,
     origin: Origin,
     last: Cell<u32>,
@@ -41,15 +40,6 @@ enum Speaker {
 struct Origin {
     scheme: &'static str,
     authority: String,
-}
-
-/// Where a client's requests are noted, for the record and the phase board.
-pub(super) struct Desk {
-    client: String,
-    recorder: Recorder,
-    phases: Rc<PhaseBoard>,
-    /// Requests under way, and the connection each waits on.
-    waiting: RefCell<BTreeMap<u32, Option<u32>>>,
 }
 
 /// A whole response.
@@ -72,13 +62,17 @@ pub(super) struct Failure {
     pub(super) retried_by: &'static [RetryOn],
 }
 
-/// One try of a request.
-pub(super) struct Try<'a> {
-    pub(super) desk: &'a Desk,
-    pub(super) number: u32,
-    pub(super) attempt: u32,
-    pub(super) message: &'a Request<Bytes>,
-    pub(super) deadline: Option<Instant>,
+/// What a workload asks for.
+pub(super) struct Ask<'a> {
+    /// The workload's name, where the client has several.
+    pub(super) workload: Option<&'a str>,
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) body: Bytes,
+    /// Time it may take, response included.
+    pub(super) timeout: Option<Duration>,
+    /// Its response is to go on.
+    pub(super) stream: Option<Stream>,
 }
 
 impl Transport {
@@ -101,14 +95,12 @@ impl Transport {
                     tasks,
                 )),
             },
-            desk: Rc::new(Desk {
-                client: client.name.clone(),
-                recorder: around.recorder.clone(),
-                phases: Rc::clone(&around.phases),
-                waiting: RefCell::default(),
-            }),
+            desk: Desk::new(
+                &client.name,
+                around.recorder.clone(),
+                Rc::clone(&around.phases),
+            ),
             connections,
-            request_timeout: client.transport.request_timeout,
             retry: client.transport.retry.clone(),
             origin: Origin::of(&client.target),
             last: Cell::new(0),
@@ -119,15 +111,17 @@ impl Transport {
     ///
     /// # Errors
     /// Why there is none, or the HTTP error there is.
-    pub(super) async fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Reply, RequestError> {
+    pub(super) async fn request(&self, ask: Ask<'_>) -> Result<Reply, RequestError> {
         let number = self.last.get() + 1;
         self.last.set(number);
-        let message = match self.message(number, method, path, body) {
+        let id = RequestId {
+            client: self.desk.client.clone(),
+            number,
+            workload: ask.workload.map(str::to_owned),
+        };
+        let deadline = ask.timeout.map(|limit| Instant::now() + limit);
+        let stream = ask.stream;
+        let message = match self.message(&id, ask.method, ask.path, ask.body) {
             Ok(message) => message,
             Err(error) => {
                 self.desk.recorder.emit(Observation::RigError {
@@ -137,49 +131,47 @@ impl Transport {
                 return Err(RequestError::Status);
             }
         };
-        let deadline = self.request_timeout.map(|limit| Instant::now() + limit);
-        self.desk.begin(number);
-        let result = self.tries(number, &message, deadline).await;
-        self.desk.end(number, result)
+        self.desk.waits_on(&id, None, Call::Connecting);
+        let first = Try {
+            desk: &self.desk,
+            id: &id,
+            attempt: 1,
+            message: &message,
+            deadline,
+            stream: stream.as_ref(),
+        };
+        let result = self.tries(first).await;
+        self.desk.end(id, result)
     }
 
-    async fn tries(
-        &self,
-        number: u32,
-        message: &Request<Bytes>,
-        deadline: Option<Instant>,
-    ) -> Result<Reply, Failure> {
-        let mut attempt = 1;
+    async fn tries(&self, mut now: Try<'_>) -> Result<Reply, Failure> {
         loop {
-            let now = Try {
-                desk: &self.desk,
-                number,
-                attempt,
-                message,
-                deadline,
-            };
             let result = match &self.protocol {
                 Speaker::H1(h1) => h1.exchange(&now).await,
                 Speaker::H2(h2) => h2.exchange(&now).await,
             };
             let failure = match result {
-                Err(failure) if self.tries_again(attempt, &failure) => failure,
+                Err(failure) if self.tries_again(&now, &failure) => failure,
                 other => return other,
             };
-            self.desk.waits_on(number, None, Call::Connecting);
+            self.desk.waits_on(now.id, None, Call::Connecting);
             tokio::select! {
                 biased;
-                () = until(deadline) => return Err(Failure {
+                () = now.expired() => return Err(Failure {
                     connection: None,
                     ..Failure::timeout(None, &failure.text)
                 }),
-                () = tokio::time::sleep(self.retry.backoff) => attempt += 1,
+                () = tokio::time::sleep(self.retry.backoff) => now.attempt += 1,
             }
         }
     }
 
-    fn tries_again(&self, attempt: u32, failure: &Failure) -> bool {
-        attempt <= self.retry.attempts
+    /// What may have been done already is not asked for again by the transport itself: only safe methods are (RFC 9110,
+    /// 9.2), as in Go's; others once it is clear that nothing was sent.
+    fn tries_again(&self, now: &Try<'_>, failure: &Failure) -> bool {
+        let harmless = now.message.method().is_safe() || failure.error == RequestError::Dial;
+        harmless
+            && now.attempt <= self.retry.attempts
             && failure
                 .retried_by
                 .iter()
@@ -188,7 +180,7 @@ impl Transport {
 
     fn message(
         &self,
-        number: u32,
+        id: &RequestId,
         method: Method,
         path: &str,
         body: Bytes,
@@ -197,7 +189,7 @@ impl Transport {
         Request::builder()
             .method(method)
             .uri(&url)
-            .header(REQUEST_HEADER, format!("{}/{number}", self.desk.client))
+            .header(REQUEST_HEADER, header_of(id))
             .body(body)
             .map_err(|source| ClientError::Url { url, source })
     }
@@ -209,13 +201,14 @@ impl Transport {
 
     /// The case ends: what still waits has no response.
     pub(super) fn give_up_waiting(&self) {
-        let waiting = std::mem::take(&mut *self.desk.waiting.borrow_mut());
-        for (number, connection) in waiting {
-            self.desk.recorder.emit(Observation::RequestUnfinished {
-                request: self.desk.request(number),
-                connection,
-            });
-        }
+        self.desk.give_up_waiting();
+    }
+
+    /// Closes connections because heartbeats failed.
+    pub(super) fn begin_anew(&self, which: CloseOnFailure) {
+        let by = EndedBy::HeartbeatFailure;
+        let text = "closed after heartbeats had failed";
+        self.connections.close_open(by, text, which);
     }
 
     /// Ends every connection and dial.
@@ -231,96 +224,18 @@ impl Drop for Transport {
     }
 }
 
-impl Desk {
-    fn request(&self, number: u32) -> RequestId {
-        RequestId {
-            client: self.client.clone(),
-            number,
-        }
-    }
-
-    fn begin(&self, number: u32) {
-        self.waits_on(number, None, Call::Connecting);
-    }
-
-    fn waits_on(&self, number: u32, connection: Option<u32>, call: Call) {
-        self.waiting.borrow_mut().insert(number, connection);
-        self.phases.set(&self.client, number, call);
-    }
-
-    fn end(&self, number: u32, result: Result<Reply, Failure>) -> Result<Reply, RequestError> {
-        self.waiting.borrow_mut().remove(&number);
-        self.phases.over(&self.client, number);
-        let result = result.and_then(Reply::checked);
-        let request = self.request(number);
-        match result {
-            Ok(reply) => {
-                self.recorder.emit(Observation::Response {
-                    request,
-                    connection: reply.connection,
-                    server: reply.server.clone(),
-                    status: reply.status.as_u16(),
-                });
-                Ok(reply)
-            }
-            Err(failure) => {
-                self.recorder.emit(Observation::RequestFailed {
-                    request,
-                    connection: failure.connection,
-                    error: failure.error,
-                    text: failure.text,
-                });
-                Err(failure.error)
-            }
-        }
-    }
-}
-
-impl Try<'_> {
-    /// The request is about to be written to `connection`.
-    pub(super) fn sending(&self, connection: &Connection) {
-        let warm = connection.count_request() > 0;
-        self.desk
-            .waiting
-            .borrow_mut()
-            .insert(self.number, Some(connection.id));
-        self.desk
-            .phases
-            .before_write(&self.desk.client, self.number, warm);
-        self.desk.recorder.emit(Observation::RequestSent {
-            request: self.desk.request(self.number),
-            connection: connection.id,
-            attempt: self.attempt,
-        });
-    }
-
-    /// It is handed over.
-    pub(super) fn sent(&self, connection: &Connection) {
-        let call = Call::Sent(Rc::clone(&connection.wire));
-        self.desk.waits_on(self.number, Some(connection.id), call);
-    }
-
-    /// Its time is over.
-    pub(super) async fn expired(&self) {
-        until(self.deadline).await;
-    }
-}
-
 impl Reply {
     pub(super) fn new(head: &Response<()>, body: Bytes, connection: u32) -> Self {
-        let server = head.headers().get(SERVER_HEADER);
         Self {
             status: head.status(),
-            server: server
-                .and_then(|v: &HeaderValue| v.to_str().ok())
-                .map(str::to_owned),
+            server: server_of(head),
             body,
             connection,
         }
     }
 
     /// An HTTP error is a failure, but for 409: that is how a lock says that another was faster.
-    fn checked(self) -> Result<Self, Failure> {
+    pub(super) fn checked(self) -> Result<Self, Failure> {
         let error = self.status.is_client_error() || self.status.is_server_error();
         if !error || self.status == StatusCode::CONFLICT {
             return Ok(self);
@@ -404,6 +319,14 @@ impl Origin {
             let _ = write!(authority, ":{}", target.address.port());
         }
         Self { scheme, authority }
+    }
+}
+
+/// What servers are told of a request: `CLIENT/NUMBER`, or `CLIENT/WORKLOAD/NUMBER`.
+fn header_of(id: &RequestId) -> String {
+    match &id.workload {
+        None => format!("{}/{}", id.client, id.number),
+        Some(workload) => format!("{}/{workload}/{}", id.client, id.number),
     }
 }
 

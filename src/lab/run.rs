@@ -22,6 +22,7 @@ use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
 use crate::probe::packets::PacketProbe;
 use crate::record::{Event, Observation, Recorder, monotonic};
 use crate::server::lock::Stores;
+use crate::server::nodes::Registries;
 use crate::server::tls::Authority;
 use crate::server::{self, Commons};
 
@@ -122,6 +123,7 @@ impl Lab {
             recorder: recorder.clone(),
             authority,
             stores: Stores::new(recorder.clone()),
+            registries: Registries::new(recorder.clone()),
             phases: PhaseBoard::new(recorder.clone()),
         };
         Ok(Self {

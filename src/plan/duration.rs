@@ -49,7 +49,7 @@ pub(super) fn of(
     let settle = plan
         .clients
         .iter()
-        .map(|c| c.workload.longest_pause() * 2)
+        .map(|c| c.workloads.longest_pause() * 2)
         .max()
         .unwrap_or_default();
     // Who starts after all that is to be seen at work too.
@@ -80,11 +80,18 @@ fn last_fault(plan: &LabPlan) -> Option<Duration> {
 
 fn upper_bound(expectation: &Expectation) -> Option<Duration> {
     match &expectation.check {
-        Check::Recovered(window) | Check::Detected(window) => match window {
+        Check::Recovered(window)
+        | Check::Detected(window)
+        | Check::Leads(window)
+        | Check::TwoLeaders(window)
+        | Check::NotReady(window)
+        | Check::ReadyAgain(window) => match window {
             TimeWindow::Between(_, max) | TimeWindow::Within(max) => Some(*max),
             TimeWindow::AtLeast(_) | TimeWindow::Never => None,
         },
-        Check::RequestsFailed(_) | Check::Dials(_) | Check::Cause(_) => None,
+        Check::RequestsFailed(_) | Check::Dials(_) | Check::HealthyCuts(_) | Check::Cause(_) => {
+            None
+        }
     }
 }
 
@@ -98,7 +105,11 @@ fn fits(
     for (span, expectation) in expectations {
         let last = match &expectation.check {
             Check::Recovered(TimeWindow::AtLeast(min))
-            | Check::Detected(TimeWindow::AtLeast(min)) => Some(*min),
+            | Check::Detected(TimeWindow::AtLeast(min))
+            | Check::Leads(TimeWindow::AtLeast(min))
+            | Check::TwoLeaders(TimeWindow::AtLeast(min))
+            | Check::NotReady(TimeWindow::AtLeast(min))
+            | Check::ReadyAgain(TimeWindow::AtLeast(min)) => Some(*min),
             _ => upper_bound(expectation),
         };
         let Some(last) = last.filter(|last| fault + *last > duration) else {

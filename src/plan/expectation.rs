@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Check, CountWindow, Expectation, Location, TimeWindow};
+use super::{Cause, Check, CountWindow, Expectation, Location, TimeWindow};
 use crate::scenario::model::{
-    Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, OneOrList, Spanned, TimeWindowSpec,
+    Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, ExpectWorkloadSpec, Named, OneOrList,
+    Spanned, TimeWindowSpec,
 };
 use crate::scenario::{Span, Variant, given};
 
@@ -21,27 +22,47 @@ pub(super) fn of(variant: &Variant, locate: &dyn Fn(Span) -> Location) -> Vec<(S
         .chain(when.filter_map(|entry| entry.expect.get()))
     {
         for (_, client, spec) in expect.iter() {
-            for (span, field, check, words) in checks(spec) {
-                // The later one counts, in the earlier one's place.
-                let expectation = Expectation {
-                    client: client.to_owned(),
-                    check,
-                    text: format!("{client}.{field}: {words}"),
-                    location: locate(span),
-                };
-                let same = |e: &(Span, Expectation)| {
-                    e.1.client == client
-                        && std::mem::discriminant(&e.1.check)
-                            == std::mem::discriminant(&expectation.check)
-                };
-                match all.iter().position(same) {
-                    Some(at) => all[at] = (span, expectation),
-                    None => all.push((span, expectation)),
+            for found in checks(spec) {
+                put(&mut all, client, None, found, locate);
+            }
+            for (_, workload, own) in given(&spec.workloads).into_iter().flat_map(Named::iter) {
+                for found in checks_of_workload(own) {
+                    put(&mut all, client, Some(workload), found, locate);
                 }
             }
         }
     }
     all
+}
+
+/// Adds an expectation. The later of two on the same counts, in the earlier one's place.
+fn put(
+    all: &mut Vec<(Span, Expectation)>,
+    client: &str,
+    workload: Option<&str>,
+    (span, field, check, words): Found,
+    locate: &dyn Fn(Span) -> Location,
+) {
+    let subject = match workload {
+        None => client.to_owned(),
+        Some(workload) => format!("{client}.workloads.{workload}"),
+    };
+    let expectation = Expectation {
+        client: client.to_owned(),
+        workload: workload.map(str::to_owned),
+        check,
+        text: format!("{subject}.{field}: {words}"),
+        location: locate(span),
+    };
+    let same = |(_, e): &(Span, Expectation)| {
+        e.client == client
+            && e.workload.as_deref() == workload
+            && std::mem::discriminant(&e.check) == std::mem::discriminant(&expectation.check)
+    };
+    match all.iter().position(same) {
+        Some(at) => all[at] = (span, expectation),
+        None => all.push((span, expectation)),
+    }
 }
 
 /// Whether an entry's matrix values are all among those of the case.
@@ -63,36 +84,6 @@ fn applies(entry: &ExpectWhenSpec, variant: &Variant) -> bool {
 type Found = (Span, &'static str, Check, String);
 
 fn checks(spec: &ExpectSpec) -> Vec<Found> {
-    let time = |field: &Option<Spanned<TimeWindowSpec>>, name, check: fn(TimeWindow) -> Check| {
-        let window = time_window(given(field)?)?;
-        Some((
-            field.as_ref()?.span,
-            name,
-            check(window),
-            time_words(window),
-        ))
-    };
-    let count =
-        |field: &Option<Spanned<CountWindowSpec>>, name, check: fn(CountWindow) -> Check| {
-            let (window, words) = count_window(given(field)?)?;
-            Some((field.as_ref()?.span, name, check(window), words))
-        };
-    let cause = spec.cause.as_ref().and_then(|field| {
-        let causes: Vec<_> = field
-            .get()?
-            .0
-            .iter()
-            .filter_map(Spanned::get)
-            .copied()
-            .collect();
-        let words: Vec<String> = causes.iter().map(|c| c.to_string()).collect();
-        Some((
-            field.span,
-            "cause",
-            Check::Cause(causes),
-            words.join(" or "),
-        ))
-    });
     [
         time(&spec.recovered, "recovered", Check::Recovered),
         time(&spec.detected, "detected", Check::Detected),
@@ -102,11 +93,60 @@ fn checks(spec: &ExpectSpec) -> Vec<Found> {
             Check::RequestsFailed,
         ),
         count(&spec.dials, "dials", Check::Dials),
-        cause,
+        cause(&spec.cause),
+        count(&spec.healthy_cuts, "healthy_cuts", Check::HealthyCuts),
+        time(&spec.leads, "leads", Check::Leads),
+        time(&spec.two_leaders, "two_leaders", Check::TwoLeaders),
+        time(&spec.not_ready, "not_ready", Check::NotReady),
+        time(&spec.ready_again, "ready_again", Check::ReadyAgain),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn checks_of_workload(spec: &ExpectWorkloadSpec) -> Vec<Found> {
+    [
+        time(&spec.recovered, "recovered", Check::Recovered),
+        time(&spec.detected, "detected", Check::Detected),
+        count(
+            &spec.requests_failed,
+            "requests_failed",
+            Check::RequestsFailed,
+        ),
+        cause(&spec.cause),
+        count(&spec.healthy_cuts, "healthy_cuts", Check::HealthyCuts),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn time(
+    field: &Option<Spanned<TimeWindowSpec>>,
+    name: &'static str,
+    check: fn(TimeWindow) -> Check,
+) -> Option<Found> {
+    let window = time_window(given(field)?)?;
+    let span = field.as_ref()?.span;
+    Some((span, name, check(window), time_words(window)))
+}
+
+fn count(
+    field: &Option<Spanned<CountWindowSpec>>,
+    name: &'static str,
+    check: fn(CountWindow) -> Check,
+) -> Option<Found> {
+    let (window, words) = count_window(given(field)?)?;
+    Some((field.as_ref()?.span, name, check(window), words))
+}
+
+fn cause(field: &Option<Spanned<OneOrList<Cause>>>) -> Option<Found> {
+    let found = given(field)?.0.iter().filter_map(Spanned::get);
+    let causes: Vec<Cause> = found.copied().collect();
+    let words: Vec<String> = causes.iter().map(Cause::to_string).collect();
+    let check = Check::Cause(causes);
+    Some((field.as_ref()?.span, "cause", check, words.join(" or ")))
 }
 
 fn time_window(spec: &TimeWindowSpec) -> Option<TimeWindow> {

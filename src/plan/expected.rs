@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Expectation {
     /// Client.
     pub client: String,
+    /// The workload of it; `None` = the client as a whole.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// What of it.
     pub check: Check,
     /// As written, e.g. `standby.recovered: between 924s and 1050s`.
@@ -31,6 +34,16 @@ pub enum Check {
     Dials(CountWindow),
     /// What ended the wait on the dead connection: one of these.
     Cause(Vec<Cause>),
+    /// Number of watches and streams that the client's own timeout cut after the fault though their server was well.
+    HealthyCuts(CountWindow),
+    /// The lock's store says that the client holds it.
+    Leads(TimeWindow),
+    /// One believed to lead while the lock's store named another, and the client was one of the two.
+    TwoLeaders(TimeWindow),
+    /// The servers judged its node not ready.
+    NotReady(TimeWindow),
+    /// The servers judged its node ready again, and it stayed so.
+    ReadyAgain(TimeWindow),
 }
 
 /// A window of time from the fault.
@@ -74,6 +87,8 @@ pub enum Cause {
     ReadTimeout,
     /// The client's pool closed it while it lay idle.
     IdleTimeout,
+    /// The client closed its connections because its heartbeats failed.
+    HeartbeatFailure,
     /// The client's own limit on opening a connection, or the kernel's on SYNs.
     DialTimeout,
     /// RST received.
@@ -104,6 +119,7 @@ impl Cause {
             Self::RequestTimeout => "request_timeout",
             Self::ReadTimeout => "read_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::HeartbeatFailure => "heartbeat_failure",
             Self::ClosedByClient => "closed_by_client",
             Self::DialTimeout => "dial_timeout",
             Self::Reset => "reset",

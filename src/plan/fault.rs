@@ -44,6 +44,8 @@ pub enum Phase {
     RequestUnacknowledged,
     /// The request's bytes are acknowledged, the response has not come.
     WaitingForResponse,
+    /// A response has begun and goes on.
+    Streaming,
     /// A connection is being opened.
     Connecting,
 }
@@ -124,7 +126,7 @@ impl Trigger {
                 let earliest = client.map_or(*after, |c| c.start.max(*after));
                 let latest = client
                     .filter(|_| *phase != Phase::Connecting)
-                    .map(|c| earliest + (c.workload.longest_pause() + plan.slowest(c)) * 2);
+                    .map(|c| earliest + (c.workloads.longest_pause() + plan.slowest(c)) * 2);
                 (earliest, latest)
             }
         }

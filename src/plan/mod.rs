@@ -14,12 +14,14 @@ pub(crate) mod target;
 pub(crate) mod topology;
 pub(crate) mod transport;
 mod warnings;
+mod workload;
 
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
 pub use resolve::{PlanOptions, cases};
+pub use workload::{CloseOnFailure, DOWNLOAD_PART, LEASE_SHARE, Work, Workload, Workloads};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -169,7 +171,7 @@ pub struct Server {
     pub app: App,
     /// Time between a request's arrival and its response.
     pub response_delay: Duration,
-    /// Store its `lock` app works on: one for all servers of a service, surviving any node.
+    /// Store its `lock` or `nodes` app works on: one for all servers of a service, surviving any node.
     pub store: String,
 }
 
@@ -181,6 +183,8 @@ pub enum App {
     Echo,
     /// Keeps a lease with holder and expiry, with optimistic concurrency.
     Lock,
+    /// Takes nodes' heartbeats, and judges which are ready.
+    Nodes,
 }
 
 /// An HTTP version.
@@ -233,7 +237,7 @@ pub struct Client {
     /// Its transport, every knob resolved. Of a program nothing is known: everything is off, and nobody looks.
     pub transport: Transport,
     /// What it does.
-    pub workload: Workload,
+    pub workloads: Workloads,
     /// When it starts, from the case's start.
     pub start: Duration,
     /// Where it stood.
@@ -329,28 +333,6 @@ pub enum RetryOn {
     DialFailed,
 }
 
-/// What a client does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Workload {
-    /// GET, then a pause, for ever.
-    Poll {
-        /// Pause between a request's end and the next one.
-        every: Duration,
-    },
-    /// Try to become and stay the holder of a lock.
-    LeaderElection {
-        /// Pause between a try's end and the next one.
-        every: Duration,
-        /// How long a lease lasts after its last renewal.
-        lease: Duration,
-        /// Random time on top of each pause, at most this; by the case's seed.
-        jitter: Duration,
-    },
-    /// Run a program, as it is.
-    Exec(Program),
-}
-
 /// A program that is a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
@@ -370,31 +352,7 @@ impl Client {
     /// The program it is; `None` for a client of ours.
     #[must_use]
     pub fn program(&self) -> Option<&Program> {
-        match &self.workload {
-            Workload::Exec(program) => Some(program),
-            Workload::Poll { .. } | Workload::LeaderElection { .. } => None,
-        }
-    }
-}
-
-impl Workload {
-    /// The shortest pause between a request's end and the next one.
-    #[must_use]
-    pub fn shortest_pause(&self) -> Duration {
-        match self {
-            Self::Poll { every } | Self::LeaderElection { every, .. } => *every,
-            Self::Exec(program) => program.every.unwrap_or_default(),
-        }
-    }
-
-    /// The longest pause between a request's end and the next one.
-    #[must_use]
-    pub fn longest_pause(&self) -> Duration {
-        match self {
-            Self::Poll { every } => *every,
-            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
-            Self::Exec(program) => program.every.unwrap_or_default(),
-        }
+        self.workloads.program()
     }
 }
 

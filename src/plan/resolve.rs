@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Trigger, Workload,
-    duration, expectation, program, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Trigger, duration,
+    expectation, target, transport, warnings, workload,
 };
-use crate::scenario::model::{
-    ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
-};
+use crate::scenario::model::{ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
 use crate::timeout_model;
 
@@ -17,8 +15,6 @@ use crate::timeout_model;
 const DRAIN: Duration = Duration::from_millis(200);
 /// Before this a phase trigger does not fire: every client has its connection by then.
 const PHASE_AFTER: Duration = Duration::from_secs(5);
-/// Kubernetes' default lease of a leader election.
-const LEASE: Duration = Duration::from_secs(15);
 
 /// What the command line says of the cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,8 +80,8 @@ fn resolve(
     let predictions: Vec<Prediction> = plan
         .clients
         .iter()
-        // Nobody knows a program's own timeouts beforehand.
-        .filter(|c| c.program().is_none())
+        // Nobody knows a program's own timeouts beforehand, and the model knows only what asks, is answered and pauses.
+        .filter(|c| c.workloads.cycle().is_some())
         .map(|c| timeout_model::predict(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);
@@ -120,28 +116,16 @@ fn client(
     span: Span,
     locate: &dyn Fn(Span) -> Location,
 ) -> Option<Client> {
+    let target = target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??;
+    let transport = transport::of_client(scenario, spec, &mut Vec::new())?;
     Some(Client {
         name: name.to_owned(),
         place: topology.clients.get(name)?.clone(),
         node: spec.node.get()?.clone(),
-        target: target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??,
         profile: given(&spec.profile).cloned().unwrap_or_default(),
-        transport: transport::of_client(scenario, spec, &mut Vec::new())?,
-        workload: match spec.workload.get()? {
-            WorkloadSpec::Exec(exec) => {
-                let target =
-                    target::resolve(spec.url.get()?, spec.url.span, topology, &[]).ok()??;
-                Workload::Exec(program::resolve(exec, spec.url.get()?, &target, locate)?)
-            }
-            WorkloadSpec::Poll(poll) => Workload::Poll {
-                every: poll.every.get()?.0,
-            },
-            WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
-                every: election.every.get()?.0,
-                lease: given(&election.lease).map_or(LEASE, |lease| lease.0),
-                jitter: given(&election.jitter).map_or(Duration::ZERO, |jitter| jitter.0),
-            },
-        },
+        workloads: workload::resolve(spec, &target, transport.request_timeout, locate)?,
+        target,
+        transport,
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),
         location: locate(span),
     })

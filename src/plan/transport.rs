@@ -9,13 +9,17 @@ use crate::scenario::model::{
 };
 use crate::scenario::{Problem, given, suggest};
 
+/// The kubelet's own limit on a heartbeat (`nodeStatusUpdateFrequency`).
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The transport of a client, and every problem on the way to it.
 pub(crate) fn of_client(
     scenario: &Scenario,
     client: &ClientSpec,
     problems: &mut Vec<Problem>,
 ) -> Option<Transport> {
-    if let Some(WorkloadSpec::Exec(_)) = client.workload.get() {
+    let mut works = client.works().filter_map(Spanned::get);
+    if works.any(|work| matches!(work, WorkloadSpec::Exec(_))) {
         return profile::preset("bare");
     }
     let profile = client.profile.as_ref()?;
@@ -23,13 +27,27 @@ pub(crate) fn of_client(
     if let Some(knobs) = given(&client.transport) {
         turn(&mut transport, knobs, problems);
     }
-    let timeout = match client.workload.get() {
-        Some(WorkloadSpec::Poll(poll)) => &poll.timeout,
-        Some(WorkloadSpec::LeaderElection(election)) => &election.timeout,
-        Some(WorkloadSpec::Exec(_)) | None => &None,
-    };
-    limit(&mut transport.request_timeout, timeout, problems);
+    // Several have a limit each, and the transport's own stays what it is.
+    if let Some(work) = client.workload.as_ref() {
+        transport.request_timeout = of_requests(work, transport.request_timeout, problems);
+    }
     Some(transport)
+}
+
+/// Time a request of a workload may take: its own, else its transport's.
+pub(crate) fn of_requests(
+    work: &Spanned<WorkloadSpec>,
+    transport: Option<Duration>,
+    problems: &mut Vec<Problem>,
+) -> Option<Duration> {
+    let mut timeout = transport;
+    if let Some(work) = work.get() {
+        if let (WorkloadSpec::Heartbeat(_), None) = (work, work.timeout()) {
+            return Some(HEARTBEAT_TIMEOUT);
+        }
+        limit(&mut timeout, work.timeout(), problems);
+    }
+    timeout
 }
 
 /// Problems of the scenario's own profiles, used or not.

@@ -5,6 +5,7 @@
 
 mod namespace;
 mod recorder;
+mod request;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::plan::{Case, Keepalive, Phase, Protocol};
 
 pub use namespace::{Flow, Stage};
 pub use recorder::{Recorder, monotonic};
+pub use request::{Progress, RequestError, RequestId};
 pub use socket::{Socket, SocketChange, SocketTimer, TcpInfo, TcpState, TimerKind};
 
 /// Version of the record's shape; it rises when a field changes its meaning.
@@ -114,6 +116,17 @@ pub enum Observation {
         /// HTTP status.
         status: u16,
     },
+    /// A server handed a part of a response that goes on to the kernel.
+    ServerStreamed {
+        /// Server's name.
+        server: String,
+        /// Peer of the connection.
+        peer: SocketAddr,
+        /// The request answered.
+        request: Option<RequestId>,
+        /// All that it has sent of this response.
+        sent: Progress,
+    },
     /// A server's connection ended.
     ServerClosed {
         /// Server's name.
@@ -185,7 +198,25 @@ pub enum Observation {
         /// HTTP status.
         status: u16,
     },
-    /// A client's request ended without a response.
+    /// A response has begun that is to go on.
+    ResponseBegan {
+        /// The request.
+        request: RequestId,
+        /// Connection it comes on.
+        connection: u32,
+        /// Server that answers, by its own word (header `x-halfopen-server`).
+        server: Option<String>,
+    },
+    /// A client has another part of a response that goes on.
+    StreamReceived {
+        /// The request.
+        request: RequestId,
+        /// Connection it came on.
+        connection: u32,
+        /// All that it has of this response.
+        received: Progress,
+    },
+    /// A client's request ended without a response, or before its response was whole.
     RequestFailed {
         /// The request.
         request: RequestId,
@@ -223,6 +254,22 @@ pub enum Observation {
         store: String,
         /// Holder now.
         holder: Option<String>,
+    },
+    /// A client began or ceased to believe that it holds a lock: until its renew deadline it acts as the leader.
+    LeaderBelief {
+        /// Client's name.
+        client: String,
+        /// Whether it acts as the leader from now on.
+        leads: bool,
+    },
+    /// The servers judge a node ready, or not ready, from now on.
+    NodeReady {
+        /// The store of what they know.
+        store: String,
+        /// The client whose heartbeats came, or came no more.
+        client: String,
+        /// Their judgement.
+        ready: bool,
     },
     /// A client's program was started.
     ProgramStarted {
@@ -335,15 +382,6 @@ pub enum Observation {
     CaseEnded {},
 }
 
-/// A request of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RequestId {
-    /// Client's name.
-    pub client: String,
-    /// Number within the client, from 1.
-    pub number: u32,
-}
-
 /// Which clock a case ran on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -408,26 +446,14 @@ pub enum EndedBy {
     DialTimeout,
     /// The client: the TLS handshake took too long.
     TlsTimeout,
+    /// The client: its heartbeats failed, and it closes its connections to begin anew.
+    HeartbeatFailure,
     /// The client: the request that asked for the dial was over before it.
     Cancelled,
     /// The case was over.
     CaseEnd,
     /// TLS or HTTP said something unexpected.
     Protocol,
-}
-
-/// Why a request has no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RequestError {
-    /// No connection could be opened.
-    Dial,
-    /// The request's own time was over.
-    Timeout,
-    /// Its connection was lost.
-    ConnectionLost,
-    /// The response was an HTTP error.
-    Status,
 }
 
 /// A TCP segment seen on a link.

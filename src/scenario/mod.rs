@@ -12,6 +12,7 @@ pub mod model;
 mod source;
 mod tree;
 mod value;
+mod workload;
 
 use std::collections::HashSet;
 use std::path::Path;

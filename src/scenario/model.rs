@@ -8,6 +8,10 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
+pub use super::workload::{
+    DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec, PollSpec, ResyncSpec,
+    Size, StreamSpec, WatchSpec, WorkloadSpec,
+};
 use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
@@ -177,61 +181,15 @@ pub struct ClientSpec {
     pub profile: Option<Spanned<String>>,
     /// Knobs that differ from the profile's.
     pub transport: Option<Spanned<TransportSpec>>,
-    /// What it does.
-    pub workload: Spanned<WorkloadSpec>,
+    /// What it does. A client has this or `workloads`.
+    pub workload: Option<Spanned<WorkloadSpec>>,
+    /// Several things that it does at once over one transport: with HTTP/2 they share a connection, with HTTP/1.1 each
+    /// request under way has its own.
+    pub workloads: Option<Spanned<Vec<Spanned<WorkloadSpec>>>>,
     /// Sysctls of its pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
     /// When it starts, from the case's start (default at once).
     pub start: Option<Spanned<Time>>,
-}
-
-/// What a client does.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkloadSpec {
-    /// GET, then a pause, for ever.
-    Poll(PollSpec),
-    /// Try to become and stay the holder of a lock.
-    LeaderElection(LeaderElectionSpec),
-    /// Run a program of yours, as it is.
-    Exec(ExecSpec),
-}
-
-/// GET, then a pause, for ever.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PollSpec {
-    /// Pause between a request's end and the next one.
-    pub every: Spanned<Time>,
-    /// Time a request may take; overrides the transport's `request_timeout`.
-    pub timeout: Option<Spanned<OffOr<Time>>>,
-}
-
-/// Try to become and stay the holder of a lock.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LeaderElectionSpec {
-    /// Pause between a try's end and the next one.
-    pub every: Spanned<Time>,
-    /// Time a request may take; overrides the transport's `request_timeout`.
-    pub timeout: Option<Spanned<OffOr<Time>>>,
-    /// How long a lease lasts after its last renewal (default 15s).
-    pub lease: Option<Spanned<Time>>,
-    /// Random time on top of each pause, at most this (default none; client-go adds up to 1.2 times the pause).
-    pub jitter: Option<Spanned<Time>>,
-}
-
-/// Run a program of yours, as it is. It is judged by what servers and the wire see of it.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExecSpec {
-    /// The program and its arguments. `{url}`, `{host}`, `{address}` and `{ca}` stand for the client's URL, its host
-    /// name, the IP address and port, and the path of the file with the certificate authority; `{{url}}` for `{url}`.
-    pub command: Spanned<Vec<Spanned<String>>>,
-    /// Environment variables besides the ones every program gets, with the same placeholders.
-    pub env: Option<Spanned<Named<String>>>,
-    /// Run it again and again, with this pause between its end and its next start. Without it, it is started once.
-    pub every: Option<Spanned<Time>>,
 }
 
 /// A struct with all of a transport's knobs, and before them fields of its own.
@@ -380,6 +338,14 @@ pub struct PowerLossSpec {
     pub neighbour: Option<Spanned<Neighbour>>,
 }
 
+impl ClientSpec {
+    /// What it does, in the file's order, with the places: its one workload, or its several.
+    pub fn works(&self) -> impl Iterator<Item = &Spanned<WorkloadSpec>> {
+        let several = self.workloads.as_ref().and_then(Spanned::get);
+        self.workload.iter().chain(several.into_iter().flatten())
+    }
+}
+
 /// What must hold for a client. Times count from the fault.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -394,6 +360,34 @@ pub struct ExpectSpec {
     pub dials: Option<Spanned<CountWindowSpec>>,
     /// What ended the wait on the dead connection: one, or one of a list.
     pub cause: Option<Spanned<OneOrList<Cause>>>,
+    /// Watches and streams that the client's own timeout cut after the fault though their server was well.
+    pub healthy_cuts: Option<Spanned<CountWindowSpec>>,
+    /// The lock's store says that the client holds it.
+    pub leads: Option<Spanned<TimeWindowSpec>>,
+    /// One that believed to lead while the lock's store named another, and this client was one of the two.
+    pub two_leaders: Option<Spanned<TimeWindowSpec>>,
+    /// The servers judged its node not ready.
+    pub not_ready: Option<Spanned<TimeWindowSpec>>,
+    /// The servers judged its node ready again, and it stayed so.
+    pub ready_again: Option<Spanned<TimeWindowSpec>>,
+    /// What must hold of one of its workloads alone, by the workload's name.
+    pub workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
+}
+
+/// What must hold of one workload of a client. Times count from the fault.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectWorkloadSpec {
+    /// First response from a live server after which it stays well; of a stream, the first bytes.
+    pub recovered: Option<Spanned<TimeWindowSpec>>,
+    /// The client gave up the dead connection that this workload waited on.
+    pub detected: Option<Spanned<TimeWindowSpec>>,
+    /// Its requests after the fault that got no response, or not the whole of it.
+    pub requests_failed: Option<Spanned<CountWindowSpec>>,
+    /// What ended its wait on the dead connection: one, or one of a list.
+    pub cause: Option<Spanned<OneOrList<Cause>>>,
+    /// Its watches or streams that the client's own timeout cut after the fault though their server was well.
+    pub healthy_cuts: Option<Spanned<CountWindowSpec>>,
 }
 
 /// A lower and an upper bound.

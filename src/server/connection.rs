@@ -1,12 +1,12 @@
 //! One connection of a server: TLS or not, the protocol by ALPN or by its first bytes, and its requests.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::{REQUEST_HEADER, SERVER_HEADER, Shared, echo, lock};
+use super::stream::{PART_END, Parts, Wanted};
+use super::{REQUEST_HEADER, SERVER_HEADER, Shared, echo, lock, nodes};
 use crate::plan::{App, Protocol};
-use crate::record::{Observation, Recorder, RequestId};
+use crate::record::{Observation, Progress, Recorder, RequestId};
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); its first three bytes are no other method's.
 const PREFACE: &[u8] = b"PRI";
@@ -157,44 +158,85 @@ async fn answer(
 ) -> Result<Response<Parcel>, Infallible> {
     let id = request_id(&request);
     let (head, body) = request.into_parts();
-    let Ok(body) = body.collect().await else {
-        // The client is gone or talks nonsense; hyper ends the connection by itself.
-        let answer = Answer::error(StatusCode::BAD_REQUEST, "the request's body ended early");
-        return Ok(pack(&shared, &outbox, peer, id, &answer));
+    let line = match head.uri.path_and_query() {
+        Some(path) => format!("{} {path}", head.method),
+        None => head.method.to_string(),
     };
-    let asked = Asked {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        body: body.to_bytes(),
-        peer,
-    };
-    shared.commons.recorder.emit(Observation::ServerRequest {
+    let arrived = Observation::ServerRequest {
         server: shared.server.name.clone(),
         peer,
         request: id.clone(),
-        line: format!("{} {}", asked.method, asked.path),
-    });
-    if let Some(id) = &id {
+        line,
+    };
+    if let Some(Ok(wanted)) = Wanted::of(head.uri.query()) {
+        // Its request's body may go on as well, so nobody waits for the end of that.
+        hold(&shared, arrived, id.as_ref()).await;
+        return Ok(pack(
+            &shared,
+            &outbox,
+            peer,
+            id,
+            Content::Parts(Parts::of(wanted, body)),
+        ));
+    }
+    let Ok(collected) = body.collect().await else {
+        // The client is gone or talks nonsense; hyper ends the connection by itself.
+        let answer = Answer::error(StatusCode::BAD_REQUEST, "the request's body ended early");
+        return Ok(pack(&shared, &outbox, peer, id, Content::Whole(answer)));
+    };
+    let asked = Asked {
+        path: head.uri.path().to_owned(),
+        body: collected.to_bytes(),
+        method: head.method,
+        peer,
+    };
+    hold(&shared, arrived, id.as_ref()).await;
+    let answer = match Wanted::of(head.uri.query()) {
+        Some(Err(error)) => Answer::error(StatusCode::BAD_REQUEST, &error),
+        _ => of_app(&shared, &asked),
+    };
+    Ok(pack(&shared, &outbox, peer, id, Content::Whole(answer)))
+}
+
+/// A request is there; time passes before it is answered.
+async fn hold(shared: &Shared, arrived: Observation, id: Option<&RequestId>) {
+    shared.commons.recorder.emit(arrived);
+    if let Some(id) = id {
         shared.commons.phases.hold(&id.client).await;
     }
     if !shared.server.response_delay.is_zero() {
         tokio::time::sleep(shared.server.response_delay).await;
     }
-    let answer = match shared.server.app {
-        App::Echo => echo::answer(&shared.server.name, &asked),
-        App::Lock => lock::answer(&shared.commons.stores.get(&shared.server.store), &asked),
-    };
-    Ok(pack(&shared, &outbox, peer, id, &answer))
 }
 
-/// `CLIENT/NUMBER`, as our clients say it.
+fn of_app(shared: &Shared, asked: &Asked) -> Answer {
+    let (commons, server) = (&shared.commons, &shared.server);
+    match server.app {
+        App::Echo => echo::answer(&server.name, asked),
+        App::Lock => lock::answer(&commons.stores.get(&server.store), asked),
+        App::Nodes => nodes::answer(&commons.registries.get(&server.store), asked),
+    }
+}
+
+/// `CLIENT/NUMBER` or `CLIENT/WORKLOAD/NUMBER`, as our clients say it.
 fn request_id(request: &Request<Incoming>) -> Option<RequestId> {
     let value = request.headers().get(REQUEST_HEADER)?.to_str().ok()?;
-    let (client, number) = value.rsplit_once('/')?;
+    let (rest, number) = value.rsplit_once('/')?;
+    let (client, workload) = match rest.split_once('/') {
+        None => (rest, None),
+        Some((client, workload)) => (client, Some(workload.to_owned())),
+    };
     Some(RequestId {
         client: client.to_owned(),
         number: number.parse().ok()?,
+        workload,
     })
+}
+
+/// What a response brings.
+enum Content {
+    Whole(Answer),
+    Parts(Parts),
 }
 
 fn pack(
@@ -202,19 +244,25 @@ fn pack(
     outbox: &Rc<Outbox>,
     peer: SocketAddr,
     request: Option<RequestId>,
-    answer: &Answer,
+    content: Content,
 ) -> Response<Parcel> {
+    let (status, load) = match content {
+        Content::Whole(answer) => {
+            let bytes = Bytes::from(answer.body.to_string());
+            (answer.status, Load::Whole(Some(bytes)))
+        }
+        Content::Parts(parts) => (StatusCode::OK, Load::Parts(parts)),
+    };
     let mut response = Response::new(Parcel {
-        bytes: Some(Bytes::from(answer.body.to_string())),
+        load,
         outbox: Rc::clone(outbox),
-        posted: Cell::new(Some(Observation::ServerResponse {
-            server: shared.server.name.clone(),
-            peer,
-            request,
-            status: answer.status.as_u16(),
-        })),
+        server: shared.server.name.clone(),
+        peer,
+        request,
+        status,
+        sent: None,
     });
-    *response.status_mut() = answer.status;
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -226,11 +274,49 @@ fn pack(
     response
 }
 
-/// A response's body, which tells the outbox when hyper has taken it.
+/// A response's body, which tells the outbox when hyper has taken a part of it.
 struct Parcel {
-    bytes: Option<Bytes>,
+    load: Load,
     outbox: Rc<Outbox>,
-    posted: Cell<Option<Observation>>,
+    server: String,
+    peer: SocketAddr,
+    request: Option<RequestId>,
+    status: StatusCode,
+    /// What was taken so far; `None` before hyper asked for the first time.
+    sent: Option<Progress>,
+}
+
+enum Load {
+    Whole(Option<Bytes>),
+    Parts(Parts),
+}
+
+impl Parcel {
+    fn begins(&mut self) {
+        if self.sent.is_none() {
+            self.sent = Some(Progress::default());
+            self.outbox.post(Observation::ServerResponse {
+                server: self.server.clone(),
+                peer: self.peer,
+                request: self.request.clone(),
+                status: self.status.as_u16(),
+            });
+        }
+    }
+
+    fn goes_on(&mut self, part: &Bytes) {
+        let mut sent = self.sent.unwrap_or_default();
+        sent.bytes += part.len() as u64;
+        let ends = part.iter().filter(|byte| **byte == PART_END).count();
+        sent.parts += u32::try_from(ends).unwrap_or(u32::MAX);
+        self.sent = Some(sent);
+        self.outbox.post(Observation::ServerStreamed {
+            server: self.server.clone(),
+            peer: self.peer,
+            request: self.request.clone(),
+            sent,
+        });
+    }
 }
 
 impl Body for Parcel {
@@ -239,23 +325,30 @@ impl Body for Parcel {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(bytes) = self.bytes.take() else {
-            return Poll::Ready(None);
+        self.begins();
+        let next = match &mut self.load {
+            Load::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Load::Parts(parts) => ready!(parts.poll_next(cx)),
         };
-        if let Some(observation) = self.posted.take() {
-            self.outbox.waiting.borrow_mut().push(observation);
+        if let Some(part) = &next {
+            self.goes_on(part);
         }
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none()
+        matches!(self.load, Load::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |b| b.len() as u64))
+        match &self.load {
+            Load::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Load::Parts(_) => SizeHint::new(),
+        }
     }
 }
 
@@ -271,6 +364,10 @@ impl Outbox {
             recorder,
             waiting: RefCell::default(),
         }
+    }
+
+    fn post(&self, observation: Observation) {
+        self.waiting.borrow_mut().push(observation);
     }
 
     fn written(&self) {

@@ -6,6 +6,8 @@
 mod connection;
 mod echo;
 pub mod lock;
+pub mod nodes;
+pub(crate) mod stream;
 pub mod tls;
 
 use std::io;
@@ -23,11 +25,12 @@ use crate::plan;
 use crate::record::{Observation, Recorder};
 use crate::task_group::TaskGroup;
 use lock::Stores;
+use nodes::Registries;
 use tls::Authority;
 
 /// Response header in which a server says its name.
 pub const SERVER_HEADER: &str = "x-halfopen-server";
-/// Request header in which a client says `CLIENT/NUMBER`.
+/// Request header in which a client says `CLIENT/NUMBER`, or `CLIENT/WORKLOAD/NUMBER`.
 pub const REQUEST_HEADER: &str = "x-halfopen-request";
 
 /// Connections the kernel holds ready for accept().
@@ -43,6 +46,8 @@ pub struct Commons {
     pub authority: Authority,
     /// What their locks are kept in.
     pub stores: Stores,
+    /// What they know of nodes.
+    pub registries: Registries,
     /// Faults that wait until a server has a request.
     pub phases: Rc<PhaseBoard>,
 }

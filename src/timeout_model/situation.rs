@@ -82,8 +82,8 @@ impl<'a> Situation<'a> {
                 _ => None,
             },
             pause: Window {
-                min: client.workload.shortest_pause(),
-                max: client.workload.longest_pause(),
+                min: client.workloads.shortest_pause(),
+                max: client.workloads.longest_pause(),
             },
             delay: plan.slowest(client),
             next: next_request(client, plan, fault),
@@ -97,7 +97,10 @@ impl<'a> Situation<'a> {
             Some(Phase::RequestUnacknowledged) => {
                 given_up(earliest(self.next_request(Window::default())))
             }
-            Some(Phase::WaitingForResponse) => given_up(earliest(self.waiting())),
+            // Nothing of a streaming client's is outstanding on TCP's level either.
+            Some(Phase::WaitingForResponse | Phase::Streaming) => {
+                given_up(earliest(self.waiting()))
+            }
             Some(Phase::Idle) => self.idle(),
             None if self.delay.is_zero() || self.surely_idle() => self.idle(),
             // The fault may find the client in either phase.
@@ -445,10 +448,10 @@ impl<'a> Situation<'a> {
 
 /// From the fault to the next request of a client that is idle then.
 fn next_request(client: &Client, plan: &LabPlan, fault: &Fault) -> Window {
-    let pause = client.workload.shortest_pause();
+    let pause = client.workloads.shortest_pause();
     let anytime = Window {
         min: Duration::ZERO,
-        max: client.workload.longest_pause(),
+        max: client.workloads.longest_pause(),
     };
     // An earlier fault may have stopped it.
     let at = match &fault.trigger {
@@ -462,7 +465,7 @@ fn next_request(client: &Client, plan: &LabPlan, fault: &Fault) -> Window {
         Trigger::Phase { .. } => return anytime,
     };
     // The first request that may not have begun by then. Leader election sends two a cycle.
-    let cycle = client.workload.longest_pause() + plan.slowest(client) * 2 + ROUND_TRIP;
+    let cycle = client.workloads.longest_pause() + plan.slowest(client) * 2 + ROUND_TRIP;
     let Some(since) = at.checked_sub(client.start + SLACK) else {
         return anytime;
     };

@@ -92,7 +92,7 @@ fn pause(client: &plan::Client) -> Option<Duration> {
     client
         .program()
         .is_none()
-        .then(|| client.workload.longest_pause())
+        .then(|| client.workloads.longest_pause())
 }
 
 /// By how much the two detections may lie apart.
@@ -191,6 +191,7 @@ fn expectation(
     }
     ExpectationResult {
         client: client.name.clone(),
+        workload: None,
         text: format!("{}: both clocks agree", client.name),
         verdict: if differences.is_empty() {
             Verdict::Pass

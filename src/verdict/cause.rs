@@ -54,6 +54,7 @@ pub fn of_end(end: &ConnectionEnd, known: &Circumstances) -> Found {
         EndedBy::ReadTimeout => Cause::ReadTimeout,
         EndedBy::PingTimeout => Cause::PingTimeout,
         EndedBy::IdleTimeout => Cause::IdleTimeout,
+        EndedBy::HeartbeatFailure => Cause::HeartbeatFailure,
         EndedBy::Client => Cause::ClosedByClient,
         EndedBy::DialTimeout | EndedBy::TlsTimeout => Cause::DialTimeout,
         EndedBy::CaseEnd => Cause::Never,

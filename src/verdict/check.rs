@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::plan::{Check, CountWindow, TimeWindow};
+use crate::plan::{Check, CountWindow, Expectation, TimeWindow};
 
+use super::cause::Found;
 use super::measure::{ClientMeasured, Detection};
 use super::result::{Verdict, word};
 use super::units::{exact, measured, rounded};
@@ -15,10 +16,68 @@ pub(super) struct Checked {
     pub actual: String,
 }
 
-/// Checks a client's expectation. `lasted` is the time from the fault to the case's end.
-pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) -> Checked {
+/// What an expectation can look at: a client, or one of its workloads.
+struct Subject<'a> {
+    client: &'a ClientMeasured,
+    /// It is a workload, not the client.
+    part: bool,
+    untested: &'a Option<String>,
+    detection: Detection,
+    cause: &'a Option<Found>,
+    recovered_after: Option<Duration>,
+    requests_failed: Option<u32>,
+    healthy_cuts: u32,
+}
+
+impl<'a> Subject<'a> {
+    fn of(client: &'a ClientMeasured, workload: Option<&str>) -> Option<Self> {
+        let Some(name) = workload else {
+            return Some(Self {
+                client,
+                part: false,
+                untested: &client.untested,
+                detection: client.detection,
+                cause: &client.cause,
+                recovered_after: client.recovered_after,
+                requests_failed: client.requests_failed,
+                healthy_cuts: client.healthy_cuts,
+            });
+        };
+        let own = client.workloads.iter().find(|own| own.name == name)?;
+        Some(Self {
+            client,
+            part: true,
+            untested: &own.untested,
+            detection: own.detection,
+            cause: &own.cause,
+            recovered_after: own.recovered_after,
+            requests_failed: own.requests_failed,
+            healthy_cuts: own.healthy_cuts,
+        })
+    }
+}
+
+/// Checks an expectation of a client or of one of its workloads; `None` if it has no such workload. `ended` is when the
+/// case did.
+pub(super) fn check(
+    expectation: &Expectation,
+    client: &ClientMeasured,
+    ended: Duration,
+) -> Option<Checked> {
+    let workload = expectation.workload.as_deref();
+    let subject = Subject::of(client, workload)?;
+    let own = client
+        .workloads
+        .iter()
+        .find(|w| Some(w.name.as_str()) == workload);
+    let fault_at = own.map_or(client.fault_at, |own| own.fault_at);
+    let lasted = ended.saturating_sub(fault_at.unwrap_or_default());
+    Some(checked(&expectation.check, &subject, lasted))
+}
+
+fn checked(check: &Check, subject: &Subject<'_>, lasted: Duration) -> Checked {
     let expected = expected(check);
-    let (verdict, actual) = match (client.gone_at, &client.untested) {
+    let (verdict, actual) = match (subject.client.gone_at, subject.untested) {
         (Some(at), _) => (
             Verdict::Skipped,
             format!(
@@ -27,7 +86,7 @@ pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) ->
             ),
         ),
         (None, Some(why)) => (Verdict::Error, format!("nothing was tested: {why}")),
-        (None, None) => compare(check, client, lasted),
+        (None, None) => compare(check, subject, lasted),
     };
     Checked {
         verdict,
@@ -39,13 +98,19 @@ pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) ->
 /// What a check wants, in people's units.
 pub(super) fn expected(check: &Check) -> String {
     match check {
-        Check::Recovered(window) | Check::Detected(window) => match window {
+        Check::Recovered(window)
+        | Check::Detected(window)
+        | Check::Leads(window)
+        | Check::TwoLeaders(window)
+        | Check::NotReady(window)
+        | Check::ReadyAgain(window) => match window {
             TimeWindow::Between(min, max) => format!("between {} and {}", exact(*min), exact(*max)),
             TimeWindow::Within(max) => format!("within {}", exact(*max)),
             TimeWindow::AtLeast(min) => format!("at least {}", exact(*min)),
             TimeWindow::Never => String::from("never"),
         },
         Check::RequestsFailed(CountWindow { min, max })
+        | Check::HealthyCuts(CountWindow { min, max })
         | Check::Dials(CountWindow { min, max }) => match max {
             Some(max) if min == max => min.to_string(),
             Some(max) if *min == 0 => format!("at most {max}"),
@@ -59,19 +124,21 @@ pub(super) fn expected(check: &Check) -> String {
     }
 }
 
-fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict, String) {
+fn compare(check: &Check, subject: &Subject<'_>, lasted: Duration) -> (Verdict, String) {
+    let client = subject.client;
+    let standing = &client.standing;
     match check {
-        Check::Recovered(window) => time(*window, client.recovered_after, lasted),
-        Check::Detected(window) => match client.detection {
+        Check::Recovered(window) => time(*window, subject.recovered_after, lasted),
+        Check::Detected(window) => match subject.detection {
             Detection::After(after) => time(*window, Some(after), lasted),
             Detection::Never => time(*window, None, lasted),
-            Detection::NotAffected => (Verdict::Fail, not_affected(client)),
+            Detection::NotAffected => (Verdict::Fail, not_affected(subject)),
             Detection::Unknown => {
                 let text = "the record does not say when the connection was given up";
                 (Verdict::Error, text.to_owned())
             }
         },
-        Check::RequestsFailed(window) => match client.requests_failed {
+        Check::RequestsFailed(window) => match subject.requests_failed {
             Some(failed) => count(*window, failed),
             None => (
                 Verdict::Error,
@@ -79,17 +146,27 @@ fn compare(check: &Check, client: &ClientMeasured, lasted: Duration) -> (Verdict
             ),
         },
         Check::Dials(window) => count(*window, client.dials),
-        Check::Cause(causes) => match &client.cause {
-            None => (Verdict::Fail, not_affected(client)),
+        Check::Cause(causes) => match subject.cause {
+            None => (Verdict::Fail, not_affected(subject)),
             Some(found) => {
                 let text = format!("{} ({})", word(&found.cause), found.evidence);
                 (pass_if(causes.contains(&found.cause)), text)
             }
         },
+        Check::HealthyCuts(window) => count(*window, subject.healthy_cuts),
+        Check::Leads(window) => time(*window, standing.leads_after, lasted),
+        Check::TwoLeaders(window) => time(*window, standing.two_leaders_after, lasted),
+        Check::NotReady(window) => time(*window, standing.not_ready_after, lasted),
+        Check::ReadyAgain(window) => time(*window, standing.ready_again_after, lasted),
     }
 }
 
-fn not_affected(client: &ClientMeasured) -> String {
+fn not_affected(subject: &Subject<'_>) -> String {
+    if subject.part {
+        return "not affected: nothing of this workload went over a connection to a node that died"
+            .to_owned();
+    }
+    let client = subject.client;
     let held = "not affected: it held no connection to a node that died";
     let later = client.dialled_dead.and_then(|i| client.connections.get(i));
     match later {

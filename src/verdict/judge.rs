@@ -10,10 +10,11 @@ use super::measure::{ClientMeasured, Detection, Measured, measure};
 use super::outcome::Outcome;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
-    Note, PredictedResult, Verdict, word, worst,
+    Note, PredictedResult, Verdict, WorkloadResult, word, worst,
 };
 use super::timeline::Timeline;
 use super::units::{between, exact, measured, rounded, widened};
+use super::workloads::WorkloadMeasured;
 
 /// Judges a record by the expectations of its own case.
 #[must_use]
@@ -127,10 +128,12 @@ fn expectations(case: &Case, measured: &Measured) -> Vec<ExpectationResult> {
                 "the case has no such client",
             ),
             (Outcome::Whole, Some(client)) => {
-                let lasted = measured
-                    .duration
-                    .saturating_sub(client.fault_at.unwrap_or_default());
-                check::check(&expectation.check, client, lasted)
+                let no_workload = || {
+                    let why = "the client has no such workload";
+                    unchecked(&expectation.check, Verdict::Error, why)
+                };
+                let checked = check::check(expectation, client, measured.duration);
+                checked.unwrap_or_else(no_workload)
             }
         };
         ExpectationResult::new(expectation, checked)
@@ -226,6 +229,30 @@ fn client_result(
         }),
         outside_prediction: outside,
         connections: connections.collect(),
+        healthy_cuts: client.healthy_cuts,
+        leads_after: client.standing.leads_after,
+        two_leaders_after: client.standing.two_leaders_after,
+        not_ready_after: client.standing.not_ready_after,
+        ready_again_after: client.standing.ready_again_after,
+        workloads: client.workloads.iter().map(workload_result).collect(),
+    }
+}
+
+fn workload_result(workload: &WorkloadMeasured) -> WorkloadResult {
+    WorkloadResult {
+        name: workload.name.clone(),
+        kind: workload.kind.to_owned(),
+        affected: workload.affected,
+        cause: workload.cause.as_ref().map(|found| found.cause),
+        evidence: workload.cause.as_ref().map(|found| found.evidence.clone()),
+        fault_at: workload.fault_at,
+        detected_after: match workload.detection {
+            Detection::After(time) => Some(time),
+            _ => None,
+        },
+        recovered_after: workload.recovered_after,
+        requests_failed: workload.requests_failed,
+        healthy_cuts: workload.healthy_cuts,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Phase};
-use crate::record::{EndedBy, Event};
+use crate::plan::{Client, Phase};
+use crate::record::Event;
 
 use super::cause::Found;
 use super::connections::{self, Connection};
@@ -12,9 +12,10 @@ use super::outcome::{Outcome, outcome};
 use super::programs;
 use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
-use super::struck::{gone, led_to_dead, phase, struck};
+use super::standing::{self, Standing};
+use super::struck::{gone, led_to_dead, phase};
 use super::timeline::{Moment, Timeline};
-use super::untested::untested;
+use super::workloads::{self, WorkloadMeasured};
 
 /// What a record says, before anything is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,8 @@ pub struct ClientMeasured {
     /// Requests that ended without a response after the fault, and those that were still waiting at the case's end
     /// though there had been time to answer them; `None` for a program: what it asked for in vain nobody else has seen.
     pub requests_failed: Option<u32>,
+    /// Responses that went on and were well when the client's own timeout ended them, after the fault.
+    pub healthy_cuts: u32,
     /// Dials after the fault.
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
@@ -78,6 +81,10 @@ pub struct ClientMeasured {
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
     pub claimed: Vec<u32>,
+    /// What others say of it.
+    pub standing: Standing,
+    /// What happened to each of its workloads. Its own detection, cause and recovery are those of the worst of them.
+    pub workloads: Vec<WorkloadMeasured>,
 }
 
 /// A connection, or an attempt at one. Times are from the case's start.
@@ -124,12 +131,16 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         Some(_) => programs::requests_of(client, timeline, &connections),
         None => Requests::of(client, timeline, &connections),
     };
-    let struck = struck(client, timeline, &connections, &requests);
-    let fault = struck.fault;
-    let from = fault.map_or(Moment::START, |fault| fault.at);
     let gone_at = gone(client, timeline);
-    let found = |connection: &Connection| found(client, timeline, connection);
-    let dead = struck.dead;
+    let workloads = workloads::of(client, timeline, &connections, &requests, gone_at.is_some());
+    let worst = workloads::worst(&workloads);
+    let fault = worst.and_then(|of| of.fault);
+    let from = fault.map_or(Moment::START, |fault| fault.at);
+    // A client is well when all of it is.
+    let well = workloads
+        .iter()
+        .all(|of| of.measured.recovered_after.is_some());
+    let own = worst.map(|of| &of.measured);
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
@@ -138,33 +149,18 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         gone_at,
         fault_at: fault.map(|fault| fault.at.at),
         phase: fault.and_then(|fault| phase(&client.name, fault)),
-        untested: fault
-            .filter(|_| gone_at.is_none())
-            .and_then(|fault| untested(client, fault, struck.affected, &connections, &requests))
-            .map(str::to_owned),
-        affected: struck.affected,
-        detection: match (struck.affected, dead) {
-            _ if gone_at.is_some() => Detection::NotAffected,
-            (Some(false), _) => Detection::NotAffected,
-            (Some(true), Some(dead)) => detection(dead, from),
-            _ => Detection::Unknown,
-        },
-        cause: match struck.affected {
-            _ if gone_at.is_some() => None,
-            Some(false) => None,
-            Some(true) => dead.map(found),
-            None => Some(Found {
-                cause: Cause::Unknown,
-                evidence: String::from("the record does not say where its connection led"),
-            }),
-        },
-        recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        untested: own.and_then(|own| own.untested.clone()),
+        affected: own.map_or(Some(false), |own| own.affected),
+        detection: own.map_or(Detection::NotAffected, |own| own.detection),
+        cause: own.and_then(|own| own.cause.clone()),
+        recovered_after: own.and_then(|own| own.recovered_after).filter(|_| well),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
             .program()
             .is_none()
             .then(|| count(requests.failed_after(from))),
+        healthy_cuts: count(requests.healthy_cuts_after(from)),
         dials: count(dials.count()),
         claimed: requests.claimed().collect(),
         dialled_dead: connections.iter().position(|c| {
@@ -175,6 +171,8 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             .iter()
             .map(|connection| measure_connection(client, timeline, connection))
             .collect(),
+        standing: standing::of(&client.name, timeline, from),
+        workloads: workloads.into_iter().map(|of| of.measured).collect(),
     }
 }
 
@@ -199,33 +197,6 @@ fn measure_connection(
         retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
         cause,
     }
-}
-
-fn detection(dead: &Connection, fault: Moment) -> Detection {
-    match dead.end {
-        Some((_, end)) if end.by == EndedBy::CaseEnd => Detection::Never,
-        Some((at, _)) => Detection::After(at.since(fault)),
-        None => Detection::Unknown,
-    }
-}
-
-/// The first response by a live server after which the client stayed well.
-fn recovered(connections: &[Connection], requests: &Requests, fault: Moment) -> Option<Duration> {
-    let good = requests.good_responses();
-    // A dial that led to nothing, and after which no response came, was for a request that had none.
-    let last_good = good.last().copied()?;
-    let vain = connections
-        .iter()
-        .filter(|c| c.opened.is_none() && !c.cut_short())
-        .filter_map(Connection::began);
-    if vain.into_iter().any(|dialled| dialled > last_good) {
-        return None;
-    }
-    let from = requests
-        .last_unwell()
-        .map_or(fault, |unwell| unwell.max(fault));
-    let first = good.into_iter().find(|at| *at > from)?;
-    Some(first.since(fault))
 }
 
 fn count(number: usize) -> u32 {

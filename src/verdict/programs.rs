@@ -31,7 +31,7 @@ pub(super) fn requests_of(
     );
     requests.sort_by_key(|request| request.first);
     // Numbered without gaps: a gap would mean a request that the record has lost.
-    Requests((1..).zip(requests).collect())
+    Requests::numbered((1..).zip(requests).collect())
 }
 
 /// What servers received, and what they answered.
@@ -61,9 +61,8 @@ fn received(client: &Client, timeline: &Timeline, connections: &[Connection]) ->
                 let sent = on.map(|connection| (*at, connection.id));
                 requests.push((
                     Request {
-                        first: *at,
                         sent: sent.into_iter().collect(),
-                        outcome: None,
+                        ..Request::new(*at, None)
                     },
                     server,
                 ));
@@ -133,9 +132,9 @@ fn lost(client: &Client, timeline: &Timeline, connection: &Connection) -> Option
         let at = ended.filter(|_| !by_case_end)?;
         let outcome = Some((at, Outcome::Failed(RequestError::Dial)));
         return Some(Request {
-            first: began,
             sent: vec![(began, connection.id)],
             outcome,
+            ..Request::new(began, None)
         });
     }
     let first = sent_in_vain(client, timeline, connection)?;
@@ -144,9 +143,9 @@ fn lost(client: &Client, timeline: &Timeline, connection: &Connection) -> Option
         None => (Moment::END, Outcome::Unfinished),
     };
     Some(Request {
-        first,
         sent: vec![(first, connection.id)],
         outcome: Some(outcome),
+        ..Request::new(first, None)
     })
 }
 

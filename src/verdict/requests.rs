@@ -1,17 +1,20 @@
 //! A client's requests, and what came of each by the servers' own records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::Client;
-use crate::record::{Observation, RequestError};
+use crate::plan::{Client, Work, Workload};
+use crate::record::{Observation, Progress, RequestError, RequestId};
 
 use super::connections::Connection;
 use super::timeline::{Moment, Timeline};
 
 /// Beyond its server's own delay, how long an answer takes at most where there is somebody to give it.
 const ANSWER: Duration = Duration::from_millis(200);
+
+/// A part of a response that goes on may come this much later than the last one and its pause say.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +32,24 @@ pub(super) enum Outcome {
     Unfinished,
     /// Still waiting when the case ended, and sent so late that it could not have been answered by then.
     CutShort,
+    /// A response that goes on and was well when the case ended.
+    GoesOn,
+    /// A response that went on and was well when the client's own timeout ended it.
+    HealthyCut,
+}
+
+impl Outcome {
+    /// Whether nothing is wrong with it.
+    fn is_well(self) -> bool {
+        match self {
+            Self::Answered { .. } | Self::CutShort | Self::GoesOn | Self::HealthyCut => true,
+            Self::Claimed | Self::Failed(_) | Self::Unfinished => false,
+        }
+    }
 }
 
 /// A request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Request {
     /// First event that speaks of it.
     pub first: Moment,
@@ -40,11 +57,28 @@ pub(super) struct Request {
     pub sent: Vec<(Moment, u32)>,
     /// What came of it; `None` if the record does not say.
     pub outcome: Option<(Moment, Outcome)>,
+    /// The workload it is of, where its client has several.
+    pub workload: Option<String>,
+    /// Of a response that goes on: when it began, and when more of it came from a server with power.
+    pub stream: Option<Stream>,
 }
 
-/// A client's requests by number.
+/// A response that goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    /// When its head came.
+    pub began: Moment,
+    /// When something of it came that a server with power had sent, by that server's own record.
+    pub good: Vec<Moment>,
+}
+
+/// A client's requests by number, or those of one of its workloads.
 #[derive(Debug, Default)]
-pub(super) struct Requests(pub BTreeMap<u32, Request>);
+pub(super) struct Requests {
+    by_number: BTreeMap<u32, Request>,
+    /// Numbers of the requests of its other workloads.
+    elsewhere: BTreeSet<u32>,
+}
 
 impl Requests {
     /// Collects a client's requests.
@@ -59,10 +93,25 @@ impl Requests {
                     connection,
                     ..
                 } if request.client == client => {
-                    requests
-                        .entry(request.number, *at)
-                        .sent
-                        .push((*at, *connection));
+                    requests.entry(request, *at).sent.push((*at, *connection));
+                }
+                Observation::ResponseBegan { request, .. } if request.client == client => {
+                    let good = served.answered_by_living(request.number, *at);
+                    // A download is well when its bytes flow; its head alone says nothing of them.
+                    let counts = good && kind(planned, request).is_none_or(|k| !is_download(k));
+                    requests.entry(request, *at).stream = Some(Stream {
+                        began: *at,
+                        good: counts.then_some(*at).into_iter().collect(),
+                    });
+                }
+                Observation::StreamReceived {
+                    request, received, ..
+                } if request.client == client => {
+                    let good = served.sent_by_living(request.number, received, *at);
+                    let entry = requests.entry(request, *at);
+                    if let (Some(stream), true) = (&mut entry.stream, good) {
+                        stream.good.push(*at);
+                    }
                 }
                 Observation::Response {
                     request,
@@ -73,24 +122,34 @@ impl Requests {
                         .iter()
                         .find(|c| c.id == *connection)
                         .and_then(|c| c.local);
-                    let entry = requests.entry(request.number, *at);
+                    let entry = requests.entry(request, *at);
                     let sent = entry.sent.last().map_or(entry.first, |(sent, _)| *sent);
                     let outcome = served.outcome(request.number, local, sent, *at);
                     entry.outcome = Some((*at, outcome));
                 }
                 Observation::RequestFailed { request, error, .. } if request.client == client => {
-                    requests.entry(request.number, *at).outcome =
-                        Some((*at, Outcome::Failed(*error)));
+                    let entry = requests.entry(request, *at);
+                    let healthy = *error == RequestError::Timeout
+                        && served.is_well(planned, request, entry.stream.as_ref(), *at);
+                    let outcome = match healthy {
+                        true => Outcome::HealthyCut,
+                        false => Outcome::Failed(*error),
+                    };
+                    entry.outcome = Some((*at, outcome));
                 }
                 Observation::RequestUnfinished { request, .. } if request.client == client => {
-                    let entry = requests.entry(request.number, *at);
+                    let entry = requests.entry(request, *at);
                     // One that has not been sent waits for its dial, and a dial needs no such time.
                     let young = entry.sent.last().is_some_and(|(sent, _)| {
                         at.since(*sent) < slowest_answer(planned, timeline)
                     });
-                    let outcome = match young {
-                        true => Outcome::CutShort,
-                        false => Outcome::Unfinished,
+                    let outcome = match &entry.stream {
+                        None if young => Outcome::CutShort,
+                        None => Outcome::Unfinished,
+                        stream if served.is_well(planned, request, stream.as_ref(), *at) => {
+                            Outcome::GoesOn
+                        }
+                        Some(_) => Outcome::Unfinished,
                     };
                     entry.outcome = Some((*at, outcome));
                 }
@@ -100,29 +159,79 @@ impl Requests {
         requests
     }
 
-    fn entry(&mut self, number: u32, at: Moment) -> &mut Request {
-        self.0.entry(number).or_insert(Request {
-            first: at,
-            sent: Vec::new(),
-            outcome: None,
-        })
+    /// Those of a client that does not number them.
+    pub(super) fn numbered(by_number: BTreeMap<u32, Request>) -> Self {
+        Self {
+            by_number,
+            elsewhere: BTreeSet::new(),
+        }
+    }
+
+    /// Those of one workload alone.
+    pub(super) fn of_workload(&self, name: &str) -> Self {
+        let own = |request: &Request| request.workload.as_deref() == Some(name);
+        let (mut by_number, mut elsewhere) = (BTreeMap::new(), BTreeSet::new());
+        for (number, request) in &self.by_number {
+            match own(request) {
+                true => by_number.insert(*number, request.clone()).is_some(),
+                false => elsewhere.insert(*number),
+            };
+        }
+        Self {
+            by_number,
+            elsewhere,
+        }
+    }
+
+    fn entry(&mut self, request: &RequestId, at: Moment) -> &mut Request {
+        let entry = self.by_number.entry(request.number);
+        entry.or_insert_with(|| Request::new(at, request.workload.clone()))
     }
 
     /// Requests without a response that came to their end after `moment`.
     pub(super) fn failed_after(&self, moment: Moment) -> usize {
-        let failed = self.0.values().filter(|request| match request.outcome {
-            Some((_, Outcome::Answered { .. } | Outcome::CutShort)) => false,
-            Some((at, _)) => at > moment,
-            // Its end was not recorded, so it had none before the record's.
-            None => true,
-        });
+        let failed = self
+            .by_number
+            .values()
+            .filter(|request| match request.outcome {
+                Some((at, outcome)) => !outcome.is_well() && at > moment,
+                // Its end was not recorded, so it had none before the record's.
+                None => true,
+            });
         failed.count()
+    }
+
+    /// Responses that went on and were well when the client's own timeout ended them after `moment`.
+    pub(super) fn healthy_cuts_after(&self, moment: Moment) -> usize {
+        let outcomes = self
+            .by_number
+            .values()
+            .filter_map(|request| request.outcome);
+        let cuts = outcomes.filter(|(at, o)| *o == Outcome::HealthyCut && *at > moment);
+        cuts.count()
+    }
+
+    /// Whether a response was under way at `moment` that was never anything but well.
+    pub(super) fn goes_on_since(&self, moment: Moment) -> bool {
+        self.by_number.values().any(|request| {
+            let began = request.stream.as_ref().is_some_and(|s| s.began < moment);
+            began && matches!(request.outcome, Some((_, Outcome::GoesOn)))
+        })
+    }
+
+    /// Whether a request was waiting for a connection at `moment`.
+    pub(super) fn dialling_at(&self, moment: Moment) -> bool {
+        self.by_number.values().any(|request| {
+            let sent = request.sent.iter().any(|(at, _)| *at < moment);
+            let over = request.outcome.is_some_and(|(at, _)| at < moment);
+            request.first < moment && !sent && !over
+        })
     }
 
     /// Requests whose response only the client knows of.
     pub(super) fn claimed(&self) -> impl Iterator<Item = u32> {
         let claimed = self
-            .0
+            .by_number
             .iter()
             .filter(|(_, request)| matches!(request.outcome, Some((_, Outcome::Claimed))));
         claimed.map(|(number, _)| *number)
@@ -134,12 +243,12 @@ impl Requests {
         let mut unwell = None;
         // From the last to the first: what the record does not say of a request lies before the next one.
         let mut next = (None, Moment::END);
-        for (number, request) in self.0.iter().rev() {
-            if next.0.is_some_and(|n: u32| n > number + 1) {
+        for (number, request) in self.by_number.iter().rev() {
+            if next.0.is_some_and(|n: u32| self.misses(number + 1..n)) {
                 unwell = unwell.max(Some(next.1));
             }
             unwell = unwell.max(match request.outcome {
-                Some((_, Outcome::Answered { .. } | Outcome::CutShort)) => None,
+                Some((_, outcome)) if outcome.is_well() => None,
                 Some((at, _)) => Some(at),
                 None => Some(next.1),
             });
@@ -148,13 +257,20 @@ impl Requests {
         unwell
     }
 
-    /// The responses that a server with power gave, in order of time.
+    /// Whether the record lacks one of these numbers.
+    fn misses(&self, mut numbers: std::ops::Range<u32>) -> bool {
+        numbers.any(|number| !self.elsewhere.contains(&number))
+    }
+
+    /// The responses that a server with power gave, and the parts of those that go on, in order of time.
     pub(super) fn good_responses(&self) -> Vec<Moment> {
-        let good = self.0.values().filter_map(|request| match request.outcome {
+        let whole = self.by_number.values().filter_map(|r| match r.outcome {
             Some((at, Outcome::Answered { alive: true })) => Some(at),
             _ => None,
         });
-        let mut good: Vec<_> = good.collect();
+        let streams = self.by_number.values().filter_map(|r| r.stream.as_ref());
+        let parts = streams.flat_map(|stream| stream.good.iter().copied());
+        let mut good: Vec<_> = whole.chain(parts).collect();
         good.sort_unstable();
         good
     }
@@ -170,10 +286,13 @@ impl Requests {
         &self,
         moment: Moment,
     ) -> Option<(Option<Duration>, Duration)> {
-        let failures = self.0.values().filter_map(|request| match request.outcome {
-            Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
-            _ => None,
-        });
+        let failures = self
+            .by_number
+            .values()
+            .filter_map(|request| match request.outcome {
+                Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
+                _ => None,
+            });
         let (failed, request) = failures.min_by_key(|(at, _)| *at)?;
         Some((request.sent.first().map(|(at, _)| at.at), failed.at))
     }
@@ -181,7 +300,7 @@ impl Requests {
     /// The connection of the last request that was waiting at `moment`.
     pub(super) fn waiting_on(&self, moment: Moment) -> Option<u32> {
         let waiting = self
-            .0
+            .by_number
             .values()
             .filter(|request| request.outcome.is_none_or(|(at, _)| at > moment));
         let sent =
@@ -192,7 +311,7 @@ impl Requests {
 
     /// Whether a request was sent after `moment`, or was waiting then.
     pub(super) fn active_after(&self, moment: Moment) -> bool {
-        self.0.values().any(|request| {
+        self.by_number.values().any(|request| {
             let sent = request.sent.iter().any(|(at, _)| *at > moment);
             let waiting =
                 request.first < moment && request.outcome.is_none_or(|(at, _)| at > moment);
@@ -203,13 +322,39 @@ impl Requests {
     /// Every handing of a request to a connection, in order of time.
     pub(super) fn sendings(&self) -> Vec<(Moment, u32)> {
         let mut sendings: Vec<_> = self
-            .0
+            .by_number
             .values()
             .flat_map(|request| request.sent.iter().copied())
             .collect();
         sendings.sort_unstable();
         sendings
     }
+}
+
+impl Request {
+    /// One that is spoken of for the first time.
+    pub(super) fn new(first: Moment, workload: Option<String>) -> Self {
+        Self {
+            first,
+            sent: Vec::new(),
+            outcome: None,
+            workload,
+            stream: None,
+        }
+    }
+}
+
+/// What a request is of.
+fn kind<'c>(client: &'c Client, request: &RequestId) -> Option<&'c Workload> {
+    let named = |work: &&Work| match &request.workload {
+        Some(name) => work.name == *name,
+        None => true,
+    };
+    client.workloads.iter().find(named).map(|work| &work.kind)
+}
+
+fn is_download(kind: &Workload) -> bool {
+    matches!(kind, Workload::Download { .. } | Workload::Messages { .. })
 }
 
 /// The longest that a living server lets a client wait.
@@ -225,6 +370,8 @@ struct Served<'t, 'a> {
     timeline: &'t Timeline<'a>,
     /// Nodes of the servers that answered, by request number.
     by_request: HashMap<u32, Vec<&'a str>>,
+    /// Of responses that go on: when, on which node, and how much had been sent.
+    parts: HashMap<u32, Vec<(Moment, &'a str, Progress)>>,
     /// Of programs that do not number their requests: when, and on which node, by peer.
     by_peer: HashMap<(IpAddr, u16), Vec<(Moment, &'a str)>>,
 }
@@ -234,38 +381,87 @@ impl<'t, 'a> Served<'t, 'a> {
         let mut served = Self {
             timeline,
             by_request: HashMap::new(),
+            parts: HashMap::new(),
             by_peer: HashMap::new(),
         };
         for (at, what) in &timeline.events {
-            let Observation::ServerResponse {
-                server,
-                peer,
-                request,
-                ..
-            } = what
-            else {
-                continue;
-            };
-            let Some(node) = timeline.node_of_server(server) else {
-                continue;
-            };
-            match request {
-                Some(request) if request.client == client => {
-                    served
-                        .by_request
-                        .entry(request.number)
-                        .or_default()
-                        .push(node);
+            match what {
+                Observation::ServerResponse {
+                    server,
+                    peer,
+                    request,
+                    ..
+                } => served.response(client, server, *peer, request.as_ref(), *at),
+                Observation::ServerStreamed {
+                    server,
+                    request: Some(request),
+                    sent,
+                    ..
+                } if request.client == client => {
+                    if let Some(node) = timeline.node_of_server(server) {
+                        let parts = served.parts.entry(request.number).or_default();
+                        parts.push((*at, node, *sent));
+                    }
                 }
-                Some(_) => {}
-                None => served
-                    .by_peer
-                    .entry(canonical(*peer))
-                    .or_default()
-                    .push((*at, node)),
+                _ => {}
             }
         }
         served
+    }
+
+    fn response(
+        &mut self,
+        client: &str,
+        server: &str,
+        peer: SocketAddr,
+        request: Option<&RequestId>,
+        at: Moment,
+    ) {
+        let Some(node) = self.timeline.node_of_server(server) else {
+            return;
+        };
+        match request {
+            Some(request) if request.client == client => {
+                let nodes = self.by_request.entry(request.number).or_default();
+                nodes.push(node);
+            }
+            Some(_) => {}
+            None => {
+                let responses = self.by_peer.entry(canonical(peer)).or_default();
+                responses.push((at, node));
+            }
+        }
+    }
+
+    /// Whether a server that had power at a moment had answered a request.
+    fn answered_by_living(&self, number: u32, at: Moment) -> bool {
+        let mut nodes = self.by_request.get(&number).into_iter().flatten();
+        nodes.any(|node| self.timeline.alive(node, at))
+    }
+
+    /// Whether a server that had power at a moment had sent as much of a response by then.
+    fn sent_by_living(&self, number: u32, received: &Progress, at: Moment) -> bool {
+        let mut parts = self.parts.get(&number).into_iter().flatten();
+        parts.any(|(when, node, sent)| {
+            *when <= at && sent.parts >= received.parts && self.timeline.alive(node, at)
+        })
+    }
+
+    /// Whether a response that goes on was well at a moment: its server had power, and nothing was overdue.
+    fn is_well(
+        &self,
+        client: &Client,
+        request: &RequestId,
+        stream: Option<&Stream>,
+        at: Moment,
+    ) -> bool {
+        let Some(stream) = stream else {
+            return false;
+        };
+        let every = kind(client, request).and_then(Workload::part_every);
+        let last = stream.good.last().copied().unwrap_or(stream.began);
+        let overdue = every.is_some_and(|every| at.since(last) > every + LATE);
+        !overdue && self.answered_by_living(request.number, at)
     }
 
     /// What to think of the response that a client says it had `at` a moment.

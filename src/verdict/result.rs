@@ -153,6 +153,52 @@ pub struct ClientResult {
     pub outside_prediction: bool,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionResult>,
+    /// Watches and streams that its own timeout cut after the fault though their server was well.
+    #[serde(default)]
+    pub healthy_cuts: u32,
+    /// From the fault until the lock's store named it as the holder; `None` = never.
+    #[serde(default, rename = "leads_after_s", with = "seconds::option")]
+    pub leads_after: Option<Duration>,
+    /// From the fault until there were two leaders, of which it was one; `None` = never.
+    #[serde(default, rename = "two_leaders_after_s", with = "seconds::option")]
+    pub two_leaders_after: Option<Duration>,
+    /// From the fault until its node was judged not ready; `None` = never.
+    #[serde(default, rename = "not_ready_after_s", with = "seconds::option")]
+    pub not_ready_after: Option<Duration>,
+    /// From the fault until its node was judged ready again for good; `None` = never.
+    #[serde(default, rename = "ready_again_after_s", with = "seconds::option")]
+    pub ready_again_after: Option<Duration>,
+    /// What the case did to each of its workloads. The client's own detection, cause and recovery are those of the worst.
+    #[serde(default)]
+    pub workloads: Vec<WorkloadResult>,
+}
+
+/// What a case did to a workload of a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadResult {
+    /// Name: its kind's, unless it was given another.
+    pub name: String,
+    /// Kind, as in YAML.
+    pub kind: String,
+    /// Whether a connection it used led to a node that died; `None` if the record does not say.
+    pub affected: Option<bool>,
+    /// What ended its wait on the dead connection; `None` if there was none.
+    pub cause: Option<Cause>,
+    /// What says so.
+    pub evidence: Option<String>,
+    /// The fault its times are counted from.
+    #[serde(rename = "fault_at_s", with = "seconds::option")]
+    pub fault_at: Option<Duration>,
+    /// From the fault until the client gave up the dead connection it waited on; `None` = never.
+    #[serde(rename = "detected_after_s", with = "seconds::option")]
+    pub detected_after: Option<Duration>,
+    /// From the fault until it recovered; `None` = never.
+    #[serde(rename = "recovered_after_s", with = "seconds::option")]
+    pub recovered_after: Option<Duration>,
+    /// Its requests after the fault without a response, or without the whole of it; `None` for a program.
+    pub requests_failed: Option<u32>,
+    /// Its watches or streams that the client's own timeout cut after the fault though their server was well.
+    pub healthy_cuts: u32,
 }
 
 /// A request that failed, from the case's start.
@@ -225,6 +271,9 @@ pub struct ConnectionResult {
 pub struct ExpectationResult {
     /// Client it is on.
     pub client: String,
+    /// Its workload it is on; `None` = the client as a whole.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// As written.
     pub text: String,
     /// Verdict.
@@ -256,6 +305,7 @@ impl ExpectationResult {
         } = expectation.location.clone();
         Self {
             client: expectation.client.clone(),
+            workload: expectation.workload.clone(),
             text: expectation.text.clone(),
             verdict: checked.verdict,
             expected: checked.expected,

@@ -17,14 +17,15 @@ pub(super) struct Struck<'t, 'a> {
     pub dead: Option<&'t Connection<'a>>,
 }
 
-/// The first fault that struck the client, else the first of all.
+/// The first fault that struck the client, else the first of all. `uses` says whether a connection matters at a fault.
 pub(super) fn struck<'t, 'a>(
     client: &Client,
     timeline: &'t Timeline<'a>,
     connections: &'t [Connection<'a>],
     requests: &Requests,
+    uses: &dyn Fn(&Connection, Moment) -> bool,
 ) -> Struck<'t, 'a> {
-    let by = |fault| struck_by(fault, connections, requests);
+    let by = |fault| struck_by(fault, connections, requests, uses);
     let own = timeline
         .faults
         .iter()
@@ -46,10 +47,11 @@ fn struck_by<'t, 'a>(
     fault: &'t Injected<'a>,
     connections: &'t [Connection<'a>],
     requests: &Requests,
+    uses: &dyn Fn(&Connection, Moment) -> bool,
 ) -> Struck<'t, 'a> {
     let held = connections
         .iter()
-        .filter(|connection| connection.held_at(fault.at));
+        .filter(|connection| connection.held_at(fault.at) && uses(connection, fault.at));
     // Those whose endpoint the record does not name may be dead as well.
     let suspects = held.filter(|connection| match &connection.endpoint {
         Some(endpoint) => fault.dead_node() == Some(endpoint.node),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use halfopen::lab::namespace::Namespace;
 use halfopen::plan::{
     Client, Endpoint, LabPlan, Location, Node, Place, Pod, Probes, Protocol, Service, Sysctl,
-    Target, Workload,
+    Target, Workload, Workloads,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -155,9 +155,12 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
         },
         profile: "bare".to_owned(),
         transport: halfopen::plan::profile::bare(Protocol::H1),
-        workload: Workload::Poll {
-            every: Duration::from_secs(1),
-        },
+        workloads: Workloads::one(
+            Workload::Poll {
+                every: Duration::from_secs(1),
+            },
+            None,
+        ),
         start: Duration::ZERO,
         location: Location::default(),
     }

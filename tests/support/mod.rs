@@ -13,9 +13,10 @@ use halfopen::client::phase::PhaseBoard;
 use halfopen::client::{self, Surroundings};
 use halfopen::lab::namespace::Namespace;
 pub(crate) use halfopen::plan::profile::bare;
-use halfopen::plan::{self, App, Place, Protocol, Target, Transport, Workload};
+use halfopen::plan::{self, App, Place, Protocol, Target, Transport, Workload, Workloads};
 use halfopen::record::{ConnectionEnd, EndedBy, Event, Observation, Recorder, RequestError};
 use halfopen::server::lock::Stores;
+use halfopen::server::nodes::Registries;
 use halfopen::server::tls::Authority;
 use halfopen::server::{self, Commons};
 use tokio::sync::watch;
@@ -94,6 +95,7 @@ impl Bench {
                 recorder: recorder.clone(),
                 authority: Authority::new().expect("an authority"),
                 stores: Stores::new(recorder.clone()),
+                registries: Registries::new(recorder.clone()),
                 phases: Rc::clone(&phases),
             }),
             recorder,
@@ -274,8 +276,8 @@ pub(crate) fn poller(
             service: None,
         },
         profile: "test".to_owned(),
+        workloads: Workloads::one(Workload::Poll { every }, transport.request_timeout),
         transport,
-        workload: Workload::Poll { every },
         start: Duration::ZERO,
         location: plan::Location::default(),
     }

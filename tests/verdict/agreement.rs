@@ -45,7 +45,7 @@ fn a_pause_of_the_workload_explains_a_difference_and_more_does_not() {
         })
     };
     let pause = stories::a1().case.lab.clients[0]
-        .workload
+        .workloads
         .longest_pause()
         .as_secs_f64();
     assert_eq!(later(pause).1, Verdict::Pass);

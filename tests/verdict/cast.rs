@@ -7,7 +7,7 @@ use std::time::Duration;
 use halfopen::plan::{
     App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
     Neighbour, Node, Place, Pod, Prediction, Probes, Protocol, Server, Service, Target, Transport,
-    Trigger, Warning, Window, Workload,
+    Trigger, Warning, Window, Workload, Workloads,
 };
 use halfopen::record::ClockName;
 
@@ -128,11 +128,15 @@ impl Story {
             },
             profile: "plain".to_owned(),
             transport: halfopen::plan::profile::bare(protocol),
-            workload: Workload::LeaderElection {
-                every: seconds(3.0),
-                lease: seconds(15.0),
-                jitter: std::time::Duration::ZERO,
-            },
+            workloads: Workloads::one(
+                Workload::LeaderElection {
+                    every: seconds(3.0),
+                    lease: seconds(15.0),
+                    renew_deadline: seconds(10.0),
+                    jitter: std::time::Duration::ZERO,
+                },
+                None,
+            ),
             start: Duration::ZERO,
             location: Location::default(),
         });
@@ -159,6 +163,7 @@ impl Story {
         let text = format!("{client}.{}", span.replace(": ", " "));
         self.case.expectations.push(Expectation {
             client: client.to_owned(),
+            workload: None,
             check,
             text,
             location,

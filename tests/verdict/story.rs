@@ -373,6 +373,7 @@ fn id(client: &str, number: u32) -> RequestId {
     RequestId {
         client: client.to_owned(),
         number,
+        workload: None,
     }
 }
 

@@ -1,11 +1,9 @@
 //! Clients: where they run, what they ask, and whether the servers there can answer.
 
-use std::time::Duration;
-
 use super::{Checker, Kind};
-use crate::plan::{App, Protocol, Target, target, transport};
+use crate::plan::{Protocol, Target, target, transport};
 use crate::scenario::diagnostic::Problem;
-use crate::scenario::model::{ClientSpec, Spanned, WorkloadSpec};
+use crate::scenario::model::{ClientSpec, Spanned};
 use crate::scenario::value::given;
 
 impl Checker<'_> {
@@ -30,15 +28,13 @@ impl Checker<'_> {
         self.must_be(Kind::Node, &spec.node);
         let host = given(&spec.host_network).copied().unwrap_or_default();
         self.own_sysctls(host, &spec.sysctls);
-        self.workload(spec);
+        self.workloads(name, spec);
         self.own_transport(name, spec);
         let transport = transport::of_client(self.scenario, spec, self.problems);
         let target = self.target(spec);
         if let (Some(transport), Some(target), None) = (transport, &target, Self::program(spec)) {
             self.protocol(name, spec, transport.protocol, target);
-        }
-        if let Some(target) = &target {
-            self.lock(spec, target);
+            self.works_with(spec, target, transport.protocol);
         }
         if let (Some(start), Some(end)) = (given(&spec.start), given(&self.scenario.duration))
             && start >= end
@@ -102,47 +98,6 @@ impl Checker<'_> {
                 "add `{}` to the server's `protocols`, or take another profile or `protocol`",
                 word(protocol)
             )));
-        }
-    }
-
-    fn lock(&mut self, spec: &ClientSpec, target: &Target) {
-        if !matches!(spec.workload.get(), Some(WorkloadSpec::LeaderElection(_))) {
-            return;
-        }
-        let servers = target
-            .servers
-            .iter()
-            .filter_map(|s| self.topology.server(s));
-        if let Some(server) = servers.into_iter().find(|s| s.app != App::Lock) {
-            let message = format!(
-                "leader election needs a lock, and server `{}` keeps none",
-                server.name
-            );
-            self.push(
-                Problem::new(spec.workload.span, message).help("give the server `app: lock`"),
-            );
-        }
-    }
-
-    fn workload(&mut self, spec: &ClientSpec) {
-        let (every, lease) = match spec.workload.get() {
-            Some(WorkloadSpec::Poll(poll)) => (&poll.every, None),
-            Some(WorkloadSpec::LeaderElection(election)) => {
-                (&election.every, election.lease.as_ref())
-            }
-            Some(WorkloadSpec::Exec(exec)) => match &exec.every {
-                Some(every) => (every, None),
-                None => return,
-            },
-            None => return,
-        };
-        for field in [Some(every), lease].into_iter().flatten() {
-            if field
-                .get()
-                .is_some_and(|time| time.0 < Duration::from_millis(1))
-            {
-                self.push(Problem::new(field.span, "shorter than 1 ms").help("write e.g. `100ms`"));
-            }
         }
     }
 }

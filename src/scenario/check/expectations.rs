@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::{Checker, Kind};
+use crate::plan::Cause;
 use crate::scenario::diagnostic::{Problem, list, suggest};
 use crate::scenario::matrix::Axis;
 use crate::scenario::model::{
-    Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, FaultKindSpec, Named, OneOrList, Spanned,
-    Text, TimeWindowSpec,
+    Bounds, ClientSpec, CountWindowSpec, ExpectSpec, ExpectWhenSpec, ExpectWorkloadSpec,
+    FaultKindSpec, Named, OneOrList, Spanned, Text, TimeWindowSpec, WorkloadSpec,
 };
 use crate::scenario::value::given;
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     pub(super) fn expectations(&mut self, axes: &[Axis]) {
         if let Some(expect) = given(&self.scenario.expect) {
             self.expect(expect);
@@ -89,21 +90,126 @@ impl Checker<'_> {
                 let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
                 self.unknowable(name, failed.span, what, instead);
             }
-            for window in [&spec.recovered, &spec.detected].into_iter().flatten() {
+            let times = [
+                &spec.recovered,
+                &spec.detected,
+                &spec.leads,
+                &spec.two_leaders,
+                &spec.not_ready,
+                &spec.ready_again,
+            ];
+            for window in times.into_iter().flatten() {
                 self.time_window(window);
             }
-            for window in [&spec.requests_failed, &spec.dials].into_iter().flatten() {
+            let counts = [&spec.requests_failed, &spec.dials, &spec.healthy_cuts];
+            for window in counts.into_iter().flatten() {
                 self.count_window(window);
             }
-            if let Some(Spanned {
-                span,
-                value: Some(OneOrList(causes)),
-            }) = &spec.cause
-                && causes.is_empty()
-            {
-                self.push(Problem::new(*span, "no cause in this list").help("name at least one"));
+            self.causes(&spec.cause);
+            self.of_its_kind(name, spec);
+            for (work, own) in given(&spec.workloads).into_iter().flat_map(|all| &all.0) {
+                self.expect_of_workload(name, work, own);
             }
         }
+    }
+
+    fn causes(&mut self, cause: &Option<Spanned<OneOrList<Cause>>>) {
+        if let Some(Spanned {
+            span,
+            value: Some(OneOrList(causes)),
+        }) = cause
+            && causes.is_empty()
+        {
+            self.push(Problem::new(*span, "no cause in this list").help("name at least one"));
+        }
+    }
+
+    fn expect_of_workload(
+        &mut self,
+        client: &Spanned<String>,
+        work: &Spanned<String>,
+        own: &Spanned<ExpectWorkloadSpec>,
+    ) {
+        if let Some(spec) = self.client_named(client) {
+            self.must_be_workload(spec, work);
+        }
+        let Some(own) = own.get() else {
+            return;
+        };
+        if let Some(failed) = &own.requests_failed {
+            let what = "nobody sees those of its requests that reach no server";
+            let instead = "expect something of `recovered`, `detected` or `cause`";
+            self.unknowable(client, failed.span, what, instead);
+        }
+        for window in [&own.recovered, &own.detected].into_iter().flatten() {
+            self.time_window(window);
+        }
+        for window in [&own.requests_failed, &own.healthy_cuts]
+            .into_iter()
+            .flatten()
+        {
+            self.count_window(window);
+        }
+        self.causes(&own.cause);
+        let named = self
+            .client_named(client)
+            .into_iter()
+            .flat_map(ClientSpec::works);
+        let works: Vec<_> = named.filter_map(Spanned::get).collect();
+        let word = work.get().map(String::as_str);
+        if let (Some(field), Some(one)) = (
+            &own.healthy_cuts,
+            works.into_iter().find(|w| Some(w.name()) == word),
+        ) {
+            self.only_of(field.span, "watches and streams are cut", &[one], goes_on);
+        }
+    }
+
+    /// What only clients with certain workloads can show.
+    fn of_its_kind(&mut self, client: &Spanned<String>, spec: &ExpectSpec) {
+        let Some(found) = self.client_named(client) else {
+            return;
+        };
+        let works: Option<Vec<&WorkloadSpec>> = found.works().map(Spanned::get).collect();
+        let Some(works) = works else {
+            return;
+        };
+        let leads = |work: &WorkloadSpec| matches!(work, WorkloadSpec::LeaderElection(_));
+        let beats = |work: &WorkloadSpec| matches!(work, WorkloadSpec::Heartbeat(_));
+        for field in [&spec.leads, &spec.two_leaders].into_iter().flatten() {
+            self.only_of(
+                field.span,
+                "only a leader election has leaders",
+                &works,
+                leads,
+            );
+        }
+        for field in [&spec.not_ready, &spec.ready_again].into_iter().flatten() {
+            let what = "only a client with heartbeats is judged ready or not";
+            self.only_of(field.span, what, &works, beats);
+        }
+        if let Some(field) = &spec.healthy_cuts {
+            self.only_of(field.span, "watches and streams are cut", &works, goes_on);
+        }
+    }
+
+    fn only_of(
+        &mut self,
+        span: crate::scenario::Span,
+        what: &str,
+        works: &[&WorkloadSpec],
+        fits: impl Fn(&WorkloadSpec) -> bool,
+    ) {
+        if works.iter().all(|work| !fits(work)) {
+            let has: Vec<&str> = works.iter().map(|work| work.kind()).collect();
+            let message = format!("{what}, and here is only {}", list(&has));
+            let problem = Problem::new(span, message);
+            self.push(problem.help("leave it out, or expect it of another client or workload"));
+        }
+    }
+
+    fn client_named(&self, name: &Spanned<String>) -> Option<&'a ClientSpec> {
+        self.scenario.clients.get()?.find(name.get()?)?.get()
     }
 
     /// A client on a node that loses its power is gone; nothing can be expected of it.
@@ -178,4 +284,9 @@ impl Checker<'_> {
         );
         self.push(problem.help(format!("write `between: [{right}]`")));
     }
+}
+
+/// Whether its responses go on.
+fn goes_on(work: &WorkloadSpec) -> bool {
+    matches!(work, WorkloadSpec::Watch(_) | WorkloadSpec::Stream(_))
 }

@@ -53,6 +53,7 @@ impl Checker<'_> {
                     let what = "nobody sees the phases of one";
                     let instead = "fire the fault `at` a time, or when another client is in a phase";
                     self.unknowable(&when.client, when.client.span, what, instead);
+                    self.phase_of(when);
                 }
             }
             (None, None) => self.push(

@@ -7,6 +7,7 @@ mod expectations;
 mod faults;
 mod network;
 mod programs;
+mod workloads;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;

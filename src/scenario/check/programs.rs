@@ -9,10 +9,11 @@ use crate::scenario::value::given;
 impl Checker<'_> {
     /// The program a client is, if it is one.
     pub(super) fn program(spec: &ClientSpec) -> Option<&ExecSpec> {
-        match spec.workload.get() {
-            Some(WorkloadSpec::Exec(exec)) => Some(exec),
+        let mut works = spec.works().filter_map(Spanned::get);
+        works.find_map(|work| match work {
+            WorkloadSpec::Exec(exec) => Some(exec),
             _ => None,
-        }
+        })
     }
 
     /// The program that the client of this name is, if it is one.
@@ -24,7 +25,7 @@ impl Checker<'_> {
     /// A transport is ours or the program's own.
     pub(super) fn own_transport(&mut self, name: &Spanned<String>, spec: &ClientSpec) {
         let Some(exec) = Self::program(spec) else {
-            if spec.profile.is_none() && spec.workload.get().is_some() {
+            if spec.profile.is_none() && spec.works().any(|work| work.get().is_some()) {
                 let problem = Problem::new(name.span, "field `profile` is missing");
                 self.push(problem.label("`profile` is missing here"));
             }

@@ -1,0 +1,371 @@
+//! What clients do.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Location, Program, Target, program, transport};
+use crate::scenario::model::{ClientSpec, OffOr, Spanned, StreamSpec, Time, WorkloadSpec};
+use crate::scenario::{Span, given};
+
+/// Kubernetes' default lease of a leader election.
+const LEASE: Duration = Duration::from_secs(15);
+/// Kubernetes' default deadline of its renewal.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// client-go's reflector watches again after 0.8 s at first.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The kubelet's status and lease defaults, and Kubernetes' grace period up to 1.31.
+const BEAT: Duration = Duration::from_secs(10);
+const NODE_LEASE: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(40);
+/// The kubelet's `nodeStatusUpdateRetry`.
+const ATTEMPTS: u8 = 5;
+
+/// What a client does: one thing, or several at once over one transport, as real programs do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workloads(pub Vec<Work>);
+
+/// One of the things a client does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Its name, unique in the client: its kind's unless it was given another.
+    pub name: String,
+    /// What it is.
+    pub kind: Workload,
+    /// Time each of its requests may take, response included; `None` = no limit.
+    pub request_timeout: Option<Duration>,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// GET, then a pause, for ever.
+    Poll {
+        /// Pause between a request's end and the next one.
+        every: Duration,
+    },
+    /// Try to become and stay the holder of a lock.
+    LeaderElection {
+        /// Pause between a try's end and the next one.
+        every: Duration,
+        /// How long a lease lasts after its last renewal.
+        lease: Duration,
+        /// How long the candidate believes that it leads after its last renewal.
+        renew_deadline: Duration,
+        /// Random time on top of each pause, at most this; by the case's seed.
+        jitter: Duration,
+    },
+    /// GET a response that never ends; after its end, a pause and the next one.
+    Watch {
+        /// The server sends an event this often; `None` = it is silent.
+        push: Option<Duration>,
+        /// Pause between a watch's end and the next one.
+        every: Duration,
+    },
+    /// POST, then a pause, for ever.
+    Resync {
+        /// Pause between a response and the next request.
+        every: Duration,
+        /// Pause between a request that failed and the next one.
+        retry_after: Duration,
+    },
+    /// Tell servers that its node is alive, as a kubelet does: POST its status and, beside that, PUT its lease.
+    Heartbeat {
+        /// Pause between a beat's end and the next one.
+        every: Duration,
+        /// Servers judge the node not ready when none came for this long.
+        grace: Duration,
+        /// How long its lease lasts, of which a quarter is the pause between two renewals; `None` = it has none.
+        lease: Option<Duration>,
+        /// Tries of each beat, one right after the other, until one is answered.
+        attempts: u32,
+        /// Connections it closes when the second try of a beat, or a later one, has failed too.
+        close_on_failure: Option<CloseOnFailure>,
+    },
+    /// GET a response of so many bytes a second for a while; then a pause and the next one.
+    Download {
+        /// Bytes a second.
+        rate: u64,
+        /// How long one lasts.
+        duration: Duration,
+        /// Pause between one's end and the next one.
+        every: Duration,
+    },
+    /// A request that never ends, and a response that answers each of its messages, as gRPC's streams. HTTP/2 only.
+    Messages {
+        /// Pause between two messages.
+        interval: Duration,
+        /// Pause between a stream's end and the next one.
+        every: Duration,
+    },
+    /// Run a program, as it is.
+    Exec(Program),
+}
+
+/// Connections that are closed after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseOnFailure {
+    /// Those on which no request waits, as Go's `CloseIdleConnections` does.
+    Idle,
+    /// All of them, whatever waits on them.
+    All,
+}
+
+impl Workloads {
+    /// Just one, by its kind's name.
+    #[must_use]
+    pub fn one(kind: Workload, request_timeout: Option<Duration>) -> Self {
+        Self(vec![Work {
+            name: kind.name().to_owned(),
+            kind,
+            request_timeout,
+        }])
+    }
+
+    /// Each of them, in the file's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Work> {
+        self.0.iter()
+    }
+
+    /// Whether there is more than one, so that requests say whose they are.
+    #[must_use]
+    pub fn several(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// The program, if the client is one.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        self.iter().find_map(|work| match &work.kind {
+            Workload::Exec(program) => Some(program),
+            _ => None,
+        })
+    }
+
+    /// The one workload whose next request can be foretold from its last one's end; `None` where there are several, or
+    /// where it is of another kind.
+    #[must_use]
+    pub fn cycle(&self) -> Option<&Workload> {
+        match self.0.as_slice() {
+            [work] => Some(&work.kind).filter(|kind| kind.is_cycle()),
+            _ => None,
+        }
+    }
+
+    /// The shortest pause between a request's end and its workload's next one.
+    #[must_use]
+    pub fn shortest_pause(&self) -> Duration {
+        let pauses = self.iter().map(|work| work.kind.shortest_pause());
+        pauses.min().unwrap_or_default()
+    }
+
+    /// The longest pause between a request's end and its workload's next one.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        let pauses = self.iter().map(|work| work.kind.longest_pause());
+        pauses.max().unwrap_or_default()
+    }
+}
+
+impl Workload {
+    /// Its kind's name in YAML and reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Poll { .. } => "poll",
+            Self::LeaderElection { .. } => "leader_election",
+            Self::Watch { .. } => "watch",
+            Self::Resync { .. } => "resync",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Download { .. } | Self::Messages { .. } => "stream",
+            Self::Exec(_) => "exec",
+        }
+    }
+
+    /// The shortest pause between a request's end and the next one.
+    #[must_use]
+    pub fn shortest_pause(&self) -> Duration {
+        match self {
+            // A failed beat is tried again at once.
+            Self::Heartbeat { attempts, .. } if *attempts > 1 => Duration::ZERO,
+            Self::Heartbeat { every, lease, .. } => {
+                lease.map_or(*every, |lease| (lease / LEASE_SHARE).min(*every))
+            }
+            Self::Resync { every, retry_after } => *every.min(retry_after),
+            other => other.longest_pause().saturating_sub(other.jitter()),
+        }
+    }
+
+    /// The longest pause between a request's end and the next one.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        match self {
+            Self::Poll { every }
+            | Self::Watch { every, .. }
+            | Self::Download { every, .. }
+            | Self::Messages { every, .. } => *every,
+            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
+            Self::Resync { every, retry_after } => *every.max(retry_after),
+            Self::Heartbeat { every, lease, .. } => {
+                lease.map_or(*every, |lease| (lease / LEASE_SHARE).max(*every))
+            }
+            Self::Exec(program) => program.every.unwrap_or_default(),
+        }
+    }
+
+    fn jitter(&self) -> Duration {
+        match self {
+            Self::LeaderElection { jitter, .. } => *jitter,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether it sends a request, has its whole response, pauses, and so on: the pause then foretells the next one.
+    #[must_use]
+    pub fn is_cycle(&self) -> bool {
+        matches!(
+            self,
+            Self::Poll { .. } | Self::LeaderElection { .. } | Self::Resync { .. }
+        )
+    }
+
+    /// Whether its responses go on: what then shows that all is well is not their end, but what arrives.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        matches!(
+            self,
+            Self::Watch { .. } | Self::Download { .. } | Self::Messages { .. }
+        )
+    }
+
+    /// The longest pause between two parts of its response; `None` where nobody can tell.
+    #[must_use]
+    pub fn part_every(&self) -> Option<Duration> {
+        match self {
+            Self::Watch { push, .. } => *push,
+            Self::Download { .. } => Some(DOWNLOAD_PART),
+            Self::Messages { interval, .. } => Some(*interval),
+            _ => None,
+        }
+    }
+}
+
+/// A lease is renewed this many times in its length (the kubelet's `nodeLeaseRenewIntervalFraction` of 0.25).
+pub const LEASE_SHARE: u32 = 4;
+
+/// A download comes in parts this far apart.
+pub const DOWNLOAD_PART: Duration = Duration::from_secs(1);
+
+/// What a client does; `None` only where the check found something wrong with it.
+pub(super) fn resolve(
+    spec: &ClientSpec,
+    target: &Target,
+    of_transport: Option<Duration>,
+    locate: &dyn Fn(Span) -> Location,
+) -> Option<Workloads> {
+    let each = spec.works().map(|place| {
+        let work = place.get()?;
+        Some(Work {
+            name: work.name().to_owned(),
+            kind: kind(work, spec, target, locate)?,
+            request_timeout: transport::of_requests(place, of_transport, &mut Vec::new()),
+        })
+    });
+    each.collect::<Option<Vec<_>>>().map(Workloads)
+}
+
+fn kind(
+    work: &WorkloadSpec,
+    client: &ClientSpec,
+    target: &Target,
+    locate: &dyn Fn(Span) -> Location,
+) -> Option<Workload> {
+    let or = |field: &Option<Spanned<Time>>, default| given(field).map_or(default, |time| time.0);
+    let optional = |field: &Option<Spanned<OffOr<Time>>>, default| match given(field) {
+        None => default,
+        Some(OffOr::Off) => None,
+        Some(OffOr::On(time)) => Some(time.0),
+    };
+    Some(match work {
+        WorkloadSpec::Poll(poll) => Workload::Poll {
+            every: poll.every.get()?.0,
+        },
+        WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
+            every: election.every.get()?.0,
+            lease: or(&election.lease, LEASE),
+            renew_deadline: or(&election.renew_deadline, RENEW_DEADLINE),
+            jitter: or(&election.jitter, Duration::ZERO),
+        },
+        WorkloadSpec::Watch(watch) => Workload::Watch {
+            push: optional(&watch.push, None),
+            every: or(&watch.every, AGAIN),
+        },
+        WorkloadSpec::Resync(resync) => Workload::Resync {
+            every: resync.every.get()?.0,
+            retry_after: or(&resync.retry_after, resync.every.get()?.0),
+        },
+        WorkloadSpec::Heartbeat(beat) => Workload::Heartbeat {
+            every: or(&beat.every, BEAT),
+            grace: or(&beat.grace, GRACE),
+            lease: optional(&beat.lease, Some(NODE_LEASE)),
+            attempts: given(&beat.attempts).copied().unwrap_or(ATTEMPTS).into(),
+            close_on_failure: match given(&beat.close_on_failure) {
+                Some(OffOr::On(which)) => Some(*which),
+                Some(OffOr::Off) | None => None,
+            },
+        },
+        WorkloadSpec::Stream(StreamSpec::Download(download)) => Workload::Download {
+            rate: download.rate.get()?.0,
+            duration: download.duration.get()?.0,
+            every: or(&download.every, AGAIN),
+        },
+        WorkloadSpec::Stream(StreamSpec::Messages(messages)) => Workload::Messages {
+            interval: messages.interval.get()?.0,
+            every: or(&messages.every, AGAIN),
+        },
+        WorkloadSpec::Exec(exec) => {
+            Workload::Exec(program::resolve(exec, client.url.get()?, target, locate)?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_heartbeat_s_pauses_are_its_own_and_its_lease_s() {
+        let beat = |attempts, lease| Workload::Heartbeat {
+            every: s(10),
+            grace: s(40),
+            lease,
+            attempts,
+            close_on_failure: None,
+        };
+        let pauses = |w: Workload| (w.shortest_pause(), w.longest_pause());
+        assert_eq!(pauses(beat(1, None)), (s(10), s(10)));
+        assert_eq!(pauses(beat(1, Some(s(80)))), (s(10), s(20)));
+        assert_eq!(pauses(beat(5, Some(s(40)))), (Duration::ZERO, s(10)));
+    }
+
+    #[test]
+    fn several_workloads_have_no_rhythm_of_their_own() {
+        let poll = Workload::Poll { every: s(3) };
+        let mut workloads = Workloads::one(poll.clone(), None);
+        assert_eq!(workloads.cycle(), Some(&poll));
+        let resync = Workload::Resync {
+            every: s(30),
+            retry_after: s(30),
+        };
+        workloads.0.extend(Workloads::one(resync, None).0);
+        assert_eq!(workloads.cycle(), None);
+        let pauses = (workloads.shortest_pause(), workloads.longest_pause());
+        assert_eq!(pauses, (s(3), s(30)));
+    }
+}

@@ -1,0 +1,119 @@
+//! What others say a client is: the holder of a lock, or a node that is ready.
+//!
+//! Who leads is the lock's store's to say. A candidate only believes it, and acts on that until its renew deadline; two
+//! leaders there are when one believes it while the store names another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::record::Observation;
+
+use super::timeline::{Moment, Timeline};
+
+/// What others say of a client, in times from a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Until the lock's store named it as the holder; zero if it did so at the fault.
+    pub leads_after: Option<Duration>,
+    /// Until there were two leaders, of which it was one; zero if that was before the fault.
+    pub two_leaders_after: Option<Duration>,
+    /// Until the servers judged its node not ready; zero if it was not ready at the fault.
+    pub not_ready_after: Option<Duration>,
+    /// Until they judged it ready again for good.
+    pub ready_again_after: Option<Duration>,
+}
+
+/// What others say of a client.
+pub(super) fn of(client: &str, timeline: &Timeline, fault: Moment) -> Standing {
+    let (not_ready, ready_again) = readiness(client, timeline, fault);
+    let after = |at: Moment| at.since(fault);
+    Standing {
+        leads_after: leads(client, timeline, fault).map(after),
+        two_leaders_after: two_leaders(client, timeline).map(after),
+        not_ready_after: not_ready.map(after),
+        ready_again_after: ready_again.map(after),
+    }
+}
+
+fn leads(client: &str, timeline: &Timeline, fault: Moment) -> Option<Moment> {
+    let mut led_at_fault = false;
+    for (at, what) in &timeline.events {
+        let Observation::LeaderChanged { holder, .. } = what else {
+            continue;
+        };
+        let leads = holder.as_deref() == Some(client);
+        match (*at > fault, leads) {
+            (false, _) => led_at_fault = leads,
+            (true, _) if led_at_fault => break,
+            (true, true) => return Some(*at),
+            (true, false) => {}
+        }
+    }
+    led_at_fault.then_some(fault)
+}
+
+/// The first moment at which one of two believed to lead while the store of its lock named the other.
+fn two_leaders(client: &str, timeline: &Timeline) -> Option<Moment> {
+    let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut believers: BTreeSet<&str> = BTreeSet::new();
+    for (at, what) in &timeline.events {
+        match what {
+            Observation::LeaderChanged { store, holder } => match holder {
+                Some(holder) => drop(holders.insert(store, holder)),
+                None => drop(holders.remove(store.as_str())),
+            },
+            Observation::LeaderBelief { client, leads } if *leads => {
+                believers.insert(client);
+            }
+            Observation::LeaderBelief { client, .. } | Observation::ClientGone { client } => {
+                believers.remove(client.as_str());
+            }
+            _ => continue,
+        }
+        let both = believers.iter().any(|believer| {
+            let named = stores_of(believer, timeline).find_map(|store| holders.get(store));
+            named.is_some_and(|holder| {
+                holder != believer && (*holder == client || *believer == client)
+            })
+        });
+        if both {
+            return Some(*at);
+        }
+    }
+    None
+}
+
+/// The stores behind the servers that a client asks.
+fn stores_of<'t>(client: &str, timeline: &'t Timeline) -> impl Iterator<Item = &'t str> {
+    let lab = &timeline.case.lab;
+    let client = lab.clients.iter().find(|c| c.name == client);
+    let servers = client.into_iter().flat_map(|c| &c.target.servers);
+    let servers = servers.filter_map(|name| lab.servers.iter().find(|s| s.name == *name));
+    servers.map(|server| server.store.as_str())
+}
+
+/// When a client's node was first judged not ready, and when ready again for good.
+fn readiness(client: &str, timeline: &Timeline, fault: Moment) -> (Option<Moment>, Option<Moment>) {
+    let judged = timeline.events.iter().filter_map(|(at, what)| match what {
+        Observation::NodeReady {
+            client: node,
+            ready,
+            ..
+        } if node == client => Some((*at, *ready)),
+        _ => None,
+    });
+    let (mut not_ready, mut ready_again) = (None, None);
+    for (at, ready) in judged {
+        let at = at.max(fault);
+        match ready {
+            false => {
+                not_ready = not_ready.or(Some(at));
+                ready_again = None;
+            }
+            // What was over before the fault says nothing of it.
+            true if at == fault => not_ready = None,
+            true => ready_again = ready_again.or(not_ready.map(|_| at)),
+        }
+    }
+    (not_ready, ready_again)
+}

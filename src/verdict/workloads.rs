@@ -1,0 +1,216 @@
+//! What happened to each of a client's workloads, by the record.
+//!
+//! A client is as well as its worst workload: its own figures are those of the workload that was struck and recovered
+//! last. What no workload can be blamed for alone (dials, connections) is the client's.
+
+use std::time::Duration;
+
+use crate::plan::{Cause, Client, Work};
+use crate::record::EndedBy;
+
+use super::cause::Found;
+use super::connections::Connection;
+use super::evidence::found;
+use super::measure::Detection;
+use super::requests::Requests;
+use super::struck::{Struck, struck};
+use super::timeline::{Injected, Moment, Timeline};
+use super::untested::untested;
+
+/// What happened to a workload of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkloadMeasured {
+    /// Its name.
+    pub name: String,
+    /// Its kind, as in YAML.
+    pub kind: &'static str,
+    /// The fault that its times are counted from, from the case's start.
+    pub fault_at: Option<Duration>,
+    /// Whether a connection it used led to a node that died; `None` if the record does not say.
+    pub affected: Option<bool>,
+    /// When the client gave up the connection it waited on.
+    pub detection: Detection,
+    /// Why the fault tested nothing of it; `None` if it did.
+    pub untested: Option<String>,
+    /// What ended the wait on that connection; `None` if it was not affected.
+    pub cause: Option<Found>,
+    /// From the fault until the first response, or the first part of one, from a live endpoint after which it stayed well.
+    pub recovered_after: Option<Duration>,
+    /// Its requests after the fault that had no response, or not the whole of it; `None` for a program.
+    pub requests_failed: Option<u32>,
+    /// Responses that went on and were well when the client's own timeout ended them, after the fault.
+    pub healthy_cuts: u32,
+}
+
+/// A workload's figures, with the fault they count from.
+pub(super) struct OfWorkload<'t, 'a> {
+    pub measured: WorkloadMeasured,
+    pub fault: Option<&'t Injected<'a>>,
+}
+
+/// What happened to each of a client's workloads, in its order.
+pub(super) fn of<'t, 'a>(
+    client: &Client,
+    timeline: &'t Timeline<'a>,
+    connections: &'t [Connection<'a>],
+    requests: &Requests,
+    gone: bool,
+) -> Vec<OfWorkload<'t, 'a>> {
+    let each = client.workloads.iter().map(|work| {
+        let measured = |requests: &Requests, several| {
+            let one = One {
+                client,
+                work,
+                timeline,
+                connections,
+                requests,
+                several,
+                gone,
+            };
+            one.measure()
+        };
+        match client.workloads.several() {
+            false => measured(requests, false),
+            true => measured(&requests.of_workload(&work.name), true),
+        }
+    });
+    each.collect()
+}
+
+/// The workload whose figures are its client's: struck rather than not, and of those the one that recovered last.
+pub(super) fn worst<'w, 't, 'a>(
+    workloads: &'w [OfWorkload<'t, 'a>],
+) -> Option<&'w OfWorkload<'t, 'a>> {
+    let rank = |of: &OfWorkload| {
+        let struck = match of.measured.affected {
+            Some(true) => 2,
+            None => 1,
+            Some(false) => 0,
+        };
+        let fault = of.measured.fault_at.unwrap_or_default();
+        let recovered = of.measured.recovered_after;
+        (struck, recovered.map_or(Duration::MAX, |r| fault + r))
+    };
+    // Of equals the first.
+    workloads.iter().rev().max_by_key(|of| rank(of))
+}
+
+/// One workload of a client, and all there is to judge it by.
+struct One<'c, 't, 'a> {
+    client: &'c Client,
+    work: &'c Work,
+    timeline: &'t Timeline<'a>,
+    connections: &'t [Connection<'a>],
+    requests: &'c Requests,
+    /// It shares the client's connections with others.
+    several: bool,
+    gone: bool,
+}
+
+impl<'t, 'a> One<'_, 't, 'a> {
+    fn measure(&self) -> OfWorkload<'t, 'a> {
+        let uses = |connection: &Connection, fault: Moment| self.uses(connection, fault);
+        let Struck {
+            fault,
+            affected,
+            dead,
+        } = struck(
+            self.client,
+            self.timeline,
+            self.connections,
+            self.requests,
+            &uses,
+        );
+        let from = fault.map_or(Moment::START, |fault| fault.at);
+        let untested = fault
+            .filter(|_| !self.gone)
+            .and_then(|fault| {
+                untested(
+                    self.client,
+                    fault,
+                    affected,
+                    self.connections,
+                    self.requests,
+                )
+            })
+            .map(str::to_owned);
+        let known = self.client.program().is_none();
+        let measured = WorkloadMeasured {
+            name: self.work.name.clone(),
+            kind: self.work.kind.name(),
+            fault_at: fault.map(|fault| fault.at.at),
+            affected,
+            detection: match (affected, dead) {
+                _ if self.gone => Detection::NotAffected,
+                (Some(false), _) => Detection::NotAffected,
+                (Some(true), Some(dead)) => detection(dead, from),
+                _ => Detection::Unknown,
+            },
+            untested,
+            cause: self.cause(affected, dead),
+            recovered_after: self.recovered(from).filter(|_| !self.gone),
+            requests_failed: known.then(|| count(self.requests.failed_after(from))),
+            healthy_cuts: count(self.requests.healthy_cuts_after(from)),
+        };
+        OfWorkload { measured, fault }
+    }
+
+    /// Whether a connection carried something of this workload, or was being opened for it at the fault.
+    fn uses(&self, connection: &Connection, fault: Moment) -> bool {
+        if !self.several {
+            return true;
+        }
+        let carried = self.requests.sendings();
+        let carried = carried.iter().any(|(_, id)| *id == connection.id);
+        let opening = connection.opened.is_none_or(|opened| opened > fault);
+        carried || (opening && self.requests.dialling_at(fault))
+    }
+
+    fn cause(&self, affected: Option<bool>, dead: Option<&Connection>) -> Option<Found> {
+        match affected {
+            _ if self.gone => None,
+            Some(false) => None,
+            Some(true) => dead.map(|dead| found(self.client, self.timeline, dead)),
+            None => Some(Found {
+                cause: Cause::Unknown,
+                evidence: String::from("the record does not say where its connection led"),
+            }),
+        }
+    }
+
+    /// The first response by a live server after which the workload stayed well.
+    fn recovered(&self, fault: Moment) -> Option<Duration> {
+        let unwell = self.requests.last_unwell();
+        if unwell.is_none_or(|unwell| unwell < fault) && self.requests.goes_on_since(fault) {
+            // A response that goes on was never anything but well, and perhaps silent.
+            return Some(Duration::ZERO);
+        }
+        let good = self.requests.good_responses();
+        let last_good = good.last().copied()?;
+        // A dial that led to nothing, and after which no response came, was for a request that had none. With several
+        // workloads nobody knows whose, but the request itself then tells.
+        let vain = self
+            .connections
+            .iter()
+            .filter(|c| !self.several && c.opened.is_none() && !c.cut_short())
+            .filter_map(Connection::began);
+        if vain.into_iter().any(|dialled| dialled > last_good) {
+            return None;
+        }
+        let from = unwell.map_or(fault, |unwell| unwell.max(fault));
+        let first = good.into_iter().find(|at| *at > from)?;
+        Some(first.since(fault))
+    }
+}
+
+fn detection(dead: &Connection, fault: Moment) -> Detection {
+    match dead.end {
+        Some((_, end)) if end.by == EndedBy::CaseEnd => Detection::Never,
+        Some((at, _)) => Detection::After(at.since(fault)),
+        None => Detection::Unknown,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
