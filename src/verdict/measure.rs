@@ -171,7 +171,10 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
             .iter()
             .map(|connection| measure_connection(client, timeline, connection))
             .collect(),
-        standing: standing::of(&client.name, timeline, from),
+        standing: match gone_at {
+            Some(_) => Standing::default(),
+            None => standing::of(&client.name, timeline, from),
+        },
         workloads: workloads.into_iter().map(|of| of.measured).collect(),
     }
 }

@@ -219,6 +219,15 @@ impl Requests {
         })
     }
 
+    /// Whether a request was under way on a connection at `moment`.
+    pub(super) fn occupies(&self, connection: u32, moment: Moment) -> bool {
+        self.by_number.values().any(|request| {
+            let sent = request.sent.iter().rev().find(|(at, _)| *at <= moment);
+            let over = request.outcome.is_some_and(|(at, _)| at <= moment);
+            sent.is_some_and(|(_, id)| *id == connection) && !over
+        })
+    }
+
     /// Whether a request was waiting for a connection at `moment`.
     pub(super) fn dialling_at(&self, moment: Moment) -> bool {
         self.by_number.values().any(|request| {

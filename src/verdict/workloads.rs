@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Work};
+use crate::plan::{Cause, Client, Protocol, Work};
 use crate::record::EndedBy;
 
 use super::cause::Found;
@@ -57,21 +57,21 @@ pub(super) fn of<'t, 'a>(
     gone: bool,
 ) -> Vec<OfWorkload<'t, 'a>> {
     let each = client.workloads.iter().map(|work| {
-        let measured = |requests: &Requests, several| {
+        let measured = |requests: &Requests, of_all: Option<&Requests>| {
             let one = One {
                 client,
                 work,
                 timeline,
                 connections,
                 requests,
-                several,
+                of_all,
                 gone,
             };
             one.measure()
         };
         match client.workloads.several() {
-            false => measured(requests, false),
-            true => measured(&requests.of_workload(&work.name), true),
+            false => measured(requests, None),
+            true => measured(&requests.of_workload(&work.name), Some(requests)),
         }
     });
     each.collect()
@@ -102,8 +102,8 @@ struct One<'c, 't, 'a> {
     timeline: &'t Timeline<'a>,
     connections: &'t [Connection<'a>],
     requests: &'c Requests,
-    /// It shares the client's connections with others.
-    several: bool,
+    /// The requests of all of the client's workloads, if there are others.
+    of_all: Option<&'c Requests>,
     gone: bool,
 }
 
@@ -155,15 +155,26 @@ impl<'t, 'a> One<'_, 't, 'a> {
         OfWorkload { measured, fault }
     }
 
-    /// Whether a connection carried something of this workload, or was being opened for it at the fault.
+    /// Whether a connection was this workload's at the fault: one that carried something of it and was not taken by
+    /// another (on HTTP/2 all share it), or one that was being opened for it.
     fn uses(&self, connection: &Connection, fault: Moment) -> bool {
-        if !self.several {
+        let Some(of_all) = self.of_all else {
             return true;
-        }
-        let carried = self.requests.sendings();
-        let carried = carried.iter().any(|(_, id)| *id == connection.id);
+        };
+        let sendings = self.requests.sendings();
+        let carried = |after: Moment| {
+            let mut own = sendings.iter().filter(|(_, id)| *id == connection.id);
+            own.any(|(at, _)| *at >= after)
+        };
+        let shared = self.client.transport.protocol == Protocol::H2;
+        let taken = !shared
+            && of_all.occupies(connection.id, fault)
+            && !self.requests.occupies(connection.id, fault);
         let opening = connection.opened.is_none_or(|opened| opened > fault);
-        carried || (opening && self.requests.dialling_at(fault))
+        match taken {
+            true => carried(fault),
+            false => carried(Moment::START) || (opening && self.requests.dialling_at(fault)),
+        }
     }
 
     fn cause(&self, affected: Option<bool>, dead: Option<&Connection>) -> Option<Found> {
@@ -192,7 +203,7 @@ impl<'t, 'a> One<'_, 't, 'a> {
         let vain = self
             .connections
             .iter()
-            .filter(|c| !self.several && c.opened.is_none() && !c.cut_short())
+            .filter(|c| self.of_all.is_none() && c.opened.is_none() && !c.cut_short())
             .filter_map(Connection::began);
         if vain.into_iter().any(|dialled| dialled > last_good) {
             return None;
