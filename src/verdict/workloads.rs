@@ -189,13 +189,12 @@ impl<'t, 'a> One<'_, 't, 'a> {
         }
     }
 
-    /// The first response by a live server after which the workload stayed well.
+    /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
+    /// goes on, is silent, and was never anything but well.
     fn recovered(&self, fault: Moment) -> Option<Duration> {
         let unwell = self.requests.last_unwell();
-        if unwell.is_none_or(|unwell| unwell < fault) && self.requests.goes_on_since(fault) {
-            // A response that goes on was never anything but well, and perhaps silent.
-            return Some(Duration::ZERO);
-        }
+        let untroubled = unwell.is_none_or(|unwell| unwell < fault);
+        let silent = || untroubled && self.requests.goes_on_since(fault);
         let good = self.requests.good_responses();
         let last_good = good.last().copied()?;
         // A dial that led to nothing, and after which no response came, was for a request that had none. With several
@@ -209,8 +208,10 @@ impl<'t, 'a> One<'_, 't, 'a> {
             return None;
         }
         let from = unwell.map_or(fault, |unwell| unwell.max(fault));
-        let first = good.into_iter().find(|at| *at > from)?;
-        Some(first.since(fault))
+        match good.into_iter().find(|at| *at > from) {
+            Some(first) => Some(first.since(fault)),
+            None => silent().then_some(Duration::ZERO),
+        }
     }
 }
 

@@ -1,0 +1,13 @@
+//! What clients do: each workload healthy, struck by a loss of power, and beside others on one client. On the virtual
+//! clock, every figure against the arithmetic of its timers.
+
+#[path = "../command/mod.rs"]
+mod command;
+
+mod case;
+mod heartbeat;
+mod leader;
+mod resync;
+mod shared;
+mod stream;
+mod watch;
