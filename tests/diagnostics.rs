@@ -50,6 +50,7 @@ macro_rules! bad {
 }
 
 bad! {
+    workloads: "workloads",
     duplicate_key: "duplicate-key",
     duplicate_name: "duplicate-name",
     duration_without_unit: "duration-without-unit",

@@ -255,3 +255,34 @@ fn a_derived_duration_covers_clients_that_start_late() {
     );
     assert_eq!(case.lab.duration, Duration::from_secs(402));
 }
+
+#[test]
+fn workloads_whose_own_numbers_contradict_each_other_are_warned_of() {
+    let text = "name: t\nduration: 60s\nnodes: [n1, n2]\nservers:\n  lock: { node: n1, app: lock }\n  \
+         nodes: { node: n1, app: nodes, port: 81 }\nclients:\n  \
+         late: { node: n2, url: 'http://lock/', profile: bare, workload: { leader_election: { every: 1s, lease: 9s } } }\n  \
+         soon: { node: n2, url: 'http://lock/', profile: bare, workload: { leader_election: { every: 1s } } }\n  \
+         deaf: { node: n2, url: 'http://nodes:81/', profile: bare, workload: { heartbeat: { grace: 10s } } }\n  \
+         fine: { node: n2, url: 'http://nodes:81/', profile: bare, workload: { heartbeat: { grace: 10s, every: 60s, lease: 20s } } }\n\
+         faults:\n  - { at: 5s, fault: { power_loss: { node: n1 } } }\n";
+    let loaded = halfopen::scenario::parse("t.yaml", text).expect("right");
+    let cases = cases(&loaded, &PlanOptions::default()).expect("cases");
+    let warnings: Vec<_> = cases[0]
+        .warnings
+        .iter()
+        .map(|w| (w.text.as_str(), w.location.line))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            (
+                "late believes to lead for 10s after its last renewal, but its lease ends after 9s: there may be two leaders",
+                8
+            ),
+            (
+                "deaf's node is judged not ready between two heartbeats: its grace period is 10s, the pause 10s",
+                10
+            ),
+        ]
+    );
+}

@@ -322,22 +322,29 @@ impl Lab {
         });
         let first_fault = first_fault.min().unwrap_or(Duration::MAX);
         let early = self.clients_of_pinned().filter(|c| c.start < first_fault);
-        let waiting: HashSet<String> = early.map(|c| c.name.clone()).collect();
+        // Each workload of a client may open a connection of its own.
+        let waiting: HashSet<_> = early
+            .flat_map(|c| c.workloads.request_names(&c.name))
+            .collect();
         if waiting.is_empty() {
             return;
         }
         let (lab, waiting) = (Rc::downgrade(self), RefCell::new(waiting));
         self.recorder.listen(move |event: &Event| {
             let served = match &event.what {
-                Observation::Response { request, .. } => Some(request.client.clone()),
+                Observation::Response { request, .. }
+                | Observation::ResponseBegan { request, .. } => {
+                    Some((request.client.clone(), request.workload.clone()))
+                }
                 // A program does not say when it has one.
                 Observation::ServerResponse { peer, .. } => {
-                    lab.upgrade().and_then(|lab| lab.program_at(peer.ip()))
+                    let program = lab.upgrade().and_then(|lab| lab.program_at(peer.ip()));
+                    program.map(|client| (client, None))
                 }
                 _ => None,
             };
-            let Some(client) = served else { return };
-            let last = waiting.borrow_mut().remove(&client) && waiting.borrow().is_empty();
+            let Some(served) = served else { return };
+            let last = waiting.borrow_mut().remove(&served) && waiting.borrow().is_empty();
             if let (true, Some(lab)) = (last, lab.upgrade()) {
                 lab.release_pins();
             }

@@ -1,6 +1,8 @@
 //! Traps that a scenario is free to walk into.
 
-use super::{LabPlan, Location, Place, Warning};
+use humantime::format_duration;
+
+use super::{Client, LEASE_SHARE, LabPlan, Location, Place, Warning, Work, Workload};
 use crate::scenario::Span;
 use crate::scenario::given;
 use crate::scenario::model::{Named, Scenario};
@@ -11,7 +13,48 @@ pub(super) fn of(
     plan: &LabPlan,
     locate: &dyn Fn(Span) -> Location,
 ) -> Vec<Warning> {
-    node_sysctls(scenario, plan, locate)
+    let mut warnings = node_sysctls(scenario, plan, locate);
+    warnings.extend(plan.clients.iter().flat_map(workloads));
+    warnings
+}
+
+/// Two leaders, or a node that is judged not ready between two heartbeats, by the numbers alone.
+fn workloads(client: &Client) -> Vec<Warning> {
+    let warning = |text: String| Warning {
+        text,
+        location: client.location.clone(),
+    };
+    let trap = |work: &Work| match &work.kind {
+        Workload::LeaderElection {
+            lease,
+            renew_deadline,
+            ..
+        } if renew_deadline >= lease => Some(warning(format!(
+            "{} believes to lead for {} after its last renewal, but its lease ends after {}: there may be two leaders",
+            client.name,
+            format_duration(*renew_deadline),
+            format_duration(*lease),
+        ))),
+        Workload::Heartbeat {
+            every,
+            grace,
+            lease,
+            ..
+        } => {
+            // Status and lease both count.
+            let pause = lease.map_or(*every, |lease| (lease / LEASE_SHARE).min(*every));
+            (*grace <= pause).then(|| {
+                warning(format!(
+                    "{}'s node is judged not ready between two heartbeats: its grace period is {}, the pause {}",
+                    client.name,
+                    format_duration(*grace),
+                    format_duration(pause),
+                ))
+            })
+        }
+        _ => None,
+    };
+    client.workloads.iter().filter_map(trap).collect()
 }
 
 /// A node's sysctl is not its pods': each pod starts with the kernel's defaults.

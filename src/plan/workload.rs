@@ -135,6 +135,14 @@ impl Workloads {
         self.0.len() > 1
     }
 
+    /// By what names requests of the client called `client` go: with that of their workload where there are several.
+    pub fn request_names(&self, client: &str) -> impl Iterator<Item = (String, Option<String>)> {
+        let names = self
+            .iter()
+            .map(|work| (client.to_owned(), self.several().then(|| work.name.clone())));
+        names.collect::<Vec<_>>().into_iter()
+    }
+
     /// The program, if the client is one.
     #[must_use]
     pub fn program(&self) -> Option<&Program> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::verdict::CaseResult;
-use crate::verdict::result::{ClientResult, WindowResult, word};
+use crate::verdict::result::{ClientResult, WindowResult, WorkloadResult, word};
 use crate::verdict::units::{between, measured};
 
 /// Whether there is anything to show of its clients: a case that broke before its fault has nothing.
@@ -26,6 +26,50 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// A row for the client, and one for each of its workloads if it has several; each with its name.
+    pub(super) fn rows(client: &ClientResult, result: &CaseResult) -> Vec<(String, Self)> {
+        let mut rows = vec![(client.name.clone(), Self::of(client, result))];
+        if client.workloads.len() > 1 && !client.gone {
+            rows.extend(client.workloads.iter().map(|workload| {
+                let name = format!("{}.{}", client.name, workload.name);
+                (name, Self::of_workload(workload, client, result))
+            }));
+        }
+        rows
+    }
+
+    /// Of one workload: what is the client's alone is left out.
+    fn of_workload(workload: &WorkloadResult, client: &ClientResult, result: &CaseResult) -> Self {
+        let none = || String::from("–");
+        let time = |time: Option<Duration>| match time {
+            Some(time) => measured(time),
+            None if result.judged => String::from("never"),
+            None => none(),
+        };
+        let affected = workload.affected != Some(false);
+        let verdict = result.verdict_on_workload(&client.name, &workload.name);
+        Self {
+            phase: String::new(),
+            cause: match workload.cause {
+                Some(cause) => word(&cause),
+                None if workload.fault_at.is_none() => none(),
+                None => String::from("not affected"),
+            },
+            detected: if affected {
+                time(workload.detected_after)
+            } else {
+                none()
+            },
+            recovered: time(workload.recovered_after),
+            requests_failed: workload
+                .requests_failed
+                .map_or_else(none, |failed| failed.to_string()),
+            dials: String::new(),
+            predicted: [String::new(), String::new()],
+            verdict: verdict.map_or_else(none, |verdict| verdict.to_string()),
+        }
+    }
+
     /// Of a client of `result`.
     pub(super) fn of(client: &ClientResult, result: &CaseResult) -> Self {
         let none = || String::from("–");

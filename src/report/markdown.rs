@@ -33,13 +33,13 @@ fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> 
             writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
             continue;
         }
-        for client in &result.clients {
-            let figures = Figures::of(client, result);
+        let rows = result.clients.iter().flat_map(|c| Figures::rows(c, result));
+        for (name, figures) in rows {
             writeln!(
                 out,
                 "| {} | {case} | {} | {} | {} | {} | {} | {} | {} |",
                 escape(&figures.verdict),
-                escape(&client.name),
+                escape(&name),
                 escape(&figures.cause),
                 figures.detected,
                 figures.recovered,

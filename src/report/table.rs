@@ -153,8 +153,8 @@ fn clients(result: &CaseResult) -> String {
         "predicted",
         "verdict",
     ]);
-    for client in &result.clients {
-        let figures = Figures::of(client, result);
+    let rows = result.clients.iter().flat_map(|c| Figures::rows(c, result));
+    for (name, figures) in rows {
         let [detection, recovery] = figures.predicted;
         let predicted = if detection == recovery {
             detection
@@ -162,7 +162,7 @@ fn clients(result: &CaseResult) -> String {
             format!("detected  {detection}\nrecovered {recovery}")
         };
         table.add_row([
-            client.name.clone(),
+            name,
             figures.phase,
             figures.cause,
             figures.detected,

@@ -338,6 +338,14 @@ impl CaseResult {
         let own = self.expectations.iter().filter(|e| e.client == client);
         worst(own.map(|e| e.verdict))
     }
+
+    /// The worst verdict of the expectations of one of a client's workloads; `None` if it has none.
+    #[must_use]
+    pub fn verdict_on_workload(&self, client: &str, workload: &str) -> Option<Verdict> {
+        let own = self.expectations.iter().filter(|e| e.client == client);
+        let own = own.filter(|e| e.workload.as_deref() == Some(workload));
+        worst(own.map(|e| e.verdict))
+    }
 }
 
 /// The verdict of several together: `fail` over `error` over `pass` over `skipped`; `None` of none.
