@@ -17,6 +17,7 @@ mod requests;
 pub mod result;
 mod retransmissions;
 mod seconds;
+mod served;
 mod standing;
 mod struck;
 mod summary;

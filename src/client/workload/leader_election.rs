@@ -26,14 +26,11 @@ pub(super) async fn run(me: &Candidate, caller: &Caller<'_>, mut pauses: Pauses)
     let belief = Belief::default();
     let tries = async {
         loop {
-            match attempt(me, caller).await {
-                Ok(renewed) => {
-                    if renewed {
-                        belief.renewed(caller, me.renew_deadline);
-                    }
-                    caller.rest();
+            if let Ok(renewed) = attempt(me, caller).await {
+                if renewed {
+                    belief.renewed(caller, me.renew_deadline);
                 }
-                Err(_) => {}
+                caller.rest();
             }
             if caller.pauses(pauses.next()).await {
                 return;
