@@ -7,6 +7,7 @@ use crate::record::{ClockName, Event, Observation};
 
 use super::check::{self, Checked};
 use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
+use super::published;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
     Note, PredictedResult, Verdict, word, worst,
@@ -28,10 +29,10 @@ pub fn judge(record: &[Event]) -> CaseResult {
             .iter()
             .find(|prediction| prediction.client == name)
     };
-    let clients = measured
-        .clients
-        .iter()
-        .map(|client| client_result(client, predicted(&client.name), &measured));
+    let clients = measured.clients.iter().map(|client| ClientResult {
+        published: published::of(timeline.case, client),
+        ..client_result(client, predicted(&client.name), &measured)
+    });
     CaseResult {
         clients: clients.collect(),
         warnings: warnings(&timeline, &measured),
@@ -224,6 +225,7 @@ fn client_result(
             cause: prediction.cause,
         }),
         outside_prediction: outside,
+        published: None,
         connections: connections.collect(),
     }
 }

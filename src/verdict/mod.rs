@@ -11,6 +11,7 @@ mod connections;
 mod judge;
 mod measure;
 mod programs;
+pub mod published;
 mod requests;
 pub mod result;
 mod retransmissions;

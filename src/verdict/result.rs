@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{self, Case, Cause, Location, Phase};
 use crate::record::ClockName;
 
+pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
 use super::seconds;
 
@@ -151,6 +152,9 @@ pub struct ClientResult {
     pub predicted: Option<PredictedResult>,
     /// A measurement lies outside its predicted window; the case's warnings say which.
     pub outside_prediction: bool,
+    /// What was published of it, beside what was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedResult>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionResult>,
 }
