@@ -75,6 +75,7 @@ fn empty(
     CaseResult {
         scenario: case.scenario.clone(),
         case: case.name.clone(),
+        repetition: case.repetition.clone(),
         clock,
         kernel: None,
         hz: None,
@@ -85,6 +86,7 @@ fn empty(
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -94,6 +96,7 @@ fn nameless() -> CaseResult {
     CaseResult {
         scenario: String::new(),
         case: String::new(),
+        repetition: None,
         clock: None,
         kernel: None,
         hz: None,
@@ -104,6 +107,7 @@ fn nameless() -> CaseResult {
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }

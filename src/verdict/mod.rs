@@ -8,6 +8,7 @@ mod agreement;
 pub mod cause;
 mod check;
 mod connections;
+mod distribution;
 mod judge;
 mod measure;
 mod programs;
@@ -22,6 +23,7 @@ pub mod units;
 mod untested;
 
 pub use agreement::compare;
+pub use distribution::fold;
 pub use judge::judge;
 pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, Outcome, measure};
 pub use result::{CaseResult, Verdict};

@@ -8,6 +8,7 @@ mod faults;
 mod network;
 mod programs;
 mod published;
+mod repeat;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;
@@ -29,6 +30,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.faults();
     checker.expectations(axes);
     checker.published();
+    checker.repeat();
 }
 
 /// The kinds of things that share one space of names.
