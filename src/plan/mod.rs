@@ -37,6 +37,9 @@ pub struct Case {
     pub scenario: String,
     /// The case's name within it: `default`, or its matrix values as `key=value,…`.
     pub name: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Which of the case's repetitions this is, where it is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,

@@ -114,6 +114,7 @@ fn resolve(
     Some(Case {
         scenario: scenario.name.get()?.clone(),
         name: variant.name.clone(),
+        description: given(&scenario.description).cloned(),
         repetition: None,
         spread: expectation::of_all(variant, &locate),
         warnings: warnings::of(scenario, &plan, &locate),

@@ -75,6 +75,7 @@ fn empty(
     CaseResult {
         scenario: case.scenario.clone(),
         case: case.name.clone(),
+        description: case.description.clone(),
         repetition: case.repetition.clone(),
         clock,
         kernel: None,
@@ -96,6 +97,7 @@ fn nameless() -> CaseResult {
     CaseResult {
         scenario: String::new(),
         case: String::new(),
+        description: None,
         repetition: None,
         clock: None,
         kernel: None,

@@ -44,6 +44,9 @@ pub struct CaseResult {
     pub scenario: String,
     /// Case within it.
     pub case: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,

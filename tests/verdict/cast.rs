@@ -29,6 +29,7 @@ impl Story {
             case: Case {
                 scenario: scenario.to_owned(),
                 name: "default".to_owned(),
+                description: None,
                 repetition: None,
                 spread: Vec::new(),
                 lab: LabPlan {
