@@ -51,6 +51,7 @@ macro_rules! bad {
 
 bad! {
     workloads: "workloads",
+    distribution_of_one: "distribution-of-one",
     duplicate_key: "duplicate-key",
     duplicate_name: "duplicate-name",
     duration_without_unit: "duration-without-unit",
@@ -70,12 +71,14 @@ bad! {
     overlapping_addresses: "overlapping-addresses",
     profiles: "profiles",
     protocols: "protocols",
+    repeat: "repeat",
     several: "several",
     sysctls: "sysctls",
     tab: "tab",
     two_documents: "two-documents",
     unknown_field: "unknown-field",
     unknown_profile: "unknown-profile",
+    published: "published",
     unknown_server: "unknown-server",
     urls: "urls",
     window_after_the_end: "window-after-the-end",

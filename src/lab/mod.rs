@@ -3,6 +3,7 @@
 
 pub mod fault;
 mod latency;
+mod lateness;
 mod link;
 pub mod namespace;
 pub(crate) mod netlink;
@@ -52,7 +53,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// A program the lab needs is not installed.
-    #[error("{program} is not installed (looked in PATH, /usr/sbin and /sbin)")]
+    #[error("{program} is not installed (looked in /usr/sbin, /sbin and PATH)")]
     NoProgram {
         /// Its name.
         program: String,

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::figures::{Figures, has_figures};
+use super::figures::{Figures, has_figures, published};
 use super::snippet::{snippet, told};
-use super::{Report, counts, measured_on};
+use super::{Report, counts, distribution, measured_on, shown};
 use crate::verdict::{CaseResult, Verdict};
 
 /// The Markdown report.
@@ -13,7 +13,11 @@ pub struct Markdown;
 impl Report for Markdown {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "## halfopen\n\n{}\n", counts(results))?;
-        write_clients(results, out)?;
+        let results = &shown(results);
+        if results.iter().any(|result| result.distributions.is_empty()) {
+            write_clients(results, out)?;
+        }
+        write_distributions(results, out)?;
         for result in results {
             write_details(result, out)?;
         }
@@ -21,13 +25,14 @@ impl Report for Markdown {
     }
 }
 
-fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+fn write_clients(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery |"
     )?;
     writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|")?;
-    for result in results {
+    let single = results.iter().filter(|r| r.distributions.is_empty());
+    for result in single {
         let case = escape(&format!("{} / {}", result.scenario, result.case));
         if !has_figures(result) {
             writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
@@ -52,13 +57,40 @@ fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> 
     writeln!(out)
 }
 
+/// How times are distributed over a case's repetitions.
+fn write_distributions(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
+    let repeated: Vec<_> = results
+        .iter()
+        .filter(|r| !r.distributions.is_empty())
+        .collect();
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "| | case | {} |", distribution::HEADER.join(" | "))?;
+    writeln!(
+        out,
+        "|---|---|{}",
+        "---|".repeat(distribution::HEADER.len())
+    )?;
+    for result in repeated {
+        let case = escape(&format!("{} / {}", result.scenario, result.case));
+        for row in result.distributions.iter().flat_map(distribution::rows) {
+            let row = row.map(|cell| escape(&cell)).join(" | ");
+            writeln!(out, "| {} | {case} | {row} |", result.verdict)?;
+        }
+    }
+    writeln!(out)
+}
+
 fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     let failed: Vec<_> = result
         .expectations
         .iter()
         .filter(|e| e.verdict == Verdict::Fail)
         .collect();
-    if failed.is_empty() && result.warnings.is_empty() && result.reason.is_none() {
+    let published: Vec<_> = result.clients.iter().flat_map(published).collect();
+    let nothing = failed.is_empty() && result.warnings.is_empty() && published.is_empty();
+    if nothing && result.reason.is_none() {
         return Ok(());
     }
     let title = escape(&format!("{} / {}", result.scenario, result.case));
@@ -70,6 +102,12 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     )?;
     if let Some(reason) = &result.reason {
         writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
+    }
+    for line in &published {
+        writeln!(out, "- {}", escape(line))?;
+    }
+    if !published.is_empty() {
+        writeln!(out)?;
     }
     for expectation in failed {
         writeln!(

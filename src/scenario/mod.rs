@@ -9,6 +9,8 @@ mod decode;
 mod diagnostic;
 mod matrix;
 pub mod model;
+pub mod published;
+pub mod repeat;
 mod source;
 mod tree;
 mod value;

@@ -6,6 +6,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
+use super::published::PublishedSpec;
+use super::repeat::DistributionSpec;
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 pub use super::workload::{
@@ -24,6 +26,8 @@ pub struct Scenario {
     pub description: Option<Spanned<String>>,
     /// How long every case lasts. Without it: until everything expected and predicted must have happened.
     pub duration: Option<Spanned<Time>>,
+    /// How often every case runs, each time with other dice. Results tell how its times are distributed.
+    pub repeat: Option<Spanned<u32>>,
     /// Machines that can lose power: a list of names, or a mapping from names to settings.
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
@@ -42,6 +46,8 @@ pub struct Scenario {
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// Figures that others have published of this, by client.
+    pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
     pub matrix: Option<Spanned<Matrix>>,
 }
@@ -370,6 +376,8 @@ pub struct ExpectSpec {
     pub not_ready: Option<Spanned<TimeWindowSpec>>,
     /// The servers judged its node ready again, and it stayed so.
     pub ready_again: Option<Spanned<TimeWindowSpec>>,
+    /// Quantiles over all repetitions (`repeat`). The other expectations must hold in every single one.
+    pub distribution: Option<Spanned<DistributionSpec>>,
     /// What must hold of one of its workloads alone, by the workload's name.
     pub workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
 }

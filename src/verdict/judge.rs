@@ -8,6 +8,7 @@ use crate::record::{ClockName, Event, Observation};
 use super::check::{self, Checked};
 use super::measure::{ClientMeasured, Detection, Measured, measure};
 use super::outcome::Outcome;
+use super::published;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
     Note, PredictedResult, Verdict, WorkloadResult, word, worst,
@@ -30,10 +31,10 @@ pub fn judge(record: &[Event]) -> CaseResult {
             .iter()
             .find(|prediction| prediction.client == name)
     };
-    let clients = measured
-        .clients
-        .iter()
-        .map(|client| client_result(client, predicted(&client.name), &measured));
+    let clients = measured.clients.iter().map(|client| ClientResult {
+        published: published::of(timeline.case, client),
+        ..client_result(client, predicted(&client.name), &measured)
+    });
     CaseResult {
         clients: clients.collect(),
         warnings: warnings(&timeline, &measured),
@@ -76,6 +77,8 @@ fn empty(
     CaseResult {
         scenario: case.scenario.clone(),
         case: case.name.clone(),
+        description: case.description.clone(),
+        repetition: case.repetition.clone(),
         clock,
         kernel: None,
         hz: None,
@@ -86,6 +89,7 @@ fn empty(
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -95,6 +99,8 @@ fn nameless() -> CaseResult {
     CaseResult {
         scenario: String::new(),
         case: String::new(),
+        description: None,
+        repetition: None,
         clock: None,
         kernel: None,
         hz: None,
@@ -105,6 +111,7 @@ fn nameless() -> CaseResult {
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -228,6 +235,7 @@ fn client_result(
             cause: prediction.cause,
         }),
         outside_prediction: outside,
+        published: None,
         connections: connections.collect(),
         healthy_cuts: client.healthy_cuts,
         leads_after: client.standing.leads_after,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{self, Case, Cause, Location, Phase};
+use crate::plan::{self, Case, Cause, Location, Phase, Repetition};
 use crate::record::ClockName;
 
+pub use super::distribution::{Distribution, Spread};
+pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
 use super::seconds;
 
@@ -42,6 +44,12 @@ pub struct CaseResult {
     pub scenario: String,
     /// Case within it.
     pub case: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<Repetition>,
     /// Clock it ran on; `None` if it never started.
     pub clock: Option<ClockName>,
     /// `uname -r` of the kernel whose TCP stack was measured; `None` if it never started.
@@ -63,6 +71,9 @@ pub struct CaseResult {
     pub clients: Vec<ClientResult>,
     /// Its expectations.
     pub expectations: Vec<ExpectationResult>,
+    /// Its clients' times over all repetitions, where this is of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distributions: Vec<Distribution>,
     /// What the reader should know; never decides a verdict.
     pub warnings: Vec<Note>,
 }
@@ -151,6 +162,9 @@ pub struct ClientResult {
     pub predicted: Option<PredictedResult>,
     /// A measurement lies outside its predicted window; the case's warnings say which.
     pub outside_prediction: bool,
+    /// What was published of it, beside what was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedResult>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionResult>,
     /// Watches and streams that its own timeout cut after the fault though their server was well.

@@ -29,6 +29,9 @@ impl Story {
             case: Case {
                 scenario: scenario.to_owned(),
                 name: "default".to_owned(),
+                description: None,
+                repetition: None,
+                spread: Vec::new(),
                 lab: LabPlan {
                     seed: 0,
                     duration: seconds(duration),
@@ -50,6 +53,7 @@ impl Story {
                 },
                 expectations: Vec::new(),
                 predictions: Vec::new(),
+                published: Vec::new(),
                 warnings: Vec::new(),
             },
             clock: ClockName::Real,

@@ -90,6 +90,7 @@ impl<'a> Checker<'a> {
                 let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
                 self.unknowable(name, failed.span, what, instead);
             }
+            self.distribution(spec);
             let times = [
                 &spec.recovered,
                 &spec.detected,
@@ -237,7 +238,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn time_window(&mut self, window: &Spanned<TimeWindowSpec>) {
+    pub(super) fn time_window(&mut self, window: &Spanned<TimeWindowSpec>) {
         let bounds: Vec<Duration> = match window.get() {
             Some(TimeWindowSpec::Between(Bounds(bounds))) => {
                 if !self.two(window.span, bounds.len(), "[924s, 1050s]") {

@@ -7,6 +7,8 @@ mod expectations;
 mod faults;
 mod network;
 mod programs;
+mod published;
+mod repeat;
 mod workloads;
 
 use super::diagnostic::{Problem, suggest};
@@ -28,6 +30,8 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.clients();
     checker.faults();
     checker.expectations(axes);
+    checker.published();
+    checker.repeat();
 }
 
 /// The kinds of things that share one space of names.
