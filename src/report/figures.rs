@@ -146,3 +146,18 @@ impl Figures {
         }
     }
 }
+
+/// What others say of a client, in a sentence: who leads, and whose node is ready. `None` if nobody says anything.
+pub(super) fn standing(client: &ClientResult) -> Option<String> {
+    let said = [
+        ("leads", client.leads_after),
+        ("two leaders", client.two_leaders_after),
+        ("not ready", client.not_ready_after),
+        ("ready again", client.ready_again_after),
+    ];
+    let said = said
+        .into_iter()
+        .filter_map(|(what, after)| Some(format!("{what} after {}", measured(after?))));
+    let said: Vec<_> = said.collect();
+    (!said.is_empty()).then(|| format!("{}: {}", client.name, said.join(", ")))
+}

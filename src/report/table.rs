@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, LineStyle, TableStyle};
 
 use super::distribution;
-use super::figures::{Figures, has_figures, published};
+use super::figures::{Figures, has_figures, published, standing};
 use super::snippet::snippet;
 use super::{Report, counts, measured_on, shown};
 use crate::verdict::result::{ExpectationResult, Note};
@@ -71,6 +71,9 @@ impl Writer {
         if has_figures(result) {
             for line in clients(result).lines() {
                 writeln!(out, "  {line}")?;
+            }
+            for line in result.clients.iter().filter_map(standing) {
+                writeln!(out, "   {line}")?;
             }
             for line in result.clients.iter().flat_map(published) {
                 writeln!(out, "  {line}")?;

@@ -6,6 +6,7 @@ mod command;
 
 mod case;
 mod heartbeat;
+mod incidents;
 mod leader;
 mod resync;
 mod shared;
