@@ -7,6 +7,7 @@ mod flow;
 pub(crate) mod parse;
 pub(crate) mod tap;
 
+use std::cell::RefCell;
 use std::io;
 
 use self::flow::Flows;
@@ -20,7 +21,7 @@ use crate::record::{Observation, Recorder};
 pub struct PacketProbe {
     node: String,
     tap: Tap,
-    flows: Flows,
+    flows: RefCell<Flows>,
 }
 
 impl PacketProbe {
@@ -32,7 +33,7 @@ impl PacketProbe {
         Ok(Self {
             node: node.to_owned(),
             tap: Tap::open(node, namespace, Hears::Uplink)?,
-            flows: Flows::default(),
+            flows: RefCell::default(),
         })
     }
 
@@ -40,7 +41,7 @@ impl PacketProbe {
     ///
     /// # Errors
     /// As `recvmmsg(2)`.
-    pub async fn run(&mut self, recorder: &Recorder) -> io::Result<()> {
+    pub async fn run(&self, recorder: &Recorder) -> io::Result<()> {
         loop {
             self.tap.readable().await?;
             self.drain(recorder)?;
@@ -51,11 +52,13 @@ impl PacketProbe {
     ///
     /// # Errors
     /// As `recvmmsg(2)`.
-    pub fn drain(&mut self, recorder: &Recorder) -> io::Result<()> {
+    pub fn drain(&self, recorder: &Recorder) -> io::Result<()> {
         for (packet, stamp) in self.tap.take(recorder)? {
             match packet {
                 Packet::Tcp(segment) => {
-                    for sending in self.flows.see(&segment, stamp) {
+                    // Not borrowed while it is recorded: who hears of it may drain in turn.
+                    let sendings = self.flows.borrow_mut().see(&segment, stamp);
+                    for sending in sendings {
                         recorder.emit(Observation::Segment(sending.on(&self.node)));
                     }
                 }
