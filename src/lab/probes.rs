@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::LabError;
 use super::network::Network;
-use crate::plan::{LabPlan, Node, Place};
+use crate::plan::{LabPlan, Place};
 use crate::probe::packets::PacketProbe;
 use crate::record::{Recorder, Stage};
 
@@ -25,9 +25,13 @@ impl Probes {
     ///
     /// # Errors
     /// [`LabError::Missing`] if this kernel lacks what one needs, [`LabError::Kernel`] if it refuses it.
-    pub(super) fn open(plan: &LabPlan, network: &Network) -> Result<Self, LabError> {
+    pub(super) fn open(
+        plan: &LabPlan,
+        network: &Network,
+        recorder: &Recorder,
+    ) -> Result<Self, LabError> {
         Ok(Self {
-            packets: packets(plan, network)?,
+            packets: packets(plan, network, recorder)?,
         })
     }
 
@@ -45,24 +49,44 @@ impl Probes {
     ///
     /// # Errors
     /// [`LabError::Kernel`] if the kernel does not say it.
-    #[expect(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "no probe looks at stages yet"
-    )]
-    pub(super) fn look(&self, _stage: &Stage, _recorder: &Recorder) -> Result<(), LabError> {
+    pub(super) fn look(&self, stage: &Stage, recorder: &Recorder) -> Result<(), LabError> {
+        if *stage == Stage::End {
+            // What came since the last look at the sockets belongs to the case.
+            for probe in &self.packets {
+                probe
+                    .drain(recorder)
+                    .map_err(LabError::kernel("reading packets"))?;
+            }
+        }
         Ok(())
     }
 }
 
-/// A probe on the uplink of every node that has clients.
-fn packets(plan: &LabPlan, network: &Network) -> Result<Vec<Rc<PacketProbe>>, LabError> {
-    let has_client = |node: &&Node| plan.clients.iter().any(|c| c.node == node.name);
-    let nodes = plan.nodes.iter().filter(has_client);
-    nodes
-        .map(|node| {
-            let namespace = network.namespace(&Place::Node(node.name.clone()));
-            PacketProbe::open(&node.name, &namespace).map(Rc::new)
-        })
-        .collect()
+/// A probe on the uplink of every node that has clients, and on every link whose packets are kept.
+fn packets(
+    plan: &LabPlan,
+    network: &Network,
+    recorder: &Recorder,
+) -> Result<Vec<Rc<PacketProbe>>, LabError> {
+    let has_client = |name: &str| plan.clients.iter().any(|c| c.node == name);
+    let nodes = plan.nodes.iter().map(|node| node.name.as_str());
+    let told: Vec<&str> = nodes.filter(|name| has_client(name)).collect();
+    let kept = plan.probes.packets.iter().map(String::as_str);
+    let only_kept = kept.filter(|name| !told.contains(name));
+    let mut probes = Vec::new();
+    for name in told.iter().copied().chain(only_kept) {
+        let place = match plan.node(name) {
+            Some(_) => Place::Node(name.to_owned()),
+            None => Place::Pod(name.to_owned()),
+        };
+        let namespace = network.namespace(&place);
+        let probe = if plan.probes.packets.iter().any(|kept| kept == name) {
+            let limit = plan.probes.packet_limit;
+            PacketProbe::keep(name, &namespace, told.contains(&name), limit, recorder)?
+        } else {
+            PacketProbe::open(name, &namespace)?
+        };
+        probes.push(Rc::new(probe));
+    }
+    Ok(probes)
 }

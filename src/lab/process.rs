@@ -90,7 +90,9 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
                 }
             });
             recorder.keep_frames(move |frames| {
-                frames_out.borrow_mut().say(&FromLab::Frames { lab, frames });
+                frames_out
+                    .borrow_mut()
+                    .say(&FromLab::Frames { lab, frames });
             });
             tokio::task::spawn_local(async move {
                 // One after the other, so that they don't meet in their set-up, nor later in lock-step.

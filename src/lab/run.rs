@@ -117,7 +117,7 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        let probes = Probes::open(&plan, &network)?;
+        let probes = Probes::open(&plan, &network, &recorder)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {

@@ -114,15 +114,20 @@ mod tests {
 
     fn any_frame() -> impl Strategy<Value = Frame> {
         let bytes = proptest::collection::vec(any::<u8>(), 0..=SNAP_LENGTH);
-        (any::<u64>(), any::<bool>(), any::<u32>(), any::<[u8; LINK_HEADER]>(), bytes).prop_map(
-            |(stamp_ns, outgoing, length, link_header, bytes)| Frame {
+        (
+            any::<u64>(),
+            any::<bool>(),
+            any::<u32>(),
+            any::<[u8; LINK_HEADER]>(),
+            bytes,
+        )
+            .prop_map(|(stamp_ns, outgoing, length, link_header, bytes)| Frame {
                 stamp_ns,
                 outgoing,
                 length,
                 link_header,
                 bytes,
-            },
-        )
+            })
     }
 
     proptest! {
