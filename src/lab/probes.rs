@@ -8,13 +8,17 @@ use futures_util::future::LocalBoxFuture;
 
 use super::LabError;
 use super::network::Network;
+use super::service::Services;
 use crate::plan::{LabPlan, Place};
 use crate::probe::packets::PacketProbe;
-use crate::record::{Recorder, Stage};
+use crate::record::{Observation, Recorder, Stage};
 
 /// A lab's probes.
 pub(super) struct Probes {
     packets: Vec<Rc<PacketProbe>>,
+    rules: bool,
+    /// A program may be run at a case's ends: nobody waits for it.
+    programs: bool,
 }
 
 /// A probe's work until reading fails, and what it does in words for error messages.
@@ -29,9 +33,12 @@ impl Probes {
         plan: &LabPlan,
         network: &Network,
         recorder: &Recorder,
+        in_guest: bool,
     ) -> Result<Self, LabError> {
         Ok(Self {
             packets: packets(plan, network, recorder)?,
+            rules: plan.probes.rules,
+            programs: !in_guest,
         })
     }
 
@@ -49,13 +56,29 @@ impl Probes {
     ///
     /// # Errors
     /// [`LabError::Kernel`] if the kernel does not say it.
-    pub(super) fn look(&self, stage: &Stage, recorder: &Recorder) -> Result<(), LabError> {
+    pub(super) fn look(
+        &self,
+        stage: &Stage,
+        services: &Services,
+        recorder: &Recorder,
+    ) -> Result<(), LabError> {
         if *stage == Stage::End {
             // What came since the last look at the sockets belongs to the case.
             for probe in &self.packets {
                 probe
                     .drain(recorder)
                     .map_err(LabError::kernel("reading packets"))?;
+            }
+        }
+        if self.rules {
+            let at_an_end = matches!(stage, Stage::Start | Stage::End);
+            for read in services.read(self.programs && at_an_end)? {
+                recorder.emit(Observation::Rules {
+                    node: read.node,
+                    stage: stage.clone(),
+                    rules: read.rules,
+                    flows: read.flows,
+                });
             }
         }
         Ok(())

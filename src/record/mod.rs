@@ -282,7 +282,7 @@ pub enum Observation {
         node: String,
         /// When they were read.
         stage: Stage,
-        /// As iptables-save writes them, services' chains only.
+        /// As iptables-save writes them, services' chains only. The first line, a comment, says how they are known.
         rules: Vec<String>,
         /// Connections to services.
         flows: Vec<Flow>,
