@@ -17,7 +17,7 @@ use crate::record::{Observation, Recorder, Stage};
 pub(super) struct Probes {
     packets: Vec<Rc<PacketProbe>>,
     rules: bool,
-    /// A program may be run at a case's ends: nobody waits for it.
+    /// A program may be run at the case's end, when nobody waits any more.
     programs: bool,
 }
 
@@ -71,8 +71,7 @@ impl Probes {
             }
         }
         if self.rules {
-            let at_an_end = matches!(stage, Stage::Start | Stage::End);
-            for read in services.read(self.programs && at_an_end)? {
+            for read in services.read(self.programs && *stage == Stage::End)? {
                 recorder.emit(Observation::Rules {
                     node: read.node,
                     stage: stage.clone(),
