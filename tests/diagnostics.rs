@@ -71,6 +71,7 @@ bad! {
     profiles: "profiles",
     protocols: "protocols",
     several: "several",
+    sizes: "sizes",
     sysctls: "sysctls",
     tab: "tab",
     two_documents: "two-documents",

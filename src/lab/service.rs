@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use self::reading::Loaded;
+pub use self::reading::NodeRules;
 use self::render::{Load, ServiceState, render};
 use super::LabError;
 use super::namespace::Namespace;

@@ -104,6 +104,13 @@ impl Capture {
                  t_ns. Packets are cut to {SNAP_LENGTH} bytes from the IP header on."
             ),
         ];
+        if self.links.len() > 1 {
+            comments.push(
+                "Links of one path carry the same segments, which an analysis of all of them together takes for \
+                 retransmissions: look at one link, by frame.interface_name, in a file of its own."
+                    .to_owned(),
+            );
+        }
         for mark in marks(events, result) {
             match self.packet_for(&mark, &packets) {
                 Some(place) => packets[place].comments.push(mark.text),
