@@ -102,7 +102,7 @@ impl Services {
             tables,
             state: Mutex::new(state),
         };
-        services.loaded(&*services.state.lock().await);
+        services.loaded(&services.state.lock().await);
         Ok(services)
     }
 
