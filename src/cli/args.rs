@@ -102,7 +102,7 @@ pub struct RunArguments {
     /// output (the table then goes to standard error). May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<ReportTarget>,
-    /// Keep the records of all cases in this folder, which must not hold any yet.
+    /// Keep the records of all cases in this folder, which must not hold any yet, and packets (pcapng) beside them.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Seed of what can be seeded.

@@ -1,5 +1,7 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
+mod probes;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -8,7 +10,9 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
+pub use probes::{ProbesSpec, Switch};
+
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
 
@@ -38,6 +42,8 @@ pub struct Scenario {
     pub profiles: Option<Spanned<Named<ProfileSpec>>>,
     /// What breaks.
     pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
+    /// What is looked at besides what verdicts need.
+    pub probes: Option<Spanned<ProbesSpec>>,
     /// What must hold, by client.
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
