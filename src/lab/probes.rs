@@ -9,12 +9,17 @@ use futures_util::future::LocalBoxFuture;
 use super::LabError;
 use super::network::Network;
 use crate::plan::{LabPlan, Node, Place};
+use crate::probe::counters::CounterProbe;
 use crate::probe::packets::PacketProbe;
+use crate::probe::sockets::SocketProbe;
 use crate::record::{Recorder, Stage};
 
 /// A lab's probes.
 pub(super) struct Probes {
+    recorder: Recorder,
     packets: Vec<Rc<PacketProbe>>,
+    sockets: Option<Rc<SocketProbe>>,
+    counters: Option<CounterProbe>,
 }
 
 /// A probe's work until reading fails, and what it does in words for error messages.
@@ -25,33 +30,81 @@ impl Probes {
     ///
     /// # Errors
     /// [`LabError::Missing`] if this kernel lacks what one needs, [`LabError::Kernel`] if it refuses it.
-    pub(super) fn open(plan: &LabPlan, network: &Network) -> Result<Self, LabError> {
+    pub(super) fn open(
+        plan: &LabPlan,
+        network: &Network,
+        recorder: &Recorder,
+    ) -> Result<Self, LabError> {
+        let packets = packets(plan, network)?;
+        let namespace = |place: &Place| network.namespace(place);
+        let sockets = match plan.probes.sockets {
+            true => SocketProbe::open(plan, namespace, recorder)?,
+            false => None,
+        };
+        let counters = match plan.probes.counters {
+            true => Some(CounterProbe::open(plan, namespace)?),
+            false => None,
+        };
+        if let Some(sockets) = &sockets {
+            for probe in &packets {
+                let sockets = Rc::clone(sockets);
+                probe.listen(move |segment, at, telling| {
+                    sockets.heard_segment(segment, at, telling);
+                });
+            }
+        }
         Ok(Self {
-            packets: packets(plan, network)?,
+            recorder: recorder.clone(),
+            packets,
+            sockets,
+            counters,
         })
     }
 
     /// The work of each probe that waits for something to read. To be polled from the case's start until its end.
-    pub(super) fn watch(&self, recorder: &Recorder) -> Vec<Watching> {
+    pub(super) fn watch(&self) -> Vec<Watching> {
         let packets = self.packets.iter().map(|probe| {
-            let (probe, recorder) = (Rc::clone(probe), recorder.clone());
+            let (probe, recorder) = (Rc::clone(probe), self.recorder.clone());
             let work = async move { probe.run(&recorder).await }.boxed_local();
             ("reading packets", work)
         });
-        packets.collect()
+        let sockets = self.sockets.iter().map(|probe| {
+            let probe = Rc::clone(probe);
+            let work = async move { probe.run().await }.boxed_local();
+            ("looking at sockets", work)
+        });
+        packets.chain(sockets).collect()
     }
 
-    /// A stage of the case is reached: records what is looked at only then.
+    /// A stage of the case is reached: records what is looked at only then, and whatever is not in the record yet.
     ///
     /// # Errors
     /// [`LabError::Kernel`] if the kernel does not say it.
-    #[expect(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "no probe looks at stages yet"
-    )]
-    pub(super) fn look(&self, _stage: &Stage, _recorder: &Recorder) -> Result<(), LabError> {
+    pub(super) fn look(&self, stage: &Stage) -> Result<(), LabError> {
+        if let Some(sockets) = &self.sockets {
+            for probe in &self.packets {
+                let drained = probe.drain(&self.recorder);
+                drained.map_err(LabError::kernel("reading packets"))?;
+            }
+            let looked = sockets.look();
+            looked.map_err(LabError::kernel("looking at sockets"))?;
+        }
+        let counted = matches!(stage, Stage::Start | Stage::Fault(_) | Stage::End);
+        if let Some(counters) = self.counters.as_ref().filter(|_| counted) {
+            let looked = counters.look(stage, &self.recorder);
+            looked.map_err(LabError::kernel("reading counters"))?;
+        }
         Ok(())
+    }
+
+    /// `node` has lost its power: of what was there nothing more is seen.
+    pub(super) fn end_node(&self, node: &str) {
+        if let Some(sockets) = &self.sockets {
+            sockets.end_node(node);
+        }
+        if let Some(counters) = &self.counters {
+            counters.end_node(node);
+        }
     }
 }
 

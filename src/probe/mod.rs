@@ -1,5 +1,6 @@
-//! Probes: what the kernel says of sockets and packets.
+//! Probes: what the kernel says of sockets and packets, and what it counts.
 
+pub mod counters;
 pub mod packets;
 pub mod sockets;
 pub mod tcp_info;
