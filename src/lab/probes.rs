@@ -8,11 +8,12 @@ use futures_util::future::LocalBoxFuture;
 
 use super::LabError;
 use super::network::Network;
-use crate::plan::{LabPlan, Node, Place};
+use super::service::Services;
+use crate::plan::{LabPlan, Place};
 use crate::probe::counters::CounterProbe;
 use crate::probe::packets::PacketProbe;
 use crate::probe::sockets::SocketProbe;
-use crate::record::{Recorder, Stage};
+use crate::record::{Observation, Recorder, Stage};
 
 /// A lab's probes.
 pub(super) struct Probes {
@@ -20,6 +21,9 @@ pub(super) struct Probes {
     packets: Vec<Rc<PacketProbe>>,
     sockets: Option<Rc<SocketProbe>>,
     counters: Option<CounterProbe>,
+    rules: bool,
+    /// A program may be run at the case's end, when nobody waits any more.
+    programs: bool,
 }
 
 /// A probe's work until reading fails, and what it does in words for error messages.
@@ -34,8 +38,9 @@ impl Probes {
         plan: &LabPlan,
         network: &Network,
         recorder: &Recorder,
+        in_guest: bool,
     ) -> Result<Self, LabError> {
-        let packets = packets(plan, network)?;
+        let packets = packets(plan, network, recorder)?;
         let namespace = |place: &Place| network.namespace(place);
         let sockets = match plan.probes.sockets {
             true => SocketProbe::open(plan, namespace, recorder)?,
@@ -58,6 +63,8 @@ impl Probes {
             packets,
             sockets,
             counters,
+            rules: plan.probes.rules,
+            programs: !in_guest,
         })
     }
 
@@ -80,12 +87,12 @@ impl Probes {
     ///
     /// # Errors
     /// [`LabError::Kernel`] if the kernel does not say it.
-    pub(super) fn look(&self, stage: &Stage) -> Result<(), LabError> {
+    pub(super) fn look(&self, stage: &Stage, services: &Services) -> Result<(), LabError> {
+        for probe in &self.packets {
+            let drained = probe.drain(&self.recorder);
+            drained.map_err(LabError::kernel("reading packets"))?;
+        }
         if let Some(sockets) = &self.sockets {
-            for probe in &self.packets {
-                let drained = probe.drain(&self.recorder);
-                drained.map_err(LabError::kernel("reading packets"))?;
-            }
             let looked = sockets.look();
             looked.map_err(LabError::kernel("looking at sockets"))?;
         }
@@ -93,6 +100,16 @@ impl Probes {
         if let Some(counters) = self.counters.as_ref().filter(|_| counted) {
             let looked = counters.look(stage, &self.recorder);
             looked.map_err(LabError::kernel("reading counters"))?;
+        }
+        if self.rules {
+            for read in services.read(self.programs && *stage == Stage::End)? {
+                self.recorder.emit(Observation::Rules {
+                    node: read.node,
+                    stage: stage.clone(),
+                    rules: read.rules,
+                    flows: read.flows,
+                });
+            }
         }
         Ok(())
     }
@@ -108,14 +125,31 @@ impl Probes {
     }
 }
 
-/// A probe on the uplink of every node that has clients.
-fn packets(plan: &LabPlan, network: &Network) -> Result<Vec<Rc<PacketProbe>>, LabError> {
-    let has_client = |node: &&Node| plan.clients.iter().any(|c| c.node == node.name);
-    let nodes = plan.nodes.iter().filter(has_client);
-    nodes
-        .map(|node| {
-            let namespace = network.namespace(&Place::Node(node.name.clone()));
-            PacketProbe::open(&node.name, &namespace).map(Rc::new)
-        })
-        .collect()
+/// A probe on the uplink of every node that has clients, and on every link whose packets are kept.
+fn packets(
+    plan: &LabPlan,
+    network: &Network,
+    recorder: &Recorder,
+) -> Result<Vec<Rc<PacketProbe>>, LabError> {
+    let has_client = |name: &str| plan.clients.iter().any(|c| c.node == name);
+    let nodes = plan.nodes.iter().map(|node| node.name.as_str());
+    let told: Vec<&str> = nodes.filter(|name| has_client(name)).collect();
+    let kept = plan.probes.packets.iter().map(String::as_str);
+    let only_kept = kept.filter(|name| !told.contains(name));
+    let mut probes = Vec::new();
+    for name in told.iter().copied().chain(only_kept) {
+        let place = match plan.node(name) {
+            Some(_) => Place::Node(name.to_owned()),
+            None => Place::Pod(name.to_owned()),
+        };
+        let namespace = network.namespace(&place);
+        let probe = if plan.probes.packets.iter().any(|kept| kept == name) {
+            let limit = plan.probes.packet_limit;
+            PacketProbe::keep(name, &namespace, told.contains(&name), limit, recorder)?
+        } else {
+            PacketProbe::open(name, &namespace)?
+        };
+        probes.push(Rc::new(probe));
+    }
+    Ok(probes)
 }

@@ -117,7 +117,7 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        let probes = Probes::open(&plan, &network, &recorder)?;
+        let probes = Probes::open(&plan, &network, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {
@@ -221,7 +221,7 @@ impl Lab {
 
     /// Has the probes look that look at stages of the case.
     fn look(&self, stage: &Stage) {
-        if let Err(error) = self.probes.look(stage) {
+        if let Err(error) = self.probes.look(stage, &self.services) {
             self.break_by(error.into_observation());
         }
     }
