@@ -181,12 +181,13 @@ impl SocketProbe {
     /// A TCP segment was seen on an uplink at `stamp`. `telling` if it is one that belongs in the record.
     pub(crate) fn heard_segment(&self, segment: &TcpSegment, stamp: Duration, telling: bool) {
         let opens = segment.has(SYN) && !segment.has(ACK);
-        if opens && self.listening.contains(&segment.to) {
-            if let Some(site) = self.site_with(segment.to.ip()) {
-                let ends = (segment.to, segment.from);
-                let mut history = self.sites[site].history.borrow_mut();
-                history.expect(ends, TcpState::SynReceived, stamp);
-            }
+        if opens
+            && self.listening.contains(&segment.to)
+            && let Some(site) = self.site_with(segment.to.ip())
+        {
+            let ends = (segment.to, segment.from);
+            let mut history = self.sites[site].history.borrow_mut();
+            history.expect(ends, TcpState::SynReceived, stamp);
         }
         let news = self.is_exchange_news(segment);
         let moves = news || telling || segment.has(SYN | FIN | RST);
