@@ -10,12 +10,17 @@ use super::LabError;
 use super::network::Network;
 use super::service::Services;
 use crate::plan::{LabPlan, Place};
+use crate::probe::counters::CounterProbe;
 use crate::probe::packets::PacketProbe;
+use crate::probe::sockets::SocketProbe;
 use crate::record::{Observation, Recorder, Stage};
 
 /// A lab's probes.
 pub(super) struct Probes {
+    recorder: Recorder,
     packets: Vec<Rc<PacketProbe>>,
+    sockets: Option<Rc<SocketProbe>>,
+    counters: Option<CounterProbe>,
     rules: bool,
     /// A program may be run at the case's end, when nobody waits any more.
     programs: bool,
@@ -35,44 +40,73 @@ impl Probes {
         recorder: &Recorder,
         in_guest: bool,
     ) -> Result<Self, LabError> {
+        let packets = packets(plan, network, recorder)?;
+        let namespace = |place: &Place| network.namespace(place);
+        let sockets = match plan.probes.sockets {
+            true => SocketProbe::open(plan, namespace, recorder)?,
+            false => None,
+        };
+        let counters = match plan.probes.counters {
+            true => Some(CounterProbe::open(plan, namespace)?),
+            false => None,
+        };
+        if let Some(sockets) = &sockets {
+            for probe in &packets {
+                let sockets = Rc::clone(sockets);
+                probe.listen(move |segment, at, telling| {
+                    sockets.heard_segment(segment, at, telling);
+                });
+            }
+        }
         Ok(Self {
-            packets: packets(plan, network, recorder)?,
+            recorder: recorder.clone(),
+            packets,
+            sockets,
+            counters,
             rules: plan.probes.rules,
             programs: !in_guest,
         })
     }
 
     /// The work of each probe that waits for something to read. To be polled from the case's start until its end.
-    pub(super) fn watch(&self, recorder: &Recorder) -> Vec<Watching> {
+    pub(super) fn watch(&self) -> Vec<Watching> {
         let packets = self.packets.iter().map(|probe| {
-            let (probe, recorder) = (Rc::clone(probe), recorder.clone());
+            let (probe, recorder) = (Rc::clone(probe), self.recorder.clone());
             let work = async move { probe.run(&recorder).await }.boxed_local();
             ("reading packets", work)
         });
-        packets.collect()
+        let sockets = self.sockets.iter().map(|probe| {
+            let probe = Rc::clone(probe);
+            let work = async move { probe.run().await }.boxed_local();
+            ("looking at sockets", work)
+        });
+        packets.chain(sockets).collect()
     }
 
-    /// A stage of the case is reached: records what is looked at only then.
+    /// A stage of the case is reached: records what is looked at only then, and whatever is not in the record yet.
     ///
     /// # Errors
     /// [`LabError::Kernel`] if the kernel does not say it.
-    pub(super) fn look(
-        &self,
-        stage: &Stage,
-        services: &Services,
-        recorder: &Recorder,
-    ) -> Result<(), LabError> {
-        if *stage == Stage::End {
-            // What came since the last look at the sockets belongs to the case.
-            for probe in &self.packets {
-                probe
-                    .drain(recorder)
-                    .map_err(LabError::kernel("reading packets"))?;
+    pub(super) fn look(&self, stage: &Stage, services: &Services) -> Result<(), LabError> {
+        for probe in &self.packets {
+            let drained = probe.drain(&self.recorder);
+            drained.map_err(LabError::kernel("reading packets"))?;
+        }
+        if let Some(sockets) = &self.sockets {
+            let looked = sockets.look();
+            looked.map_err(LabError::kernel("looking at sockets"))?;
+            if let Stage::Fault(_) = stage {
+                sockets.doubt();
             }
+        }
+        let counted = matches!(stage, Stage::Start | Stage::Fault(_) | Stage::End);
+        if let Some(counters) = self.counters.as_ref().filter(|_| counted) {
+            let looked = counters.look(stage, &self.recorder);
+            looked.map_err(LabError::kernel("reading counters"))?;
         }
         if self.rules {
             for read in services.read(self.programs && *stage == Stage::End)? {
-                recorder.emit(Observation::Rules {
+                self.recorder.emit(Observation::Rules {
                     node: read.node,
                     stage: stage.clone(),
                     rules: read.rules,
@@ -81,6 +115,16 @@ impl Probes {
             }
         }
         Ok(())
+    }
+
+    /// `node` has lost its power: of what was there nothing more is seen.
+    pub(super) fn end_node(&self, node: &str) {
+        if let Some(sockets) = &self.sockets {
+            sockets.end_node(node);
+        }
+        if let Some(counters) = &self.counters {
+            counters.end_node(node);
+        }
     }
 }
 

@@ -196,7 +196,7 @@ impl Lab {
         self.recorder.start_clock();
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
         self.recorder.emit(Observation::LabReady { setup_us });
-        for (doing, work) in self.probes.watch(&self.recorder) {
+        for (doing, work) in self.probes.watch() {
             let lab = Rc::clone(self);
             self.watch_over(doing, None, async move {
                 if let Err(error) = work.await {
@@ -224,7 +224,7 @@ impl Lab {
 
     /// Has the probes look that look at stages of the case.
     fn look(&self, stage: &Stage) {
-        if let Err(error) = self.probes.look(stage, &self.services, &self.recorder) {
+        if let Err(error) = self.probes.look(stage, &self.services) {
             self.break_by(error.into_observation());
         }
     }
@@ -448,6 +448,7 @@ impl Lab {
         {
             handle.abort();
         }
+        self.probes.end_node(node);
         for program in self
             .programs
             .iter()

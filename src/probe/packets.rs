@@ -11,9 +11,10 @@ pub(crate) mod tap;
 
 use std::cell::RefCell;
 use std::io;
+use std::time::Duration;
 
 use self::flow::Flows;
-use self::parse::Packet;
+use self::parse::{Packet, TcpSegment};
 use self::tap::{Hears, Tap};
 use crate::lab::LabError;
 use crate::lab::namespace::Namespace;
@@ -25,7 +26,11 @@ pub struct PacketProbe {
     tap: Tap,
     /// Of links that are only kept, nothing is told.
     flows: Option<RefCell<Flows>>,
+    listener: RefCell<Option<Listener>>,
 }
+
+/// Called with every TCP segment, its time since the case's start, and whether it belongs in the record.
+type Listener = Box<dyn Fn(&TcpSegment, Duration, bool)>;
 
 impl PacketProbe {
     /// Watches `eth0` of `namespace`, which is the node `node`'s, from now on.
@@ -37,6 +42,7 @@ impl PacketProbe {
             name: node.to_owned(),
             tap: Tap::open(node, namespace, Hears::Uplink)?,
             flows: Some(RefCell::default()),
+            listener: RefCell::default(),
         })
     }
 
@@ -58,7 +64,13 @@ impl PacketProbe {
             name: name.to_owned(),
             tap,
             flows: tells.then(RefCell::default),
+            listener: RefCell::default(),
         })
+    }
+
+    /// Calls `listener` with every TCP segment from now on, before it is recorded.
+    pub(crate) fn listen(&self, listener: impl Fn(&TcpSegment, Duration, bool) + 'static) {
+        *self.listener.borrow_mut() = Some(Box::new(listener));
     }
 
     /// Records what is seen, until reading fails. Safe to cancel at any time; [`PacketProbe::drain`] takes the rest.
@@ -86,6 +98,9 @@ impl PacketProbe {
                 Packet::Tcp(segment) => {
                     // Not borrowed while it is recorded: who hears of it may drain in turn.
                     let sendings = flows.borrow_mut().see(&segment, stamp);
+                    if let Some(listener) = &*self.listener.borrow() {
+                        listener(&segment, stamp, !sendings.is_empty());
+                    }
                     for sending in sendings {
                         recorder.emit(Observation::Segment(sending.on(&self.name)));
                     }
