@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Repetition, Trigger,
-    Workload, duration, expectation, probes, program, published, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, Trigger, Workload,
+    duration, expectation, probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
