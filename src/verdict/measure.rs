@@ -7,7 +7,7 @@ use crate::record::{EndedBy, Event};
 
 use super::cause::Found;
 use super::connections::{self, Connection};
-use super::evidence::{found, tcp_sysctls};
+use super::evidence::{Archive, tcp_sysctls};
 use super::outcome::{Outcome, outcome};
 use super::programs;
 use super::requests::Requests;
@@ -103,6 +103,7 @@ pub struct ConnectionMeasured {
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
     let timeline = Timeline::new(record)?;
+    let archive = Archive::of(&timeline);
     let clients = timeline.case.lab.clients.iter();
     let faults = 0..timeline.case.lab.faults.len();
     let injected = |index| timeline.faults.iter().find(|fault| fault.index == index);
@@ -113,12 +114,16 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
             .map(|index| injected(index).map(|fault| fault.at.at))
             .collect(),
         clients: clients
-            .map(|client| measure_client(client, &timeline))
+            .map(|client| measure_client(client, &timeline, &archive))
             .collect(),
     })
 }
 
-fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
+fn measure_client<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
@@ -128,7 +133,7 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
     let gone_at = gone(client, timeline);
-    let found = |connection: &Connection| found(client, timeline, connection);
+    let found = |connection: &Connection<'a>| archive.found(client, connection);
     let dead = struck.dead;
     let dials = connections
         .iter()
@@ -173,17 +178,18 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         }),
         connections: connections
             .iter()
-            .map(|connection| measure_connection(client, timeline, connection))
+            .map(|connection| measure_connection(client, timeline, archive, connection))
             .collect(),
     }
 }
 
-fn measure_connection(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
+fn measure_connection<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+    connection: &Connection<'a>,
 ) -> ConnectionMeasured {
-    let cause = found(client, timeline, connection);
+    let cause = archive.found(client, connection);
     let kernel = retransmissions::Kernel {
         hz: timeline.hz,
         sysctls: tcp_sysctls(client, timeline),
