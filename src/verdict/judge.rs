@@ -202,6 +202,7 @@ fn client_result(
             cause: connection.cause.cause,
             evidence: connection.cause.evidence.clone(),
             retransmissions: connection.retransmissions.clone(),
+            chain: connection.chain.clone(),
         });
     ClientResult {
         name: client.name.clone(),
@@ -225,6 +226,12 @@ fn client_result(
             cause: prediction.cause,
         }),
         outside_prediction: outside,
+        parts: client
+            .outage
+            .as_ref()
+            .map(|outage| outage.parts.clone())
+            .unwrap_or_default(),
+        unexplained: client.outage.as_ref().map(|outage| outage.unexplained),
         connections: connections.collect(),
     }
 }

@@ -6,13 +6,15 @@ use crate::plan::{Cause, Client, Phase};
 use crate::record::{EndedBy, Event};
 
 use super::cause::Found;
+use super::chain::{self, Step};
 use super::connections::{self, Connection};
 use super::evidence::{Archive, tcp_sysctls};
 use super::outcome::{Outcome, outcome};
+use super::parts::{self, Known, Outage};
 use super::programs;
 use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
-use super::struck::{gone, led_to_dead, phase, struck};
+use super::struck::{Struck, gone, led_to_dead, phase, struck};
 use super::timeline::{Moment, Timeline};
 use super::untested::untested;
 
@@ -74,6 +76,8 @@ pub struct ClientMeasured {
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
     pub dialled_dead: Option<usize>,
+    /// Its outage in its parts; `None` if no fault struck it.
+    pub outage: Option<Outage>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
@@ -97,6 +101,8 @@ pub struct ConnectionMeasured {
     pub cause: Found,
     /// Its unanswered segment, sent again and again; `None` if none was sent twice.
     pub retransmissions: Option<Retransmissions>,
+    /// What became of it, step by step, if it lived at the fault or after it.
+    pub chain: Vec<Step>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
@@ -135,6 +141,14 @@ fn measure_client<'a>(
     let gone_at = gone(client, timeline);
     let found = |connection: &Connection<'a>| archive.found(client, connection);
     let dead = struck.dead;
+    let known = Known {
+        client,
+        timeline,
+        archive,
+        connections: &connections,
+        requests: &requests,
+    };
+    let recovered_after = recovered(&connections, &requests, from).filter(|_| gone_at.is_none());
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
@@ -163,7 +177,13 @@ fn measure_client<'a>(
                 evidence: String::from("the record does not say where its connection led"),
             }),
         },
-        recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        recovered_after,
+        outage: (gone_at.is_none() && was_out(&struck, &connections, timeline, from))
+            .then(|| {
+                let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
+                parts::of(&known, &struck, until)
+            })
+            .flatten(),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
@@ -178,7 +198,13 @@ fn measure_client<'a>(
         }),
         connections: connections
             .iter()
-            .map(|connection| measure_connection(client, timeline, archive, connection))
+            .map(|connection| ConnectionMeasured {
+                chain: match gone_at {
+                    Some(_) => Vec::new(),
+                    None => chain::of(&known, &struck, connection),
+                },
+                ..measure_connection(client, timeline, archive, connection)
+            })
             .collect(),
     }
 }
@@ -204,7 +230,17 @@ fn measure_connection<'a>(
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
         retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
         cause,
+        chain: Vec::new(),
     }
+}
+
+/// Whether a client had an outage: it held a dead connection, or may have, or dialled a dead endpoint later.
+fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, from: Moment) -> bool {
+    let dialled_dead = connections.iter().any(|c| {
+        c.dialled
+            .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
+    });
+    struck.affected != Some(false) || dialled_dead
 }
 
 fn detection(dead: &Connection, fault: Moment) -> Detection {

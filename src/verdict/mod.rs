@@ -6,12 +6,14 @@
 
 mod agreement;
 pub mod cause;
+pub mod chain;
 mod check;
 mod connections;
 mod evidence;
 mod judge;
 mod measure;
 mod outcome;
+pub mod parts;
 mod programs;
 mod requests;
 pub mod result;
