@@ -75,6 +75,7 @@ bad! {
     two_documents: "two-documents",
     unknown_field: "unknown-field",
     unknown_profile: "unknown-profile",
+    published: "published",
     unknown_server: "unknown-server",
     urls: "urls",
     window_after_the_end: "window-after-the-end",

@@ -315,10 +315,14 @@ fn table(text: &mut String, name: &str, chains: &[String], rules: &[String]) {
 }
 
 /// Finds a program of the system's administrator, who may not be the user.
+///
+/// Where it is as a rule comes first: in a guest each look in vain takes from the kernel's randomness, so that the same seed
+/// would give another run to a user with another PATH.
 pub(crate) fn find_program(name: &str) -> Result<PathBuf, LabError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SYSTEM_PATHS.map(PathBuf::from))
+    let system = SYSTEM_PATHS.map(PathBuf::from).into_iter();
+    system
+        .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| LabError::NoProgram {

@@ -9,6 +9,7 @@ mod expected;
 mod fault;
 pub mod profile;
 pub(crate) mod program;
+mod published;
 mod resolve;
 pub(crate) mod target;
 pub(crate) mod topology;
@@ -19,6 +20,7 @@ pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use published::{Figure, Published, Since, Until};
 pub use resolve::{PlanOptions, cases};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -39,6 +41,9 @@ pub struct Case {
     pub expectations: Vec<Expectation>,
     /// What the timeout model says beforehand, by client.
     pub predictions: Vec<Prediction>,
+    /// What was published of what it reproduces, by client.
+    #[serde(default)]
+    pub published: Vec<Published>,
     /// Traps seen in the scenario: one sentence each, with where it stood.
     pub warnings: Vec<Warning>,
 }

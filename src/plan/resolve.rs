@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::topology::Topology;
 use super::{
     Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Trigger, Workload,
-    duration, expectation, program, target, transport, warnings,
+    duration, expectation, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -97,6 +97,7 @@ fn resolve(
         lab: plan,
         expectations: expectations.into_iter().map(|(_, e)| e).collect(),
         predictions,
+        published: published::of(scenario),
     })
 }
 

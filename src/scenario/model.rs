@@ -6,6 +6,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
+use super::published::PublishedSpec;
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// Figures that others have published of this, by client.
+    pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
     pub matrix: Option<Spanned<Matrix>>,
 }

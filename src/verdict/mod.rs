@@ -15,6 +15,7 @@ mod measure;
 mod outcome;
 pub mod parts;
 mod programs;
+pub mod published;
 mod requests;
 pub mod result;
 mod retransmissions;

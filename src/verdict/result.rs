@@ -9,6 +9,7 @@ use crate::record::ClockName;
 
 pub use super::chain::{Step, StepKind};
 pub use super::parts::{Part, PartKind};
+pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
 use super::seconds;
 
@@ -159,6 +160,9 @@ pub struct ClientResult {
     /// What of the outage lies in no part; `None` if it had no outage.
     #[serde(default, rename = "unexplained_s", with = "seconds::option")]
     pub unexplained: Option<Duration>,
+    /// What was published of it, beside what was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedResult>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionResult>,
 }

@@ -7,6 +7,7 @@ mod expectations;
 mod faults;
 mod network;
 mod programs;
+mod published;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;
@@ -27,6 +28,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.clients();
     checker.faults();
     checker.expectations(axes);
+    checker.published();
 }
 
 /// The kinds of things that share one space of names.
