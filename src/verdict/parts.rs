@@ -300,11 +300,13 @@ impl Known<'_, '_> {
     }
 
     fn pause(&self, from: Moment, begins_with: String, longest: Duration) -> Option<Part> {
-        let (next, ends_with) = self.next_sign(from)?;
+        let over = || (self.timeline.last(), String::from("the end of the case"));
+        let next = self.next_sign(from).map(|(next, text)| (next.at, text));
+        let (to, ends_with) = next.unwrap_or_else(over);
         let part = Part {
             kind: PartKind::Backoff,
             from: from.at,
-            to: next.at,
+            to,
             connection: None,
             begins_with,
             ends_with,
