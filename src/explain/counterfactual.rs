@@ -268,7 +268,11 @@ pub(super) fn lines(
         })
         .collect();
     if changes.is_empty() {
-        lines.push(String::from("  none of the knobs that the model knows"));
+        let none = match client.program() {
+            Some(_) => "  not known: a program's own timers are no part of the plan",
+            None => "  none of the knobs that the model knows",
+        };
+        lines.push(none.to_owned());
     }
     let h2 = client.program().is_none() && client.transport.protocol == Protocol::H2;
     if h2 && measured.affected == Some(true) && client.transport.ping.is_none() {
