@@ -3,6 +3,7 @@
 
 pub mod fault;
 mod latency;
+mod lateness;
 mod link;
 pub mod namespace;
 pub(crate) mod netlink;

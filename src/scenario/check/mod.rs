@@ -9,6 +9,7 @@ mod network;
 mod probes;
 mod programs;
 mod published;
+mod repeat;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;
@@ -31,6 +32,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.probes();
     checker.expectations(axes);
     checker.published();
+    checker.repeat();
 }
 
 /// The kinds of things that share one space of names.
