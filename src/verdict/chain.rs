@@ -262,7 +262,7 @@ impl Known<'_, '_> {
 
     fn end(&self, connection: &Connection) -> Option<Step> {
         let ended = connection.ended()?;
-        let found = self.archive.found(self.client, connection);
+        let found = self.cause_of(connection);
         let lasted = ended.since(connection.began()?);
         let verb = if connection.dial_failed {
             "given up"
