@@ -6,7 +6,8 @@ use crate::plan::{Case, Cause, Prediction, Window};
 use crate::record::{ClockName, Event, Observation};
 
 use super::check::{self, Checked};
-use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
+use super::measure::{ClientMeasured, Detection, Measured, measure};
+use super::outcome::Outcome;
 use super::published;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
@@ -208,6 +209,7 @@ fn client_result(
             cause: connection.cause.cause,
             evidence: connection.cause.evidence.clone(),
             retransmissions: connection.retransmissions.clone(),
+            chain: connection.chain.clone(),
         });
     ClientResult {
         name: client.name.clone(),
@@ -231,6 +233,12 @@ fn client_result(
             cause: prediction.cause,
         }),
         outside_prediction: outside,
+        parts: client
+            .outage
+            .as_ref()
+            .map(|outage| outage.parts.clone())
+            .unwrap_or_default(),
+        unexplained: client.outage.as_ref().map(|outage| outage.unexplained),
         published: None,
         connections: connections.collect(),
     }
