@@ -69,6 +69,7 @@ bad! {
     overlapping_addresses: "overlapping-addresses",
     profiles: "profiles",
     protocols: "protocols",
+    round_trips: "rtt",
     several: "several",
     sysctls: "sysctls",
     tab: "tab",
