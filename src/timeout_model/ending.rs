@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::keepalive;
 use super::kernel;
+use super::rto::Path;
 use super::situation::Situation;
 use super::window::{Candidate, earliest, either, of_one_sending};
 use crate::plan::{Cause, Neighbour, Ping, Protocol, Window};
@@ -105,9 +107,15 @@ impl Situation<'_> {
     pub(super) fn keepalive(&self, silent: Window) -> Option<Candidate> {
         let keepalive = self.transport.keepalive?;
         let user_timeout = self.transport.user_timeout;
-        let window = kernel::keepalive(&keepalive, user_timeout, self.kernel);
-        // The probes of a longer silence were answered.
-        let window = window.earlier(heard_at_least_every(keepalive.idle, silent));
+        let longest = self.cycle.pause.max.max(self.cycle.delay.max);
+        let window = keepalive::keepalive(
+            &keepalive,
+            user_timeout,
+            self.cycle.rtt,
+            silent,
+            longest > keepalive.idle && self.rhythm.may_have_rested,
+            self.kernel,
+        );
         // Probes fail before the neighbour entry does: measured with a dead neighbour too.
         let cause = match user_timeout {
             Some(_) => Cause::UserTimeout,
@@ -119,8 +127,11 @@ impl Situation<'_> {
     /// Data sent within `sent` is retransmitted until the kernel has enough.
     fn retransmission(&self, sent: Window) -> Candidate {
         let user_timeout = self.transport.user_timeout;
-        let window =
-            kernel::retransmission(&self.sysctls, self.cycle.rtt, user_timeout, self.kernel);
+        let path = Path {
+            rtt: self.cycle.rtt,
+            exchanges: self.rhythm.exchanges,
+        };
+        let window = kernel::retransmission(&self.sysctls, path, user_timeout, self.kernel);
         let cause = match (self.neighbour, user_timeout) {
             (Neighbour::Dead, _) => Cause::Unreachable,
             (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,

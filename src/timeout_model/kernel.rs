@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::rto;
+use super::rto::{self, Path};
 use super::series::{Series, in_jiffies_up, jiffies};
 use super::sysctls::TcpSysctls;
 use super::timer::{Rounding, wheel_bucket};
-use crate::plan::{Keepalive, Window};
+use crate::plan::Window;
 
 /// Timer frequencies Linux is built with; a plan must hold for each.
 pub const HZ: [u64; 4] = [100, 250, 300, 1000];
@@ -48,7 +48,7 @@ impl Kernel {
     }
 
     /// The window around `time` for every frequency and every moment on the wheel within `bucket_of` jiffies' delay.
-    fn around(
+    pub(super) fn around(
         self,
         bucket_of: Duration,
         time: impl Fn(u64, u64) -> (Duration, Duration),
@@ -77,16 +77,16 @@ impl Kernel {
 #[must_use]
 pub fn retransmission(
     sysctls: &TcpSysctls,
-    rtt: Duration,
+    path: Path,
     user_timeout: Option<Duration>,
     kernel: Kernel,
 ) -> Window {
-    let first = first_retransmission(sysctls, rtt, kernel);
+    let first = first_retransmission(sysctls, path, kernel);
     let rule = match user_timeout {
         None => Rule::Bound(sysctls.retransmission_bound()),
         Some(limit) => Rule::UserTimeout(limit),
     };
-    first.then(series(sysctls, rtt, rule, kernel))
+    first.then(series(sysctls, path, rule, kernel))
 }
 
 /// From the sending of a segment that nobody acknowledges, on a connection that its program has closed since, until the
@@ -94,23 +94,23 @@ pub fn retransmission(
 #[must_use]
 pub fn orphan(
     sysctls: &TcpSysctls,
-    rtt: Duration,
+    path: Path,
     user_timeout: Option<Duration>,
     kernel: Kernel,
 ) -> Window {
-    let first = first_retransmission(sysctls, rtt, kernel);
+    let first = first_retransmission(sysctls, path, kernel);
     let rule = match user_timeout {
         None => Rule::Bound(sysctls.orphan_bound()),
         Some(limit) => Rule::UserTimeout(limit),
     };
-    first.then(series(sysctls, rtt, rule, kernel))
+    first.then(series(sysctls, path, rule, kernel))
 }
 
 /// From a segment's sending to the first retransmission that counts: one RTO, after a tail loss probe where there is one.
-fn first_retransmission(sysctls: &TcpSysctls, rtt: Duration, kernel: Kernel) -> Window {
-    let rto = rto::first_rto(rtt, sysctls);
+fn first_retransmission(sysctls: &TcpSysctls, path: Path, kernel: Kernel) -> Window {
+    let rto = rto::first_rto(path, sysctls);
     let probe = match sysctls.loss_probe {
-        true => rto::loss_probe(rtt, rto, sysctls),
+        true => rto::loss_probe(path, rto, sysctls),
         false => Window::default(),
     };
     let both = |probe: Duration, rto: Duration| timers(&[probe, rto], kernel);
@@ -128,7 +128,7 @@ enum Rule {
     UserTimeout(Duration),
 }
 
-type SeriesKey = (u64, u64, Duration, Rule, Kernel);
+type SeriesKey = (u64, u64, Path, Rule, Kernel);
 
 thread_local! {
     /// A large matrix asks for the same few series again and again.
@@ -136,18 +136,18 @@ thread_local! {
 }
 
 /// From the first retransmission until the connection is given up.
-fn series(sysctls: &TcpSysctls, rtt: Duration, rule: Rule, kernel: Kernel) -> Window {
-    let key = (sysctls.rto_min_ms, sysctls.rto_max_ms, rtt, rule, kernel);
+fn series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> Window {
+    let key = (sysctls.rto_min_ms, sysctls.rto_max_ms, path, rule, kernel);
     if let Some(known) = SERIES.with_borrow(|all| all.get(&key).copied()) {
         return known;
     }
-    let window = find_series(sysctls, rtt, rule, kernel);
+    let window = find_series(sysctls, path, rule, kernel);
     SERIES.with_borrow_mut(|all| all.insert(key, window));
     window
 }
 
-fn find_series(sysctls: &TcpSysctls, rtt: Duration, rule: Rule, kernel: Kernel) -> Window {
-    let rto = rto::first_rto(rtt, sysctls);
+fn find_series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> Window {
+    let rto = rto::first_rto(path, sysctls);
     let rto_max = Duration::from_millis(sysctls.rto_max_ms);
     let (least, longest) = match rule {
         Rule::Bound(bound) => (bound, rto_max.min(bound + rto.max * 2)),
@@ -215,7 +215,7 @@ fn ends_within(
         .unwrap_or((bound, bound))
 }
 
-fn hull(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {
+pub(super) fn hull(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {
     let both = times.map(|time| (time, time));
     both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
         .unwrap_or_default()
@@ -236,51 +236,12 @@ fn timers(delays: &[Duration], kernel: Kernel) -> Window {
     Window::of(delays.iter().sum(), window.max)
 }
 
-/// From the last segment received until keepalive gives up an idle connection (tcp_keepalive_timer()).
-///
-/// Its timer is not armed anew by every segment: it fires when it was to fire, sees how long ago the last one came, and
-/// waits for the rest. So the first probe is late by what its rounding makes of a delay that may be short. With
-/// TCP_USER_TIMEOUT the count is ignored: the first timer after that time at which a probe is unanswered ends it.
-#[must_use]
-pub fn keepalive(keepalive: &Keepalive, user_timeout: Option<Duration>, kernel: Kernel) -> Window {
-    let longest = keepalive.idle.max(keepalive.interval);
-    let window = kernel.around(longest, |hz, start| {
-        let idle = in_jiffies_up(keepalive.idle, hz);
-        let interval = in_jiffies_up(keepalive.interval, hz);
-        let limit = user_timeout.map(|limit| in_jiffies_up(limit, hz));
-        let given_up = |first_probe: u64| {
-            let (mut now, mut probes) = (first_probe, 1);
-            loop {
-                now = Rounding::Wheel.fires_at(now, interval);
-                let over = match limit {
-                    Some(limit) => now - start >= limit,
-                    None => probes >= keepalive.count.max(1),
-                };
-                if over {
-                    return jiffies(now - start, hz);
-                }
-                probes += 1;
-            }
-        };
-        let bucket = wheel_bucket(idle);
-        let probes = [
-            start + idle,
-            start + idle + bucket / 2,
-            Rounding::Wheel.fires_at(start, idle),
-        ];
-        hull(probes.into_iter().map(given_up))
-    });
-    let least = match user_timeout {
-        None => keepalive.idle + keepalive.interval * keepalive.count.max(1),
-        Some(limit) => limit.max(keepalive.idle + keepalive.interval),
-    };
-    Window::of(window.min.max(least), window.max)
-}
-
 /// From a SYN that nobody answers until connect() fails (tcp_write_timeout(), in SYN_SENT): one timer of a second, as many
 /// more as `tcp_syn_linear_timeouts` says, and then one for every retry, each twice as long as the one before.
 ///
-/// A TCP_USER_TIMEOUT counts from the first SYN sent again.
+/// But no longer than the bound of the retries alone, from a second on: with few retries it cuts the linear ones short. That
+/// bound and a TCP_USER_TIMEOUT count from the first SYN (tcp_connect_init() sets `retrans_stamp`), though the timer of a
+/// second comes first in any case.
 #[must_use]
 pub fn connect(sysctls: &TcpSysctls, user_timeout: Option<Duration>, kernel: Kernel) -> Window {
     let linear = |linear| connect_with(sysctls, linear, user_timeout, kernel);
@@ -301,23 +262,23 @@ fn connect_with(
     let ones = std::iter::repeat_n(SYN_TIMER, linear as usize);
     let doubling = (1..=sysctls.syn_retries).map(|n| (SYN_TIMER * (1 << n.min(20))).min(longest));
     let again: Vec<Duration> = ones.chain(doubling).collect();
-    let nominal: Duration = SYN_TIMER + again.iter().sum::<Duration>();
-    let least = user_timeout.map_or(nominal, |limit| nominal.min(SYN_TIMER + limit));
+    let bound = sysctls.syn_bound();
+    let ends = user_timeout.unwrap_or(bound);
     let window = kernel.around(longest, |hz, start| {
-        let first = Rounding::Wheel.fires_at(start, in_jiffies_up(SYN_TIMER, hz));
-        let limit = user_timeout.map(|limit| in_jiffies_up(limit, hz));
-        let mut now = first;
+        let mut now = Rounding::Wheel.fires_at(start, in_jiffies_up(SYN_TIMER, hz));
         for delay in &again {
             let delay = in_jiffies_up(*delay, hz);
-            let left = limit.map_or(delay, |limit| limit.saturating_sub(now - first).max(1));
+            let left = user_timeout.map_or(delay, |limit| {
+                in_jiffies_up(limit, hz).saturating_sub(now - start).max(1)
+            });
             now = Rounding::Wheel.fires_at(now, delay.min(left));
-            if limit.is_some_and(|limit| now - first >= limit) {
+            if now - start >= in_jiffies_up(ends, hz) {
                 break;
             }
         }
         hull(std::iter::once(jiffies(now - start, hz)))
     });
-    Window::of(window.min.max(least), window.max)
+    Window::of(window.min.max(SYN_TIMER), window.max)
 }
 
 /// From the last answer to a zero-window probe until the connection is given up, of a peer that closed its window, went on
@@ -326,8 +287,8 @@ fn connect_with(
 /// An answer resets the count of probes but not their back-off, so a window that was shut for long makes the death a long
 /// one: `tcp_retries2` probes more, and the timer after them.
 #[must_use]
-pub fn zero_window(sysctls: &TcpSysctls, rtt: Duration, answered: u32, kernel: Kernel) -> Window {
-    let rto = rto::first_rto(rtt, sysctls);
+pub fn zero_window(sysctls: &TcpSysctls, path: Path, answered: u32, kernel: Kernel) -> Window {
+    let rto = rto::first_rto(path, sysctls);
     let longest = Duration::from_millis(sysctls.rto_max_ms);
     let delays = |rto: Duration| {
         // tcp_probe0_base(): never below TCP_RTO_MIN.

@@ -202,7 +202,10 @@ fn keepalive_that_ends_before_the_next_request_rules_alone() {
     };
     let (cause, (min, max)) = of("at: 10s");
     assert_eq!(cause, Cause::Keepalive);
-    assert!((1.99..2.1).contains(&min) && (5.0..6.0).contains(&max), "{min} to {max}");
+    assert!(
+        (1.99..2.1).contains(&min) && (5.0..6.0).contains(&max),
+        "{min} to {max}"
+    );
     // The next request is due at 20 s, and may come first.
     let (cause, (_, max)) = of("at: 18s");
     assert!(cause == Cause::Unknown && max > 900.0);

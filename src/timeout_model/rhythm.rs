@@ -41,6 +41,10 @@ pub(super) struct Rhythm {
     /// Of the request it waits for: whether it can be unacknowledged, and whether it can be acknowledged.
     pub(super) unacknowledged: bool,
     pub(super) acknowledged: bool,
+    /// Requests that were answered on the connection before, at the least.
+    pub(super) exchanges: u32,
+    /// Whether the connection may have rested before, for a whole pause or for a server's delay.
+    pub(super) may_have_rested: bool,
 }
 
 /// A pause in which a fault strikes.
@@ -101,6 +105,13 @@ impl Cycle {
         Window::of(self.service.min * least, self.service.max * most)
     }
 
+    /// How many requests of a client that began at `start` are answered by a time, at the least.
+    fn answered_by(&self, at: Duration, start: Duration) -> u32 {
+        let since = at.saturating_sub(start + self.handshake().max);
+        let whole = Window::then(self.pause, self.work()).max;
+        u32::try_from(since.as_nanos() / whole.as_nanos().max(1)).unwrap_or(u32::MAX)
+    }
+
     /// Opening a connection, and TLS.
     fn handshake(&self) -> Window {
         Window::of(self.rtt, self.rtt * 4 + HANDSHAKE)
@@ -109,6 +120,21 @@ impl Cycle {
 
 impl Rhythm {
     pub(super) fn of(
+        client: &Client,
+        plan: &LabPlan,
+        fault: &Fault,
+        seen: &Seen,
+        cycle: &Cycle,
+    ) -> Self {
+        let mut rhythm = Self::without_past(client, plan, fault, seen, cycle);
+        let (earliest, latest) = fault.trigger.times(plan);
+        rhythm.exchanges = cycle.answered_by(earliest, client.start);
+        let least = Window::then(cycle.pause, cycle.work()).min;
+        rhythm.may_have_rested = latest.is_none_or(|at| at >= client.start + least);
+        rhythm
+    }
+
+    fn without_past(
         client: &Client,
         plan: &LabPlan,
         fault: &Fault,
@@ -194,7 +220,7 @@ impl Rhythm {
             }),
             unacknowledged,
             acknowledged: !unacknowledged,
-            idle: None,
+            ..Self::default()
         };
         match phase {
             Phase::Connecting => Self::default(),
@@ -297,6 +323,7 @@ impl Rhythm {
             busy: Some(sent),
             unacknowledged: sent.min <= one_way + DELAYED,
             acknowledged: delayed && sent.max >= one_way,
+            ..Self::default()
         }
     }
 }

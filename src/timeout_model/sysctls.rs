@@ -6,6 +6,8 @@ use crate::plan::Sysctl;
 
 /// TCP_RTO_MIN: the base of the bound, whatever `tcp_rto_min_us` says.
 const RTO_BASE_MS: u64 = 200;
+/// TCP_TIMEOUT_INIT: the same of SYNs.
+const SYN_BASE_MS: u64 = 1000;
 /// What `tcp_orphan_retries`=0 stands for while the back-off has not reached its end (tcp_orphan_retries()).
 const ORPHAN_RETRIES: u32 = 8;
 
@@ -87,11 +89,21 @@ impl TcpSysctls {
         }
     }
 
+    /// How long SYNs go on at most, from the first one, whatever their number.
+    #[must_use]
+    pub(super) fn syn_bound(&self) -> Duration {
+        self.bound_from(self.syn_retries, SYN_BASE_MS)
+    }
+
     fn bound(&self, retries: u32) -> Duration {
-        let linear_from = (self.rto_max_ms / RTO_BASE_MS).max(1).ilog2();
+        self.bound_from(retries, RTO_BASE_MS)
+    }
+
+    fn bound_from(&self, retries: u32, base_ms: u64) -> Duration {
+        let linear_from = (self.rto_max_ms / base_ms).max(1).ilog2();
         let doubling = retries.min(linear_from);
         let linear = u64::from(retries - doubling);
-        Duration::from_millis(((2 << doubling) - 1) * RTO_BASE_MS + linear * self.rto_max_ms)
+        Duration::from_millis(((2 << doubling) - 1) * base_ms + linear * self.rto_max_ms)
     }
 }
 
