@@ -42,12 +42,13 @@ pub fn keepalive(
         let limit = user_timeout.map(of);
         let interval = of(keepalive.interval);
         let (soonest, latest) = (start + idle, Rounding::Wheel.fires_at(start, latest));
-        // Of a first probe in between, what matters is whether the timers after it just miss the user timeout.
+        // Of a first probe in between, what matters is whether the timers after it just miss the user timeout, or just don't.
         let missed = limit.map(|limit| misses(start + limit, interval));
         let firsts = missed
             .into_iter()
             .flatten()
             .take_while(|first| *first >= soonest)
+            .flat_map(|first| [first, first + 1])
             .filter(|first| *first < latest)
             .chain([soonest, soonest + (latest - soonest) / 2, latest]);
         let each = firsts.map(|first| {

@@ -99,6 +99,16 @@ impl Cycle {
         }
     }
 
+    /// The pause after a response that was on its way when its server died: it still comes. `sent` is how long before that
+    /// its request went out.
+    fn answered(&self, sent: Window) -> Option<Idle> {
+        let on_its_way = !self.rtt.is_zero() && sent.max >= self.delay.min + self.rtt / 2;
+        on_its_way.then(|| Idle {
+            next: Window::of(self.pause.min, self.pause.max + self.rtt),
+            rested: Window::default(),
+        })
+    }
+
     /// All requests of a cycle.
     fn work(&self) -> Window {
         let (least, most) = self.requests;
@@ -210,17 +220,21 @@ impl Rhythm {
 
     /// What a record says of a client that nothing waited for.
     fn seen(phase: Phase, rested: Option<Duration>, cycle: &Cycle) -> Self {
-        let busy = |unacknowledged| Self {
-            busy: Some(Window {
+        let busy = |unacknowledged| {
+            let sent = Window {
                 min: Duration::ZERO,
                 max: match unacknowledged {
                     true => cycle.rtt + DELAYED,
                     false => cycle.service.max,
                 },
-            }),
-            unacknowledged,
-            acknowledged: !unacknowledged,
-            ..Self::default()
+            };
+            Self {
+                idle: cycle.answered(sent),
+                busy: Some(sent),
+                unacknowledged,
+                acknowledged: !unacknowledged,
+                ..Self::default()
+            }
         };
         match phase {
             Phase::Connecting => Self::default(),
@@ -313,13 +327,11 @@ impl Rhythm {
     fn busy_within(idle: Option<Idle>, sent: Window, cycle: &Cycle) -> Self {
         let one_way = cycle.rtt / 2;
         let delayed = !cycle.delay.max.is_zero();
-        // A response that is on its way comes though its server is dead, and then the client pauses.
-        let answered = (!delayed && !cycle.rtt.is_zero()).then(|| Idle {
-            next: Window::of(cycle.pause.min, cycle.pause.max + cycle.rtt),
-            rested: Window::default(),
-        });
         Self {
-            idle: [idle, answered].into_iter().flatten().reduce(Idle::or),
+            idle: [idle, cycle.answered(sent)]
+                .into_iter()
+                .flatten()
+                .reduce(Idle::or),
             busy: Some(sent),
             unacknowledged: sent.min <= one_way + DELAYED,
             acknowledged: delayed && sent.max >= one_way,

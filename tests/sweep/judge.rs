@@ -11,7 +11,6 @@ use halfopen::verdict::{ClientMeasured, Detection, measure};
 /// What a case came to.
 pub(crate) struct Judged {
     pub(crate) cause: Option<Cause>,
-    pub(crate) retries2: u32,
     /// Everything that lies outside what the model says, in words.
     pub(crate) outside: Vec<String>,
     pub(crate) seen: Seen,
@@ -41,6 +40,17 @@ pub(crate) struct Model {
     pub(crate) counts_the_probe: bool,
 }
 
+impl Model {
+    /// The one of the kernel that was measured.
+    pub(crate) fn right(hz: u64) -> Self {
+        Self {
+            hz,
+            more_retries: 0,
+            counts_the_probe: false,
+        }
+    }
+}
+
 pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
     let Some(Observation::CaseStarted { case, kernel, .. }) = record.first().map(|e| &e.what)
     else {
@@ -65,7 +75,6 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
     dials(client, plan, &sysctls, kernel, &mut outside);
     Judged {
         cause: client.cause.as_ref().map(|found| found.cause),
-        retries2: sysctls.retries2,
         outside,
         seen,
         width: before.detection.map(|w| (w.max - w.min).as_secs_f64()),
@@ -105,9 +114,14 @@ fn compare(
     }
     check("recovered", client.recovered_after, prediction.recovery);
     let cause = client.cause.as_ref().map(|found| found.cause);
-    if cause.is_some_and(|cause| ![Cause::Unknown, cause].contains(&prediction.cause)) {
+    if cause.is_some_and(|cause| !names(cause, prediction.cause)) {
         outside.push(format!("cause {cause:?}, {what}: {:?}", prediction.cause));
     }
+}
+
+/// Whether a measured cause is the predicted one, as far as either is known.
+fn names(measured: Cause, predicted: Cause) -> bool {
+    [measured, predicted].contains(&Cause::Unknown) || measured == predicted
 }
 
 /// Dials that the kernel gave up.
