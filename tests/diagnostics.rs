@@ -72,6 +72,7 @@ bad! {
     profiles: "profiles",
     protocols: "protocols",
     repeat: "repeat",
+    round_trips: "rtt",
     several: "several",
     sizes: "sizes",
     sysctls: "sysctls",

@@ -113,9 +113,7 @@ struct Lab {
 impl Lab {
     async fn build(plan: LabPlan, recorder: Recorder, in_guest: bool) -> Result<Self, LabError> {
         let mut network = Network::build(&plan)?;
-        if in_guest {
-            latency::add(&network, &plan)?;
-        }
+        latency::add(&network, &plan, in_guest)?;
         for observation in network.take_observations() {
             recorder.emit(observation);
         }

@@ -19,7 +19,7 @@ pub(crate) mod transport;
 mod warnings;
 
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
+    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
 pub use probes::Probes;
@@ -70,6 +70,9 @@ pub struct LabPlan {
     pub duration: Duration,
     /// How long unfinished requests are given after that before they count as unfinished.
     pub drain: Duration,
+    /// Round-trip time between any two nodes; `None` = as fast as the machine.
+    #[serde(default)]
+    pub rtt: Option<RoundTrip>,
     /// Machines that can lose power.
     pub nodes: Vec<Node>,
     /// Pods, each in a network namespace behind its node.
@@ -85,6 +88,15 @@ pub struct LabPlan {
     /// What is looked at besides what verdicts need.
     #[serde(default)]
     pub probes: Probes,
+}
+
+/// A round-trip time that a scenario asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// How long, both ways together.
+    pub time: Duration,
+    /// Where it stood.
+    pub location: Location,
 }
 
 /// A machine that can lose power.
@@ -393,6 +405,12 @@ impl Workload {
 }
 
 impl LabPlan {
+    /// The round-trip time between two nodes that was asked for; none = as fast as the machine.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time)
+    }
+
     /// The longest that a server of `client` takes for a response.
     #[must_use]
     pub fn slowest(&self, client: &Client) -> Duration {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, Trigger, Workload,
-    duration, expectation, probes, program, published, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, RoundTrip, Trigger,
+    Workload, duration, expectation, probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -91,10 +91,17 @@ fn resolve(
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
     let clients = clients(scenario, &topology, &locate);
+    let rtt = scenario.rtt.as_ref().and_then(|rtt| {
+        Some(RoundTrip {
+            time: rtt.get()?.0,
+            location: locate(rtt.span),
+        })
+    });
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
-        drain: DRAIN + slowest,
+        drain: DRAIN + slowest + rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time * 2),
+        rtt,
         probes: probes::of(scenario, &topology, &clients),
         clients,
         faults: faults(scenario, &locate),

@@ -32,6 +32,9 @@ pub struct Scenario {
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Round-trip time between any two nodes, half of it each way (default: as fast as the machine). Pods of one node have
+    /// none between them.
+    pub rtt: Option<Spanned<Time>>,
     /// Servers by name.
     pub servers: Spanned<Named<ServerSpec>>,
     /// Virtual addresses by name, with the servers behind them.

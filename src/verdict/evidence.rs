@@ -11,7 +11,7 @@ use crate::plan::{Client, Keepalive, Neighbour, Place};
 use crate::record::{
     Observation, RequestError, Segment, Socket, SocketChange, SocketTimer, TcpInfo,
 };
-use crate::timeout_model::TcpSysctls;
+use crate::timeout_model::{Kernel, TcpSysctls};
 
 use super::cause::{self, Found};
 use super::connections::Connection;
@@ -180,6 +180,8 @@ pub(super) struct Evidence<'a> {
     pub keepalive: Option<Keepalive>,
     pub user_timeout: Option<Duration>,
     pub sysctls: TcpSysctls,
+    /// The kernel whose timers ruled.
+    pub kernel: Kernel,
     pub wire: Wire,
     pub socket: SocketSeen,
     /// The first PING that was not answered any more.
@@ -255,6 +257,7 @@ impl<'a> Evidence<'a> {
             keepalive,
             user_timeout,
             sysctls: tcp_sysctls(client, timeline),
+            kernel: Kernel::of(timeline.kernel, timeline.hz),
             wire: wire(archive, connection, ended.at),
             socket: socket(archive, client, connection, ended.at),
             ping_sent: ping_sent(archive, client, connection, ended),

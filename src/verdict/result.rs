@@ -162,6 +162,9 @@ pub struct ClientResult {
     pub dials: u32,
     /// What the timeout model said beforehand.
     pub predicted: Option<PredictedResult>,
+    /// The same, given what it was doing at the fault and the kernel, as they were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_given_phase: Option<PredictedResult>,
     /// A measurement lies outside its predicted window; the case's warnings say which.
     pub outside_prediction: bool,
     /// Its outage in its parts, from the fault to the recovery or the case's end; none if it had no outage.

@@ -35,6 +35,7 @@ impl Story {
                 lab: LabPlan {
                     seed: 0,
                     duration: seconds(duration),
+                    rtt: None,
                     drain: seconds(1.0),
                     nodes: (1..=3).map(node).collect(),
                     pods: Vec::new(),
@@ -186,6 +187,7 @@ impl Story {
             client: client.to_owned(),
             detection: detection.map(window),
             recovery: recovery.map(window),
+            odds: Vec::new(),
             cause,
         });
         self

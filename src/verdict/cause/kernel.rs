@@ -121,7 +121,7 @@ fn syns(e: &Evidence, info: Option<&TcpInfo>) -> Judged {
     if info.is_some_and(|info| info.state != STATE_CLOSE) {
         return Err(format!("{}, but its socket lives on", e.end.text));
     }
-    let least = connect(&e.sysctls, e.user_timeout).min;
+    let least = connect(&e.sysctls, e.user_timeout, e.kernel).min;
     let waited = e.ended.saturating_sub(e.began.unwrap_or(e.ended));
     if waited + TICK < least {
         let (waited, least) = (measured(waited), exact(least));
