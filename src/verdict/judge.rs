@@ -6,7 +6,8 @@ use crate::plan::{Case, Cause, Prediction, Window};
 use crate::record::{ClockName, Event, Observation};
 
 use super::check::{self, Checked};
-use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
+use super::measure::{ClientMeasured, Detection, Measured, measure};
+use super::outcome::Outcome;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
     Note, PredictedResult, Verdict, word, worst,
