@@ -17,7 +17,7 @@ use super::network::{Network, port_index};
 use crate::plan::LabPlan;
 
 /// One way between two nodes, about as long as on this machine's own veth pairs.
-const ONE_WAY: Duration = Duration::from_micros(50);
+pub(super) const ONE_WAY: Duration = Duration::from_micros(50);
 
 /// Nanoseconds of a tick of the kernel's packet schedulers (PSCHED_SHIFT 6).
 const TICK_NS: u128 = 64;

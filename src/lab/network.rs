@@ -32,7 +32,7 @@ const NODE_PREFIX: (u8, u8) = (24, 64);
 pub struct Network {
     fabric: Rc<Namespace>,
     nodes: HashMap<String, BuiltNode>,
-    pods: HashMap<String, Rc<Namespace>>,
+    pods: HashMap<String, BuiltPod>,
     observations: Vec<Observation>,
 }
 
@@ -43,10 +43,31 @@ pub(crate) struct BuiltNode {
     pub(crate) namespace: Rc<Namespace>,
     /// Name of its port on the fabric.
     pub(crate) port: String,
+    /// Index of its port.
+    pub(crate) port_index: u32,
     /// Names of its ends of the veth pairs to its pods.
     pub(crate) pod_links: Vec<String>,
     /// Its addresses on the fabric.
     pub(crate) addresses: [IpAddr; 2],
+    /// The networks of its pods, with their prefix lengths.
+    pub(crate) pod_networks: [(IpAddr, u8); 2],
+}
+
+/// A pod as built.
+#[derive(Debug)]
+pub(crate) struct BuiltPod {
+    /// Its namespace.
+    pub(crate) namespace: Rc<Namespace>,
+    /// Its node.
+    pub(crate) node: String,
+    /// Name of its node's end of its link.
+    pub(crate) link: String,
+    /// Index of that.
+    pub(crate) link_index: u32,
+    /// Its addresses.
+    pub(crate) addresses: [IpAddr; 2],
+    /// The gateway's addresses, on its node's end.
+    pub(crate) gateway: (IpAddr, IpAddr),
 }
 
 /// A namespace while the network is being built, with a netlink socket in it.
@@ -111,7 +132,7 @@ impl Network {
     pub fn namespace(&self, place: &Place) -> Rc<Namespace> {
         match place {
             Place::Node(name) => self.nodes.get(name).map(|node| &node.namespace),
-            Place::Pod(name) => self.pods.get(name),
+            Place::Pod(name) => self.pods.get(name).map(|pod| &pod.namespace),
         }
         .map(Rc::clone)
         .unwrap_or_else(|| panic!("the plan has {place:?}"))
@@ -138,7 +159,47 @@ impl Network {
     /// The namespaces in which something may have run.
     pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Rc<Namespace>> {
         let nodes = self.nodes.values().map(|node| &node.namespace);
-        nodes.chain(self.pods.values())
+        nodes.chain(self.pods.values().map(|pod| &pod.namespace))
+    }
+
+    /// The namespaces of a node and its pods.
+    pub(crate) fn namespaces_of(&self, node: &str) -> impl Iterator<Item = &Rc<Namespace>> {
+        let own = self.nodes.get(node).map(|node| &node.namespace);
+        let pods = self.pods.values().filter(move |pod| pod.node == node);
+        own.into_iter().chain(pods.map(|pod| &pod.namespace))
+    }
+
+    /// A pod as built.
+    pub(crate) fn pod(&self, name: &str) -> Result<&BuiltPod, LabError> {
+        self.pods.get(name).ok_or_else(|| LabError::Unknown {
+            what: format!("pod {name}"),
+        })
+    }
+
+    /// The index of a node's uplink, a node's end of a pod's link, or a port of the fabric, by its name.
+    pub(crate) fn link_index(
+        &self,
+        namespace: &Rc<Namespace>,
+        link: &str,
+    ) -> Result<u32, LabError> {
+        if Rc::ptr_eq(namespace, &self.fabric) {
+            let port = self.nodes.values().find(|node| node.port == link);
+            if let Some(port) = port {
+                return Ok(port.port_index);
+            }
+        } else if link == "eth0" {
+            return Ok(ETH0);
+        }
+        let pods = self.pods.values().filter(|pod| pod.link == link);
+        let mut own = pods.filter(|pod| {
+            let node = self.nodes.get(&pod.node);
+            node.is_some_and(|node| Rc::ptr_eq(&node.namespace, namespace))
+        });
+        own.next()
+            .map(|pod| pod.link_index)
+            .ok_or_else(|| LabError::Unknown {
+                what: format!("link {link} in {}", namespace.name()),
+            })
     }
 
     /// All nodes but `name`.
@@ -243,18 +304,34 @@ impl Sites {
             let built = BuiltNode {
                 namespace: site.namespace,
                 port: port_name(node),
+                port_index: port_index(node),
                 pod_links: pods_of(plan, node).map(|(n, _)| pod_link_name(n)).collect(),
                 addresses: [node.address.into(), node.address6.into()],
+                pod_networks: [
+                    (node.pod_network.into(), NODE_PREFIX.0),
+                    (node.pod_network6.into(), NODE_PREFIX.1),
+                ],
             };
             (node.name.clone(), built)
         };
-        let pods = plan.pods.iter().zip(self.pods);
+        let mut namespaces: Vec<_> = self
+            .pods
+            .into_iter()
+            .map(|site| Some(site.namespace))
+            .collect();
+        let mut pods = HashMap::new();
+        for node in &plan.nodes {
+            for (number, n) in pods_of(plan, node) {
+                let pod = &plan.pods[n];
+                if let Some(namespace) = namespaces[n].take() {
+                    pods.insert(pod.name.clone(), built_pod(node, pod, number, namespace));
+                }
+            }
+        }
         Network {
             fabric: self.fabric.namespace,
             nodes: plan.nodes.iter().zip(self.nodes).map(built).collect(),
-            pods: pods
-                .map(|(pod, site)| (pod.name.clone(), site.namespace))
-                .collect(),
+            pods,
             observations,
         }
     }
@@ -283,8 +360,19 @@ fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
     link::veth(&port, Some(ETH0), &eth0, namespace.fd())
 }
 
+fn built_pod(node: &Node, pod: &Pod, number: u16, namespace: Rc<Namespace>) -> BuiltPod {
+    BuiltPod {
+        namespace,
+        node: node.name.clone(),
+        link: pod_link_name(number),
+        link_index: pod_link_index(number),
+        addresses: [pod.address.into(), pod.address6.into()],
+        gateway: gateway(node),
+    }
+}
+
 /// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
-fn pod_link(node: &Node, pod: &Pod, number: u16, namespace: &Namespace) -> [RouteRequest; 5] {
+fn pod_link(node: &Node, pod: &Pod, number: u16, namespace: &Namespace) -> Vec<RouteRequest> {
     let index = pod_link_index(number);
     let unique = u16::from(node.index) << 8 | number;
     let near = VethEnd {
@@ -297,13 +385,23 @@ fn pod_link(node: &Node, pod: &Pod, number: u16, namespace: &Namespace) -> [Rout
         index: ETH0,
         mac: mac(Role::Pod, unique),
     };
-    let gateway = gateway(node);
+    let mut requests = vec![link::veth(&near, None, &eth0, namespace.fd())];
+    let addresses = [pod.address.into(), pod.address6.into()];
+    requests.extend(pod_routes(index, gateway(node), addresses));
+    requests
+}
+
+/// What a node's end of a pod's link needs when it is up: the gateway's addresses, and the routes to the pod.
+pub(super) fn pod_routes(
+    index: u32,
+    gateway: (IpAddr, IpAddr),
+    pod: [IpAddr; 2],
+) -> [RouteRequest; 4] {
     [
-        link::veth(&near, None, &eth0, namespace.fd()),
         link::address(index, gateway.0, 32),
         link::address(index, gateway.1, 128),
-        link::route(pod.address.into(), 32, Via::Link, index),
-        link::route(pod.address6.into(), 128, Via::Link, index),
+        link::route(pod[0], 32, Via::Link, index),
+        link::route(pod[1], 128, Via::Link, index),
     ]
 }
 

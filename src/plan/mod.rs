@@ -7,6 +7,7 @@ mod duration;
 mod expectation;
 mod expected;
 mod fault;
+pub(crate) mod fault_spec;
 pub mod profile;
 pub(crate) mod program;
 mod resolve;
@@ -18,7 +19,9 @@ mod warnings;
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
 };
-pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use fault::{
+    Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
+};
 pub use resolve::{PlanOptions, cases};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

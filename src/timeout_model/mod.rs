@@ -5,6 +5,7 @@
 
 mod fit;
 mod kernel;
+mod other_faults;
 mod predict;
 mod situation;
 mod timer;

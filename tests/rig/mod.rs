@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use halfopen::lab::namespace::Namespace;
 use halfopen::plan::{
-    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Probes, Protocol, Service, Sysctl,
-    Target, Workload,
+    Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
+    Service, Sysctl, Target, Trigger, Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -159,6 +159,16 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
             every: Duration::from_secs(1),
         },
         start: Duration::ZERO,
+        location: Location::default(),
+    }
+}
+
+/// A fault that fires when a test says so.
+pub fn fault(kind: FaultKind) -> Fault {
+    Fault {
+        trigger: Trigger::At(Duration::ZERO),
+        kind,
+        lasts: None,
         location: Location::default(),
     }
 }
