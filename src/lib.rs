@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod explain;
 pub mod lab;
 pub mod plan;
 pub mod probe;

@@ -56,7 +56,7 @@ fn no_iptables() {
     if !user_namespaces_or_skip() {
         return;
     }
-    let says = "iptables-restore is not installed (looked in PATH, /usr/sbin and /sbin)";
+    let says = "iptables-restore is not installed (looked in /usr/sbin, /sbin and PATH)";
     assert_broken(&run_on("real", WITHOUT_IPTABLES), says);
     if kernel_or_skip().is_some() {
         assert_broken(&run_on("virtual", WITHOUT_IPTABLES), says);

@@ -49,6 +49,17 @@ pub enum Command {
         #[arg(long = "report", value_name = "FORMAT=FILE")]
         reports: Vec<ReportTarget>,
     },
+    /// Tell the story of one case: what its clients saw, why it took that long, and what would have shortened it.
+    Explain {
+        /// Record file (*.ndjson), or a folder with one.
+        record: PathBuf,
+        /// This client alone.
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
+        /// Everything that was observed.
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Say what this machine can and can't do, and how to mend it.
     Doctor,
     /// Print the JSON Schema of scenario files.

@@ -55,7 +55,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// A program the lab needs is not installed.
-    #[error("{program} is not installed (looked in PATH, /usr/sbin and /sbin)")]
+    #[error("{program} is not installed (looked in /usr/sbin, /sbin and PATH)")]
     NoProgram {
         /// Its name.
         program: String,

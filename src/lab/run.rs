@@ -135,7 +135,7 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        let probes = Probes::open(&plan, &network)?;
+        let probes = Probes::open(&plan, &network, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {
@@ -209,7 +209,7 @@ impl Lab {
         self.recorder.start_clock();
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
         self.recorder.emit(Observation::LabReady { setup_us });
-        for (doing, work) in self.probes.watch(&self.recorder) {
+        for (doing, work) in self.probes.watch() {
             let lab = Rc::clone(self);
             self.watch_over(doing, None, async move {
                 if let Err(error) = work.await {
@@ -256,7 +256,7 @@ impl Lab {
 
     /// Has the probes look that look at stages of the case.
     fn look(&self, stage: &Stage) {
-        if let Err(error) = self.probes.look(stage, &self.recorder) {
+        if let Err(error) = self.probes.look(stage, &self.services) {
             self.break_by(error.into_observation());
         }
     }

@@ -8,8 +8,10 @@ mod expectation;
 mod expected;
 mod fault;
 pub(crate) mod fault_spec;
+mod probes;
 pub mod profile;
 pub(crate) mod program;
+mod published;
 mod resolve;
 pub(crate) mod target;
 pub(crate) mod topology;
@@ -22,6 +24,8 @@ pub use expected::{
 pub use fault::{
     Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
 };
+pub use probes::Probes;
+pub use published::{Figure, Published, Since, Until};
 pub use resolve::{PlanOptions, cases};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -42,6 +46,9 @@ pub struct Case {
     pub expectations: Vec<Expectation>,
     /// What the timeout model says beforehand, by client.
     pub predictions: Vec<Prediction>,
+    /// What was published of what it reproduces, by client.
+    #[serde(default)]
+    pub published: Vec<Published>,
     /// Traps seen in the scenario: one sentence each, with where it stood.
     pub warnings: Vec<Warning>,
 }
@@ -70,30 +77,6 @@ pub struct LabPlan {
     /// What is looked at besides what verdicts need.
     #[serde(default)]
     pub probes: Probes,
-}
-
-/// What is looked at in a lab besides what verdicts need.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probes {
-    /// Every client's and server's sockets through time.
-    pub sockets: bool,
-    /// Counters of every namespace.
-    pub counters: bool,
-    /// The services' rules and connections.
-    pub rules: bool,
-    /// Nodes and pods whose link's packets are kept.
-    pub packets: Vec<String>,
-}
-
-impl Default for Probes {
-    fn default() -> Self {
-        Self {
-            sockets: true,
-            counters: true,
-            rules: true,
-            packets: Vec::new(),
-        }
-    }
 }
 
 /// A machine that can lose power.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, LabPlan, Location, Prediction, Probes, Workload, duration, expectation,
-    fault_spec, program, target, transport, warnings,
+    Case, Client, LabPlan, Location, Prediction, Workload, duration, expectation, fault_spec,
+    probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{ClientSpec, Named, Scenario, WorkloadSpec};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
@@ -65,24 +65,25 @@ fn resolve(
     let topology = Topology::build(scenario, &locate);
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
+    let clients = clients(scenario, &topology, &locate);
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
         drain: DRAIN + slowest,
-        clients: clients(scenario, &topology, &locate),
+        probes: probes::of(scenario, &topology, &clients),
+        clients,
         faults: fault_spec::of(scenario, &topology, &locate),
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,
         services: topology.services,
-        probes: Probes::default(),
     };
     let predictions: Vec<Prediction> = plan
         .clients
         .iter()
         // Nobody knows a program's own timeouts beforehand.
         .filter(|c| c.program().is_none())
-        .map(|c| timeout_model::predict(c, &plan))
+        .filter_map(|c| timeout_model::foresee(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);
     plan.duration = duration::of(scenario, &plan, &predictions, &expectations, problems)?;
@@ -93,6 +94,7 @@ fn resolve(
         lab: plan,
         expectations: expectations.into_iter().map(|(_, e)| e).collect(),
         predictions,
+        published: published::of(scenario),
     })
 }
 

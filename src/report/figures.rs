@@ -4,12 +4,30 @@ use std::time::Duration;
 
 use crate::verdict::CaseResult;
 use crate::verdict::result::{ClientResult, WindowResult, word};
-use crate::verdict::units::{between, measured};
+use crate::verdict::units::{between, exact, measured};
 
 /// Whether there is anything to show of its clients: a case that broke before its fault has nothing.
 pub(super) fn has_figures(result: &CaseResult) -> bool {
     let begun = result.judged || result.faults.iter().any(|fault| fault.at.is_some());
     begun && !result.clients.is_empty()
+}
+
+/// Published times beside the measured ones, a line each.
+pub(super) fn published(client: &ClientResult) -> impl Iterator<Item = String> {
+    let figures = client.published.iter().flat_map(|p| &p.figures);
+    figures.map(|figure| {
+        let own = figure.measured.map_or_else(
+            || String::from("not measured"),
+            |time| format!("measured {}", measured(time)),
+        );
+        format!(
+            "{}: published {}, {own} ({} to {})",
+            client.name,
+            exact(figure.published),
+            figure.from.words(),
+            figure.until.words(),
+        )
+    })
 }
 
 /// A client's figures as every report for people shows them.

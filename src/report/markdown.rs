@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::figures::{Figures, has_figures};
+use super::figures::{Figures, has_figures, published};
 use super::snippet::{snippet, told};
 use super::{Report, counts, measured_on};
 use crate::verdict::{CaseResult, Verdict};
@@ -58,7 +58,9 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .filter(|e| e.verdict == Verdict::Fail)
         .collect();
-    if failed.is_empty() && result.warnings.is_empty() && result.reason.is_none() {
+    let published: Vec<_> = result.clients.iter().flat_map(published).collect();
+    let nothing = failed.is_empty() && result.warnings.is_empty() && published.is_empty();
+    if nothing && result.reason.is_none() {
         return Ok(());
     }
     let title = escape(&format!("{} / {}", result.scenario, result.case));
@@ -70,6 +72,12 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     )?;
     if let Some(reason) = &result.reason {
         writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
+    }
+    for line in &published {
+        writeln!(out, "- {}", escape(line))?;
+    }
+    if !published.is_empty() {
+        writeln!(out)?;
     }
     for expectation in failed {
         writeln!(

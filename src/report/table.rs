@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, LineStyle, TableStyle};
 
-use super::figures::{Figures, has_figures};
+use super::figures::{Figures, has_figures, published};
 use super::snippet::snippet;
 use super::{Report, counts, measured_on};
 use crate::verdict::result::{ExpectationResult, Note};
@@ -69,6 +69,9 @@ impl Writer {
         }
         if has_figures(result) {
             for line in clients(result).lines() {
+                writeln!(out, "  {line}")?;
+            }
+            for line in result.clients.iter().flat_map(published) {
                 writeln!(out, "  {line}")?;
             }
         }

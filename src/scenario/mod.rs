@@ -9,6 +9,7 @@ mod decode;
 mod diagnostic;
 mod matrix;
 pub mod model;
+pub mod published;
 mod source;
 mod tree;
 mod value;

@@ -14,7 +14,8 @@ pub use faults::{
     RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
 };
 
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
+use super::published::PublishedSpec;
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Protocol, RetryOn};
 
@@ -42,10 +43,14 @@ pub struct Scenario {
     pub profiles: Option<Spanned<Named<ProfileSpec>>>,
     /// What breaks.
     pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
+    /// What is looked at besides what verdicts need.
+    pub probes: Option<Spanned<ProbesSpec>>,
     /// What must hold, by client.
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// Figures that others have published of this, by client.
+    pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
     pub matrix: Option<Spanned<Matrix>>,
 }
@@ -344,6 +349,33 @@ pub struct RetrySpec {
     pub backoff: Option<Spanned<Time>>,
     /// On which errors.
     pub on: Option<Spanned<OneOrList<RetryOn>>>,
+}
+
+/// What is looked at besides what verdicts need. Verdicts and times are the same without.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbesSpec {
+    /// Every client's and server's sockets through time (default `on`).
+    pub sockets: Option<Spanned<Switch>>,
+    /// Counters of TCP, IP and conntrack at each fault and around it (default `on`).
+    pub counters: Option<Spanned<Switch>>,
+    /// The services' rules and connections at each fault and around it (default `on`).
+    pub rules: Option<Spanned<Switch>>,
+    /// Links whose packets are kept, beside a record kept with `--record`: a node's uplink, by its name; a server's or a
+    /// client's own link, by its. Without it: the uplinks of all nodes with clients.
+    pub packets: Option<Spanned<OffOr<Vec<Spanned<String>>>>>,
+    /// Bytes of packets kept of each link, the newest (default 1MiB).
+    pub packet_limit: Option<Spanned<Size>>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// What must hold for a client. Times count from the fault.

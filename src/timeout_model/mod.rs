@@ -11,5 +11,6 @@ mod situation;
 mod timer;
 
 pub use kernel::{HZ, Series, TcpSysctls, connect, keepalive, retransmission};
+pub use other_faults::foresee;
 pub use predict::predict;
 pub use timer::Rounding;

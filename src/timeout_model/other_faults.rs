@@ -1,19 +1,15 @@
 //! Faults other than a loss of power that lasts: what the model knows of them, and that it knows no more.
 
-use crate::plan::{Cause, Client, FaultKind, LabPlan, Prediction};
+use super::predict::predict;
+use crate::plan::{Client, Fault, FaultKind, LabPlan, Prediction};
 
-/// The prediction for `client` where a plan has such faults; `None` where it has none of them.
-pub(super) fn predict(client: &Client, plan: &LabPlan) -> Option<Prediction> {
-    let lasting = |fault: &crate::plan::Fault| {
-        fault.lasts.is_none() && matches!(fault.kind, FaultKind::PowerLoss { .. })
-    };
-    if plan.faults.iter().all(lasting) {
-        return None;
-    }
-    Some(Prediction {
-        client: client.name.clone(),
-        detection: None,
-        recovery: None,
-        cause: Cause::Unknown,
-    })
+/// What will become of `client` when the plan's faults fire; `None` where the model does not know.
+///
+/// It knows of nodes that lose their power and stay without. Everything else that happens meanwhile would change what
+/// comes after it, and a window that leaves it out would be wrong.
+#[must_use]
+pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
+    let known =
+        |fault: &Fault| fault.lasts.is_none() && matches!(fault.kind, FaultKind::PowerLoss { .. });
+    plan.faults.iter().all(known).then(|| predict(client, plan))
 }

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use super::other_faults;
 use super::situation::{Dials, Fate, Situation};
 use crate::plan::{Cause, Client, Fault, LabPlan, Prediction, Service, Trigger, Window};
 
 /// What will become of `client` when the plan's faults fire. Times count from the fault that takes its server.
 #[must_use]
 pub fn predict(client: &Client, plan: &LabPlan) -> Prediction {
-    if let Some(prediction) = other_faults::predict(client, plan) {
-        return prediction;
-    }
     let nothing = |cause| Prediction {
         client: client.name.clone(),
         detection: None,

@@ -8,6 +8,7 @@ use crate::record::{ClockName, Event, Observation};
 use super::check::{self, Checked};
 use super::measure::{ClientMeasured, Detection, Measured, measure};
 use super::outcome::Outcome;
+use super::published;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
     Note, PredictedResult, Verdict, word, worst,
@@ -29,10 +30,10 @@ pub fn judge(record: &[Event]) -> CaseResult {
             .iter()
             .find(|prediction| prediction.client == name)
     };
-    let clients = measured
-        .clients
-        .iter()
-        .map(|client| client_result(client, predicted(&client.name), &measured));
+    let clients = measured.clients.iter().map(|client| ClientResult {
+        published: published::of(timeline.case, client),
+        ..client_result(client, predicted(&client.name), &measured)
+    });
     CaseResult {
         clients: clients.collect(),
         warnings: warnings(&timeline, &measured),
@@ -202,6 +203,7 @@ fn client_result(
             cause: connection.cause.cause,
             evidence: connection.cause.evidence.clone(),
             retransmissions: connection.retransmissions.clone(),
+            chain: connection.chain.clone(),
         });
     ClientResult {
         name: client.name.clone(),
@@ -225,6 +227,13 @@ fn client_result(
             cause: prediction.cause,
         }),
         outside_prediction: outside,
+        parts: client
+            .outage
+            .as_ref()
+            .map(|outage| outage.parts.clone())
+            .unwrap_or_default(),
+        unexplained: client.outage.as_ref().map(|outage| outage.unexplained),
+        published: None,
         connections: connections.collect(),
     }
 }

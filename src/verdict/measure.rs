@@ -6,13 +6,15 @@ use crate::plan::{Cause, Client, Phase};
 use crate::record::{EndedBy, Event};
 
 use super::cause::Found;
+use super::chain::{self, Step};
 use super::connections::{self, Connection};
-use super::evidence::{found, tcp_sysctls};
+use super::evidence::{Archive, tcp_sysctls};
 use super::outcome::{Outcome, outcome};
+use super::parts::{self, Known, Outage};
 use super::programs;
 use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
-use super::struck::{gone, led_to_dead, phase, struck};
+use super::struck::{Struck, gone, led_to_dead, phase, struck};
 use super::timeline::{Moment, Timeline};
 use super::untested::untested;
 
@@ -74,6 +76,8 @@ pub struct ClientMeasured {
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
     pub dialled_dead: Option<usize>,
+    /// Its outage in its parts; `None` if no fault struck it.
+    pub outage: Option<Outage>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
@@ -97,12 +101,15 @@ pub struct ConnectionMeasured {
     pub cause: Found,
     /// Its unanswered segment, sent again and again; `None` if none was sent twice.
     pub retransmissions: Option<Retransmissions>,
+    /// What became of it, step by step, if it lived at the fault or after it.
+    pub chain: Vec<Step>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
     let timeline = Timeline::new(record)?;
+    let archive = Archive::of(&timeline);
     let clients = timeline.case.lab.clients.iter();
     let faults = 0..timeline.case.lab.faults.len();
     let injected = |index| timeline.faults.iter().find(|fault| fault.index == index);
@@ -113,12 +120,16 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
             .map(|index| injected(index).map(|fault| fault.at.at))
             .collect(),
         clients: clients
-            .map(|client| measure_client(client, &timeline))
+            .map(|client| measure_client(client, &timeline, &archive))
             .collect(),
     })
 }
 
-fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
+fn measure_client<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
@@ -128,8 +139,16 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
     let gone_at = gone(client, timeline);
-    let found = |connection: &Connection| found(client, timeline, connection);
+    let found = |connection: &Connection<'a>| archive.found(client, connection);
     let dead = struck.dead;
+    let known = Known {
+        client,
+        timeline,
+        archive,
+        connections: &connections,
+        requests: &requests,
+    };
+    let recovered_after = recovered(&connections, &requests, from).filter(|_| gone_at.is_none());
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
@@ -158,7 +177,13 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
                 evidence: String::from("the record does not say where its connection led"),
             }),
         },
-        recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        recovered_after,
+        outage: (gone_at.is_none() && was_out(&struck, &connections, timeline, from))
+            .then(|| {
+                let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
+                parts::of(&known, &struck, until)
+            })
+            .flatten(),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
@@ -173,17 +198,24 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         }),
         connections: connections
             .iter()
-            .map(|connection| measure_connection(client, timeline, connection))
+            .map(|connection| ConnectionMeasured {
+                chain: match gone_at {
+                    Some(_) => Vec::new(),
+                    None => chain::of(&known, &struck, connection),
+                },
+                ..measure_connection(client, timeline, archive, connection)
+            })
             .collect(),
     }
 }
 
-fn measure_connection(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
+fn measure_connection<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+    connection: &Connection<'a>,
 ) -> ConnectionMeasured {
-    let cause = found(client, timeline, connection);
+    let cause = archive.found(client, connection);
     let kernel = retransmissions::Kernel {
         hz: timeline.hz,
         sysctls: tcp_sysctls(client, timeline),
@@ -198,7 +230,17 @@ fn measure_connection(
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
         retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
         cause,
+        chain: Vec::new(),
     }
+}
+
+/// Whether a client had an outage: it held a dead connection, or may have, or dialled a dead endpoint later.
+fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, from: Moment) -> bool {
+    let dialled_dead = connections.iter().any(|c| {
+        c.dialled
+            .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
+    });
+    struck.affected != Some(false) || dialled_dead
 }
 
 fn detection(dead: &Connection, fault: Moment) -> Detection {

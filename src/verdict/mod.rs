@@ -6,13 +6,16 @@
 
 mod agreement;
 pub mod cause;
+pub mod chain;
 mod check;
 mod connections;
 mod evidence;
 mod judge;
 mod measure;
 mod outcome;
+pub mod parts;
 mod programs;
+pub mod published;
 mod requests;
 pub mod result;
 mod retransmissions;

@@ -51,6 +51,7 @@ impl Story {
                 },
                 expectations: Vec::new(),
                 predictions: Vec::new(),
+                published: Vec::new(),
                 warnings: Vec::new(),
             },
             clock: ClockName::Real,

@@ -156,6 +156,7 @@ impl Lab {
     /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
     fn end_node(self: &Rc<Self>, node: &str) {
         self.end(|_, home| home == node);
+        self.probes.end_node(node);
         for service in &self.plan.services {
             let lost = |e: &&plan::Endpoint| {
                 let mut servers = self.plan.servers.iter();
@@ -225,6 +226,7 @@ impl Lab {
         }
         let own = self.network.namespace(&Place::Node(node.to_owned()));
         conntrack::delete(&own, |_| true)?;
+        self.probes.node_is_back(node);
         let cut = self.cuts.borrow_mut().remove(&index);
         self.start_again(|server| server.node == node)?;
         drop(cut);

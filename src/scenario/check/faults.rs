@@ -145,7 +145,7 @@ impl Checker<'_> {
             if let Some(name) = name
                 && self.must_be(kind, name)
             {
-                self.has_a_link(name);
+                self.link_of_its_own(name);
             }
         }
         if let Some(pair) = path.between {
@@ -154,7 +154,7 @@ impl Checker<'_> {
     }
 
     /// A server or a client on its node's own network has no link of its own.
-    fn has_a_link(&mut self, name: &Spanned<String>) {
+    fn link_of_its_own(&mut self, name: &Spanned<String>) {
         let Some(word) = name.get() else { return };
         if let Some(End::Host(node)) = end_of(word, self.topology) {
             let message =

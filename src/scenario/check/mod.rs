@@ -6,7 +6,9 @@ mod clients;
 mod expectations;
 mod faults;
 mod network;
+mod probes;
 mod programs;
+mod published;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;
@@ -26,7 +28,9 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.network();
     checker.clients();
     checker.faults();
+    checker.probes();
     checker.expectations(axes);
+    checker.published();
 }
 
 /// The kinds of things that share one space of names.

@@ -1,4 +1,4 @@
-//! The rules of services, as text for `iptables-restore`.
+//! Services' rules as text: for iptables-restore, and as iptables-save shows them afterwards.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,15 +13,14 @@ const MASQUERADE_MARK: &str = "0x4000";
 pub(super) struct ServiceState {
     pub(super) service: Service,
     chain: String,
-    /// The endpoint all new connections go to.
     pub(super) pinned: Option<String>,
-    /// Endpoints that are not in the rules.
     pub(super) removed: Vec<String>,
     /// Endpoints that were not in the rules, and are to be in the next ones.
     pub(super) returning: Vec<String>,
 }
 
 impl ServiceState {
+    /// The service numbered `number`, from 1: pinned as the plan says, and whole.
     pub(super) fn new(number: usize, service: &Service) -> Self {
         Self {
             service: service.clone(),
@@ -170,6 +169,62 @@ fn render_filter(text: &mut String, services: &[&ServiceState], load: Load) {
         rules.push(format!("-A KUBE-SERVICES {} -j REJECT", state.matches()));
     }
     table(text, "filter", &["KUBE-SERVICES".to_owned()], &rules);
+}
+
+/// The rules of the services' chains as iptables-save shows them when those of [`render`] are loaded.
+pub(super) fn saved(services: &[&ServiceState]) -> Vec<String> {
+    let ipv6 = services.iter().any(|s| s.service.address.is_ipv6());
+    services_only(render(services, Load::Whole).lines())
+        .into_iter()
+        .map(|rule| as_saved(rule, ipv6))
+        .collect()
+}
+
+/// Of what iptables-save writes: the tables, and in each the rules of the services' chains, chain by chain. Chains come in
+/// another order from one version to the next.
+pub(super) fn services_only<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in lines {
+        if line.starts_with('*') {
+            tables.push((line, Vec::new()));
+        } else if let (Some((_, rules)), Some(_)) = (tables.last_mut(), chain_of(line)) {
+            rules.push(line);
+        }
+    }
+    tables.retain(|(_, rules)| !rules.is_empty());
+    tables.sort_by_key(|(table, _)| *table);
+    for (_, rules) in &mut tables {
+        rules.sort_by_key(|rule| chain_of(rule));
+    }
+    tables
+        .into_iter()
+        .flat_map(|(table, rules)| std::iter::once(table).chain(rules))
+        .collect()
+}
+
+/// The service's chain that a line adds a rule to.
+fn chain_of(line: &str) -> Option<&str> {
+    let chain = line.strip_prefix("-A ")?.split(' ').next()?;
+    let service = ["KUBE-SVC-", "KUBE-SEP-"];
+    let is_service = chain == "KUBE-SERVICES" || service.iter().any(|s| chain.starts_with(s));
+    is_service.then_some(chain)
+}
+
+/// A rule as iptables-save writes it: with the probability the kernel has, in 2^31sts, and with what REJECT answers.
+fn as_saved(rule: &str, ipv6: bool) -> String {
+    const PROBABILITY: &str = "--probability ";
+    if rule.ends_with("-j REJECT") {
+        let answer = if ipv6 { "icmp6" } else { "icmp" };
+        return format!("{rule} --reject-with {answer}-port-unreachable");
+    }
+    let Some((before, after)) = rule.split_once(PROBABILITY) else {
+        return rule.to_owned();
+    };
+    let (number, after) = after.split_once(' ').unwrap_or((after, ""));
+    let wanted: f64 = number.parse().unwrap_or_default();
+    let parts = f64::from(1_u32 << 31);
+    let kept = (wanted * parts).round() / parts;
+    format!("{before}{PROBABILITY}{kept:.11} {after}")
 }
 
 fn table(text: &mut String, name: &str, chains: &[String], rules: &[String]) {
