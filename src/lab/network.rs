@@ -145,7 +145,8 @@ impl Network {
     }
 
     /// The namespace with the bridge.
-    pub(crate) fn fabric(&self) -> &Rc<Namespace> {
+    #[must_use]
+    pub fn fabric(&self) -> &Rc<Namespace> {
         &self.fabric
     }
 

@@ -7,13 +7,15 @@
 )]
 
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Duration;
 
 use halfopen::lab::namespace::Namespace;
+use halfopen::lab::network::Network;
 use halfopen::plan::{
     Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
     Service, Sysctl, Target, Trigger, Workload,
@@ -258,4 +260,56 @@ pub async fn echo(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
 /// Address and port.
 pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
     SocketAddr::new(address.into(), port)
+}
+
+/// All that is set up in a lab's namespaces: links with their state, addresses, routes, queueing disciplines, rules.
+pub fn state(network: &Network, plan: &LabPlan) -> String {
+    let nodes = plan.nodes.iter().map(|n| network.namespace(&node(&n.name)));
+    let pods = plan.pods.iter().map(|p| network.namespace(&pod(&p.name)));
+    let all = nodes.chain(pods).chain([Rc::clone(network.fabric())]);
+    let commands = [
+        "ip -o link",
+        "ip -o addr",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "tc qdisc",
+        "nft list ruleset",
+        "iptables-save -t nat",
+    ];
+    let mut state = String::new();
+    for namespace in all {
+        for command in commands {
+            let mut words = command.split(' ');
+            let mut run = Command::new(words.next().unwrap());
+            run.args(words).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+            let output = namespace.enter(|| run.output()).unwrap();
+            assert!(output.status.success(), "{command}: {output:?}");
+            let mut lines: Vec<_> = String::from_utf8(output.stdout)
+                .unwrap()
+                .lines()
+                // Counters of what passed, and times of printing.
+                .filter(|line| !line.starts_with(['#', ':']))
+                .map(str::to_owned)
+                .collect();
+            lines.sort();
+            state += &format!("{}: {command}\n{}\n", namespace.name(), lines.join("\n"));
+        }
+    }
+    state
+}
+
+/// Whether an echo comes back within `patience`.
+pub async fn answers(stream: &mut TcpStream, patience: Duration) -> bool {
+    let echoed = tokio::time::timeout(patience, echo(stream, "?")).await;
+    matches!(echoed, Ok(Ok(())))
+}
+
+/// Whether a server can be dialled within `patience`, and how not: `None` = silence.
+pub async fn dials(
+    from: &Namespace,
+    address: SocketAddr,
+    patience: Duration,
+) -> Option<Result<(), ErrorKind>> {
+    let dialled = tokio::time::timeout(patience, connect(from, address)).await;
+    dialled.ok().map(|d| d.map(drop).map_err(|e| e.kind()))
 }
