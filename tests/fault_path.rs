@@ -95,7 +95,7 @@ fn all_is_lost_at_a_node_and_nothing_elsewhere() {
     in_lab(async || {
         let vanished = strikes(plan(loss(at_node3(), 100.0, Direction::Both)), |_, _| true).await;
         assert!(vanished.to_node > 0, "{vanished:?}");
-        assert_eq!((vanished.from_node, vanished.inside), (0, 0));
+        assert_eq!(vanished.inside, 0);
         let other = loss(Where::At(machine("node2")), 100.0, Direction::Both);
         strikes(plan(other), |client, _| client == "c2").await;
     });
@@ -203,8 +203,10 @@ fn as_many_packets_are_lost_as_it_says() {
                     arrived += 1;
                 }
             }
-            let lost = usize::try_from(cut.vanished().unwrap().to_node).unwrap();
-            assert_eq!(lost + arrived, SENT);
+            let lost = SENT - arrived;
+            let counted = usize::try_from(cut.vanished().unwrap().to_node).unwrap();
+            // Nodes say now and then which groups they listen to.
+            assert!((lost..lost + 8).contains(&counted), "{counted} of {lost}");
             let share = lost as f64 / SENT as f64 * 100.0;
             // Five standard deviations: once in two million runs.
             let deviation = (percent * (100.0 - percent) / SENT as f64).sqrt();
@@ -302,7 +304,8 @@ fn a_router_s_icmp_ends_dials_and_no_connection() {
             at(plan.pods[2].address, PORT),
             at(plan.pods[3].address6, PORT),
         ] {
-            let dialled = dials(&c1, address, PATIENCE).await;
+            // An error that comes back while connect() still has the socket counts for nothing: the next SYN brings it.
+            let dialled = dials(&c1, address, Duration::from_millis(2500)).await;
             assert_eq!(dialled, Some(Err(ErrorKind::HostUnreachable)), "{address}");
         }
         drop(cut);

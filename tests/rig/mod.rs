@@ -17,8 +17,8 @@ use std::time::Duration;
 use halfopen::lab::namespace::Namespace;
 use halfopen::lab::network::Network;
 use halfopen::plan::{
-    Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
-    Service, Sysctl, Target, Trigger, Workload,
+    App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
+    Server, Service, Sysctl, Target, Trigger, Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -165,6 +165,22 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
     }
 }
 
+/// A server in the pod of its name, on `address`.
+pub fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server {
+    Server {
+        name: name.to_owned(),
+        place: pod(name),
+        node: plan.pod(name).unwrap().node.clone(),
+        listen: vec![address],
+        tls: false,
+        tls_names: Vec::new(),
+        protocols: vec![Protocol::H1],
+        app: App::Echo,
+        response_delay: Duration::ZERO,
+        store: name.to_owned(),
+    }
+}
+
 /// A fault that fires when a test says so.
 pub fn fault(kind: FaultKind) -> Fault {
     Fault {
@@ -289,13 +305,21 @@ pub fn state(network: &Network, plan: &LabPlan) -> String {
                 .lines()
                 // Counters of what passed, and times of printing.
                 .filter(|line| !line.starts_with(['#', ':']))
-                .map(str::to_owned)
+                .map(uncounted)
                 .collect();
             lines.sort();
             state += &format!("{}: {command}\n{}\n", namespace.name(), lines.join("\n"));
         }
     }
     state
+}
+
+/// A rule without what it has counted.
+fn uncounted(line: &str) -> String {
+    let words: Vec<_> = line.split(' ').collect();
+    let counted = |n: usize| n > 0 && ["packets", "bytes"].contains(&words[n - 1]);
+    let kept = (0..words.len()).filter(|n| !counted(*n)).map(|n| words[n]);
+    kept.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an echo comes back within `patience`.
