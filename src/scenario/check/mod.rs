@@ -9,6 +9,7 @@ mod network;
 mod probes;
 mod programs;
 mod published;
+mod sequence;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;

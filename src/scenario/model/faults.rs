@@ -190,9 +190,9 @@ on_a_path! {
 }
 
 on_a_path! {
-    /// A router answers, and lets nothing pass. What stays within one node meets no router.
+    /// A router answers, and lets nothing pass. (With `node`, what stays within the node meets no router.)
     RejectSpec {
-        /// `rst`: TCP RST; `icmp`: host unreachable.
+        /// `rst`: TCP RST, and what is not TCP passes; `icmp`: host unreachable.
         with: Spanned<RejectWith>,
     }
 }
