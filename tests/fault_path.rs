@@ -134,7 +134,8 @@ fn a_sick_path_lies_between_two_places_only() {
     in_lab(async || {
         let pod = |name: &str| End::Pod(name.to_owned());
         let host = |name: &str| End::Host(name.to_owned());
-        let cases: [(End, End, fn(&str, &str) -> bool); 4] = [
+        type Struck = fn(&str, &str) -> bool;
+        let cases: [(End, End, Struck); 4] = [
             (machine("node1"), machine("node3"), |c, _| c == "c1"),
             (pod("c2"), pod("s2"), |c, s| (c, s) == ("c2", "s2")),
             (pod("c1"), host("node3"), |c, s| (c, s) == ("c1", "node3")),
