@@ -7,6 +7,7 @@ mod duration;
 mod expectation;
 mod expected;
 mod fault;
+pub(crate) mod fault_spec;
 mod probes;
 pub mod profile;
 pub(crate) mod program;
@@ -21,7 +22,9 @@ mod warnings;
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
-pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use fault::{
+    Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
+};
 pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};

@@ -180,7 +180,7 @@ fn faults(case: &Case, injected: &[Option<Duration>]) -> Vec<FaultResult> {
         .zip(injected)
         .map(|(fault, at)| FaultResult {
             kind: fault.kind.name().to_owned(),
-            target: fault.kind.target().to_owned(),
+            target: fault.kind.target(),
             at: *at,
         });
     each.collect()
