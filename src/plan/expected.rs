@@ -93,6 +93,8 @@ pub enum Cause {
     DialTimeout,
     /// RST received.
     Reset,
+    /// The kernel was told to destroy the socket.
+    SocketDestroyed,
     /// RST in answer to a SYN.
     Refused,
     /// ICMP or the neighbour table said there is no way.
@@ -123,6 +125,7 @@ impl Cause {
             Self::ClosedByClient => "closed_by_client",
             Self::DialTimeout => "dial_timeout",
             Self::Reset => "reset",
+            Self::SocketDestroyed => "socket_destroyed",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::ClosedByPeer => "closed_by_peer",
@@ -147,8 +150,22 @@ pub struct Prediction {
     pub detection: Option<Window>,
     /// From the fault until recovery; `None` = never, or not affected.
     pub recovery: Option<Window>,
+    /// Where chance sends dials to dead endpoints: how likely each number of them is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub odds: Vec<Odds>,
     /// The timer that rules.
     pub cause: Cause,
+}
+
+/// A recovery after a number of dials that chance sent to a dead endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Odds {
+    /// How many.
+    pub dead_dials: u32,
+    /// How likely just as many are, from 0 to 1.
+    pub probability: f64,
+    /// From the fault until recovery.
+    pub recovery: Window,
 }
 
 /// A predicted window.

@@ -7,6 +7,8 @@ mod duration;
 mod expectation;
 mod expected;
 mod fault;
+pub(crate) mod fault_spec;
+mod probes;
 pub mod profile;
 pub(crate) mod program;
 mod published;
@@ -19,9 +21,12 @@ mod warnings;
 mod workload;
 
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
+    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
-pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use fault::{
+    Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
+};
+pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
 pub use resolve::{PlanOptions, cases};
@@ -70,6 +75,9 @@ pub struct LabPlan {
     pub duration: Duration,
     /// How long unfinished requests are given after that before they count as unfinished.
     pub drain: Duration,
+    /// Round-trip time between any two nodes; `None` = as fast as the machine.
+    #[serde(default)]
+    pub rtt: Option<RoundTrip>,
     /// Machines that can lose power.
     pub nodes: Vec<Node>,
     /// Pods, each in a network namespace behind its node.
@@ -87,28 +95,13 @@ pub struct LabPlan {
     pub probes: Probes,
 }
 
-/// What is looked at in a lab besides what verdicts need.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probes {
-    /// Every client's and server's sockets through time.
-    pub sockets: bool,
-    /// Counters of every namespace.
-    pub counters: bool,
-    /// The services' rules and connections.
-    pub rules: bool,
-    /// Nodes and pods whose link's packets are kept.
-    pub packets: Vec<String>,
-}
-
-impl Default for Probes {
-    fn default() -> Self {
-        Self {
-            sockets: true,
-            counters: true,
-            rules: true,
-            packets: Vec::new(),
-        }
-    }
+/// A round-trip time that a scenario asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// How long, both ways together.
+    pub time: Duration,
+    /// Where it stood.
+    pub location: Location,
 }
 
 /// A machine that can lose power.
@@ -373,6 +366,12 @@ impl Client {
 }
 
 impl LabPlan {
+    /// The round-trip time between two nodes that was asked for; none = as fast as the machine.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time)
+    }
+
     /// The longest that a server of `client` takes for a response.
     #[must_use]
     pub fn slowest(&self, client: &Client) -> Duration {

@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Repetition, Trigger,
-    duration, expectation, published, target, transport, warnings, workload,
+    Case, Client, LabPlan, Location, Prediction, Repetition, RoundTrip, duration, expectation,
+    fault_spec, probes, published, target, transport, warnings, workload,
 };
-use crate::scenario::model::{ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned};
+use crate::scenario::model::{ClientSpec, Named, Scenario};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
 use crate::timeout_model;
 
 /// How long a request that is out at the end may take beyond its server's delay before it counts as unfinished.
 const DRAIN: Duration = Duration::from_millis(200);
-/// Before this a phase trigger does not fire: every client has its connection by then.
-const PHASE_AFTER: Duration = Duration::from_secs(5);
 
 /// What the command line says of the cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,24 +84,32 @@ fn resolve(
     let topology = Topology::build(scenario, &locate);
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
+    let clients = clients(scenario, &topology, &locate);
+    let rtt = scenario.rtt.as_ref().and_then(|rtt| {
+        Some(RoundTrip {
+            time: rtt.get()?.0,
+            location: locate(rtt.span),
+        })
+    });
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
-        drain: DRAIN + slowest,
-        clients: clients(scenario, &topology, &locate),
-        faults: faults(scenario, &locate),
+        drain: DRAIN + slowest + rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time * 2),
+        rtt,
+        probes: probes::of(scenario, &topology, &clients),
+        clients,
+        faults: fault_spec::of(scenario, &topology, &locate),
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,
         services: topology.services,
-        probes: Probes::default(),
     };
     let predictions: Vec<Prediction> = plan
         .clients
         .iter()
         // Nobody knows a program's own timeouts beforehand, and the model knows only what asks, is answered and pauses.
         .filter(|c| c.workloads.cycle().is_some())
-        .map(|c| timeout_model::predict(c, &plan))
+        .filter_map(|c| timeout_model::foresee(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);
     plan.duration = duration::of(scenario, &plan, &predictions, &expectations, problems)?;
@@ -153,35 +159,5 @@ fn client(
         transport,
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),
         location: locate(span),
-    })
-}
-
-fn faults(scenario: &Scenario, locate: &dyn Fn(Span) -> Location) -> Vec<Fault> {
-    let faults = scenario.faults.get().into_iter().flatten();
-    faults
-        .filter_map(|fault| {
-            let spec = fault.get()?;
-            let FaultKindSpec::PowerLoss(loss) = spec.fault.get()?;
-            Some(Fault {
-                trigger: trigger(spec)?,
-                kind: FaultKind::PowerLoss {
-                    node: loss.node.get()?.clone(),
-                    neighbour: given(&loss.neighbour).copied().unwrap_or_default(),
-                },
-                location: locate(fault.span),
-            })
-        })
-        .collect()
-}
-
-fn trigger(spec: &FaultSpec) -> Option<Trigger> {
-    if let Some(at) = given(&spec.at) {
-        return Some(Trigger::At(at.0));
-    }
-    let when = spec.when.as_ref().and_then(Spanned::get)?;
-    Some(Trigger::Phase {
-        client: when.client.get()?.clone(),
-        phase: *when.phase.get()?,
-        after: given(&when.after).map_or(PHASE_AFTER, |after| after.0),
     })
 }

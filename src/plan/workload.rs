@@ -135,6 +135,13 @@ impl Workloads {
         self.0.len() > 1
     }
 
+    /// Whether several requests can be under way at once.
+    #[must_use]
+    pub fn at_once(&self) -> bool {
+        let beats = |work: &Work| matches!(work.kind, Workload::Heartbeat { .. });
+        self.several() || self.iter().any(beats)
+    }
+
     /// By what names requests of the client called `client` go: with that of their workload where there are several.
     pub fn request_names(&self, client: &str) -> impl Iterator<Item = (String, Option<String>)> {
         let names = self

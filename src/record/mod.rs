@@ -3,6 +3,7 @@
 //! The lab writes it, and verdicts, causes and reports are pure functions of it. The first event is always
 //! [`Observation::CaseStarted`], which carries the whole [`Case`], so a record can be judged again without its YAML.
 
+mod frame;
 mod namespace;
 mod recorder;
 mod request;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Case, Keepalive, Phase, Protocol};
 
+pub use frame::{Frame, Frames, LINK_HEADER, SNAP_LENGTH};
 pub use namespace::{Flow, Stage};
 pub use recorder::{Recorder, monotonic};
 pub use request::{Progress, RequestError, RequestId};
@@ -327,7 +329,7 @@ pub enum Observation {
         node: String,
         /// When they were read.
         stage: Stage,
-        /// As iptables-save writes them, services' chains only.
+        /// As iptables-save writes them, services' chains only. The first line, a comment, says how they are known.
         rules: Vec<String>,
         /// Connections to services.
         flows: Vec<Flow>,
@@ -343,6 +345,18 @@ pub enum Observation {
         fault: usize,
         /// Phase each client was in, by name.
         phases: Vec<(String, Phase)>,
+    },
+    /// A fault is no longer in force: its time is over.
+    FaultHealed {
+        /// Index into the case's faults.
+        fault: usize,
+    },
+    /// An endpoint is in a service's rules again.
+    EndpointAdded {
+        /// Service.
+        service: String,
+        /// Server.
+        endpoint: String,
     },
     /// An endpoint left a service's rules.
     EndpointRemoved {

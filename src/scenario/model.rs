@@ -1,20 +1,31 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
+mod faults;
+mod probes;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
+pub use faults::{
+    ConntrackDeletedSpec, DelaySpec, EndpointSpec, FaultKindSpec, FaultSpec, HangSpec,
+    LinkDownSpec, LossSpec, PathSpec, Percent, PowerLossSpec, PowerRestoreSpec, ProcessKillSpec,
+    RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
+};
+
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
+pub use probes::{ProbesSpec, Switch};
+
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 pub use super::workload::{
     DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec, PollSpec, ResyncSpec,
-    Size, StreamSpec, WatchSpec, WorkloadSpec,
+    StreamSpec, WatchSpec, WorkloadSpec,
 };
-use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
+use crate::plan::{App, Cause, Protocol, RetryOn};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -32,6 +43,9 @@ pub struct Scenario {
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Round-trip time between any two nodes, half of it each way (default: as fast as the machine). Pods of one node have
+    /// none between them.
+    pub rtt: Option<Spanned<Time>>,
     /// Servers by name.
     pub servers: Spanned<Named<ServerSpec>>,
     /// Virtual addresses by name, with the servers behind them.
@@ -42,6 +56,8 @@ pub struct Scenario {
     pub profiles: Option<Spanned<Named<ProfileSpec>>>,
     /// What breaks.
     pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
+    /// What is looked at besides what verdicts need.
+    pub probes: Option<Spanned<ProbesSpec>>,
     /// What must hold, by client.
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
@@ -300,48 +316,6 @@ pub struct RetrySpec {
     pub backoff: Option<Spanned<Time>>,
     /// On which errors.
     pub on: Option<Spanned<OneOrList<RetryOn>>>,
-}
-
-/// A fault: what breaks, and either `at` which time or `when` a client is in a phase.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FaultSpec {
-    /// Time from the case's start.
-    pub at: Option<Spanned<Time>>,
-    /// A client's phase to wait for.
-    pub when: Option<Spanned<WhenSpec>>,
-    /// What breaks.
-    pub fault: Spanned<FaultKindSpec>,
-}
-
-/// A client's phase to wait for.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WhenSpec {
-    /// The client.
-    pub client: Spanned<String>,
-    /// The phase.
-    pub phase: Spanned<Phase>,
-    /// Not before this time from the case's start (default 5s: all clients have their connections by then).
-    pub after: Option<Spanned<Time>>,
-}
-
-/// What breaks.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKindSpec {
-    /// A node and everything on it is gone, and says nothing.
-    PowerLoss(PowerLossSpec),
-}
-
-/// A node and everything on it is gone, and says nothing.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PowerLossSpec {
-    /// The node.
-    pub node: Spanned<String>,
-    /// Whether its link-layer address still resolves, as in cloud networks (default `resolves`).
-    pub neighbour: Option<Spanned<Neighbour>>,
 }
 
 impl ClientSpec {

@@ -1,13 +1,10 @@
 //! The shape of what a client does.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use schemars::JsonSchema;
 
-use super::value::{Named, OffOr, Spanned, Time, given};
+use super::value::{Named, OffOr, Size, Spanned, Time, given};
 use crate::plan::CloseOnFailure;
 
 /// What a client does.
@@ -242,91 +239,6 @@ impl WorkloadSpec {
         match (field, given(field)) {
             (Some(field), Some(OffOr::On(time))) => Some((field, time.0)),
             _ => None,
-        }
-    }
-}
-
-/// A number of bytes with its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl Visitor<'_> for Words {
-            type Value = Size;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as `64KiB`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-                parse_size(text).map(Size).map_err(|message| {
-                    E::custom(format!(
-                        "{message}\nwrite a whole number and a unit: `512B`, `64KiB`, `2MiB`"
-                    ))
-                })
-            }
-        }
-        deserializer.deserialize_str(Words)
-    }
-}
-
-impl JsonSchema for Size {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A number of bytes with its unit: `512B`, `64KiB`, `2MiB`.",
-            "pattern": r"^[0-9]+ *(B|KiB|MiB|kB|MB)$",
-            "examples": ["512B", "64KiB", "2MiB"],
-        })
-    }
-}
-
-/// Reads a size; the error is what is wrong.
-fn parse_size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 5] = [
-        ("KiB", 1024),
-        ("MiB", 1024 * 1024),
-        ("kB", 1000),
-        ("MB", 1_000_000),
-        ("B", 1),
-    ];
-    let text = text.trim();
-    if text.parse::<f64>().is_ok() {
-        return Err(format!("`{text}` has no unit"));
-    }
-    let (digits, factor) = UNITS
-        .iter()
-        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), factor)))
-        .ok_or_else(|| format!("`{text}` is not a size"))?;
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is not a size"))?;
-    number
-        .checked_mul(*factor)
-        .ok_or_else(|| format!("`{text}` is too large"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("64KiB"), Ok(65536));
-        assert_eq!(parse_size("3 MB"), Ok(3_000_000));
-        assert_eq!(parse_size("512B"), Ok(512));
-        for wrong in ["64", "KiB", "1.5KiB", "-1B", "64k", "99999999999999999999B"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,14 +6,16 @@ use crate::plan::{Client, Phase};
 use crate::record::Event;
 
 use super::cause::Found;
+use super::chain::{self, Step};
 use super::connections::{self, Connection};
-use super::evidence::{found, tcp_sysctls};
+use super::evidence::{Archive, tcp_sysctls};
 use super::outcome::{Outcome, outcome};
+use super::parts::{self, Known, Outage};
 use super::programs;
 use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
 use super::standing::{self, Standing};
-use super::struck::{gone, led_to_dead, phase};
+use super::struck::{Struck, gone, led_to_dead, phase};
 use super::timeline::{Moment, Timeline};
 use super::workloads::{self, WorkloadMeasured};
 
@@ -77,6 +79,8 @@ pub struct ClientMeasured {
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
     pub dialled_dead: Option<usize>,
+    /// Its outage in its parts; `None` if no fault struck it.
+    pub outage: Option<Outage>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
@@ -104,12 +108,15 @@ pub struct ConnectionMeasured {
     pub cause: Found,
     /// Its unanswered segment, sent again and again; `None` if none was sent twice.
     pub retransmissions: Option<Retransmissions>,
+    /// What became of it, step by step, if it lived at the fault or after it.
+    pub chain: Vec<Step>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
     let timeline = Timeline::new(record)?;
+    let archive = Archive::of(&timeline);
     let clients = timeline.case.lab.clients.iter();
     let faults = 0..timeline.case.lab.faults.len();
     let injected = |index| timeline.faults.iter().find(|fault| fault.index == index);
@@ -120,27 +127,47 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
             .map(|index| injected(index).map(|fault| fault.at.at))
             .collect(),
         clients: clients
-            .map(|client| measure_client(client, &timeline))
+            .map(|client| measure_client(client, &timeline, &archive))
             .collect(),
     })
 }
 
-fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
+fn measure_client<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
         None => Requests::of(client, timeline, &connections),
     };
     let gone_at = gone(client, timeline);
-    let workloads = workloads::of(client, timeline, &connections, &requests, gone_at.is_some());
+    // Asked for again and again, and not cheap.
+    let causes: Vec<Found> = connections
+        .iter()
+        .map(|connection| archive.found(client, connection))
+        .collect();
+    let known = Known {
+        client,
+        timeline,
+        archive,
+        connections: &connections,
+        causes: &causes,
+        requests: &requests,
+    };
+    let workloads = workloads::of(&known, gone_at.is_some());
     let worst = workloads::worst(&workloads);
-    let fault = worst.and_then(|of| of.fault);
+    let nothing = Struck::nothing();
+    let struck = worst.map_or(&nothing, |of| &of.struck);
+    let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
     // A client is well when all of it is.
     let well = workloads
         .iter()
         .all(|of| of.measured.recovered_after.is_some());
     let own = worst.map(|of| &of.measured);
+    let recovered_after = own.and_then(|own| own.recovered_after).filter(|_| well);
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
@@ -153,7 +180,13 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         affected: own.map_or(Some(false), |own| own.affected),
         detection: own.map_or(Detection::NotAffected, |own| own.detection),
         cause: own.and_then(|own| own.cause.clone()),
-        recovered_after: own.and_then(|own| own.recovered_after).filter(|_| well),
+        recovered_after,
+        outage: (gone_at.is_none() && was_out(struck, &connections, timeline, from))
+            .then(|| {
+                let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
+                parts::of(&known, struck, until)
+            })
+            .flatten(),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
@@ -169,7 +202,13 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         }),
         connections: connections
             .iter()
-            .map(|connection| measure_connection(client, timeline, connection))
+            .map(|connection| ConnectionMeasured {
+                chain: match gone_at {
+                    Some(_) => Vec::new(),
+                    None => chain::of(&known, struck, connection),
+                },
+                ..measure_connection(&known, connection)
+            })
             .collect(),
         standing: match gone_at {
             Some(_) => Standing::default(),
@@ -179,12 +218,9 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     }
 }
 
-fn measure_connection(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
-) -> ConnectionMeasured {
-    let cause = found(client, timeline, connection);
+fn measure_connection(known: &Known, connection: &Connection) -> ConnectionMeasured {
+    let (client, timeline) = (known.client, known.timeline);
+    let cause = known.cause_of(connection);
     let kernel = retransmissions::Kernel {
         hz: timeline.hz,
         sysctls: tcp_sysctls(client, timeline),
@@ -199,7 +235,17 @@ fn measure_connection(
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
         retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
         cause,
+        chain: Vec::new(),
     }
+}
+
+/// Whether a client had an outage: it held a dead connection, or may have, or dialled a dead endpoint later.
+fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, from: Moment) -> bool {
+    let dialled_dead = connections.iter().any(|c| {
+        c.dialled
+            .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
+    });
+    struck.affected != Some(false) || dialled_dead
 }
 
 fn count(number: usize) -> u32 {

@@ -6,6 +6,7 @@
 
 mod agreement;
 pub mod cause;
+pub mod chain;
 mod check;
 mod connections;
 mod distribution;
@@ -13,6 +14,7 @@ mod evidence;
 mod judge;
 mod measure;
 mod outcome;
+pub mod parts;
 mod programs;
 pub mod published;
 mod requests;

@@ -18,7 +18,7 @@ const ANSWER: Duration = Duration::from_millis(200);
 pub(super) enum Outcome {
     /// A response that a server's record has too.
     Answered {
-        /// The server's node had power when the client had its response.
+        /// The server could answer still when the client had its response.
         alive: bool,
     },
     /// The client says it has a response, but no server's record has it.
@@ -72,7 +72,7 @@ pub(super) struct Stream {
 /// A client's requests by number, or those of one of its workloads.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    by_number: BTreeMap<u32, Request>,
+    pub by_number: BTreeMap<u32, Request>,
     /// Numbers of the requests of its other workloads.
     elsewhere: BTreeSet<u32>,
 }
@@ -347,6 +347,18 @@ impl Request {
             workload,
             stream: None,
         }
+    }
+}
+
+impl Request {
+    /// The first that came of it from a server that could answer, and what that was.
+    pub(super) fn first_good(&self) -> Option<(Moment, &'static str)> {
+        let part = self.stream.as_ref().and_then(|s| s.good.first());
+        let part = part.map(|at| (*at, "the beginning of response"));
+        part.or(match self.outcome {
+            Some((at, Outcome::Answered { alive: true })) => Some((at, "response")),
+            _ => None,
+        })
     }
 }
 

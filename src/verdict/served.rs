@@ -16,11 +16,11 @@ const LATE: Duration = Duration::from_millis(500);
 /// What servers say they answered.
 pub(super) struct Served<'t, 'a> {
     timeline: &'t Timeline<'a>,
-    /// Nodes of the servers that answered, by request number.
+    /// The servers that answered, by request number.
     by_request: HashMap<u32, Vec<&'a str>>,
-    /// Of responses that go on: when, on which node, and how much had been sent.
+    /// Of responses that go on: when, by which server, and how much had been sent.
     parts: HashMap<u32, Vec<(Moment, &'a str, Progress)>>,
-    /// Of programs that do not number their requests: when, and on which node, by peer.
+    /// Of programs that do not number their requests: when, and which server, by peer.
     by_peer: HashMap<(IpAddr, u16), Vec<(Moment, &'a str)>>,
 }
 
@@ -46,10 +46,8 @@ impl<'t, 'a> Served<'t, 'a> {
                     sent,
                     ..
                 } if request.client == client => {
-                    if let Some(node) = timeline.node_of_server(server) {
-                        let parts = served.parts.entry(request.number).or_default();
-                        parts.push((*at, node, *sent));
-                    }
+                    let parts = served.parts.entry(request.number).or_default();
+                    parts.push((*at, server.as_str(), *sent));
                 }
                 _ => {}
             }
@@ -60,38 +58,36 @@ impl<'t, 'a> Served<'t, 'a> {
     fn response(
         &mut self,
         client: &str,
-        server: &str,
+        server: &'a str,
         peer: SocketAddr,
         request: Option<&RequestId>,
         at: Moment,
     ) {
-        let Some(node) = self.timeline.node_of_server(server) else {
-            return;
-        };
         match request {
             Some(request) if request.client == client => {
-                let nodes = self.by_request.entry(request.number).or_default();
-                nodes.push(node);
+                let servers = self.by_request.entry(request.number).or_default();
+                servers.push(server);
             }
             Some(_) => {}
             None => {
                 let responses = self.by_peer.entry(canonical(peer)).or_default();
-                responses.push((at, node));
+                responses.push((at, server));
             }
         }
     }
 
-    /// Whether a server that had power at a moment had answered a request.
+    /// Whether a server that could answer at a moment had answered a request.
     pub(super) fn answered_by_living(&self, number: u32, at: Moment) -> bool {
-        let mut nodes = self.by_request.get(&number).into_iter().flatten();
-        nodes.any(|node| self.timeline.alive(node, at))
+        let mut servers = self.by_request.get(&number).into_iter().flatten();
+        servers.any(|server| self.timeline.server_answers(server, at))
     }
 
-    /// Whether a server that had power at a moment had sent as much of a response by then.
+    /// Whether a server that could answer at a moment had sent as much of a response by then.
     pub(super) fn sent_by_living(&self, number: u32, received: &Progress, at: Moment) -> bool {
         let mut parts = self.parts.get(&number).into_iter().flatten();
-        parts.any(|(when, node, sent)| {
-            *when <= at && sent.parts >= received.parts && self.timeline.alive(node, at)
+        parts.any(|(when, server, sent)| {
+            let in_time = *when <= at && sent.parts >= received.parts;
+            in_time && self.timeline.server_answers(server, at)
         })
     }
 
@@ -120,18 +116,19 @@ impl<'t, 'a> Served<'t, 'a> {
         sent: Moment,
         at: Moment,
     ) -> Outcome {
-        let mut nodes = self.by_request.get(&number).cloned().unwrap_or_default();
+        let mut servers = self.by_request.get(&number).cloned().unwrap_or_default();
         if let Some(responses) = local.and_then(|local| self.by_peer.get(&canonical(local))) {
             let in_time = responses
                 .iter()
                 .filter(|(when, _)| (sent..=at).contains(when));
-            nodes.extend(in_time.map(|(_, node)| node));
+            servers.extend(in_time.map(|(_, server)| server));
         }
-        if nodes.is_empty() {
+        if servers.is_empty() {
             return Outcome::Claimed;
         }
-        // What a node sent before it died may arrive after its death.
-        let alive = nodes.iter().any(|node| self.timeline.alive(node, at));
+        // What a server sent before it died may arrive after its death.
+        let mut servers = servers.iter();
+        let alive = servers.any(|server| self.timeline.server_answers(server, at));
         Outcome::Answered { alive }
     }
 }

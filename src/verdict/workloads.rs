@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Protocol, Work};
+use crate::plan::{Cause, Protocol, Work};
 use crate::record::EndedBy;
 
 use super::cause::Found;
 use super::connections::Connection;
-use super::evidence::found;
 use super::measure::Detection;
+use super::parts::Known;
 use super::requests::Requests;
 use super::struck::{Struck, struck};
-use super::timeline::{Injected, Moment, Timeline};
+use super::timeline::Moment;
 use super::untested::untested;
 
 /// What happened to a workload of a client.
@@ -42,36 +42,29 @@ pub struct WorkloadMeasured {
     pub healthy_cuts: u32,
 }
 
-/// A workload's figures, with the fault they count from.
+/// A workload's figures, and what they come from.
 pub(super) struct OfWorkload<'t, 'a> {
     pub measured: WorkloadMeasured,
-    pub fault: Option<&'t Injected<'a>>,
+    pub struck: Struck<'t, 'a>,
 }
 
 /// What happened to each of a client's workloads, in its order.
-pub(super) fn of<'t, 'a>(
-    client: &Client,
-    timeline: &'t Timeline<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &Requests,
-    gone: bool,
-) -> Vec<OfWorkload<'t, 'a>> {
-    let each = client.workloads.iter().map(|work| {
-        let measured = |requests: &Requests, of_all: Option<&Requests>| {
+pub(super) fn of<'t, 'a>(known: &Known<'t, 'a>, gone: bool) -> Vec<OfWorkload<'t, 'a>> {
+    let workloads = &known.client.workloads;
+    let each = workloads.iter().map(|work| {
+        let measured = |requests: &Requests| {
             let one = One {
-                client,
+                known,
                 work,
-                timeline,
-                connections,
                 requests,
-                of_all,
+                several: workloads.several(),
                 gone,
             };
             one.measure()
         };
-        match client.workloads.several() {
-            false => measured(requests, None),
-            true => measured(&requests.of_workload(&work.name), Some(requests)),
+        match workloads.several() {
+            false => measured(known.requests),
+            true => measured(&known.requests.of_workload(&work.name)),
         }
     });
     each.collect()
@@ -96,45 +89,37 @@ pub(super) fn worst<'w, 't, 'a>(
 }
 
 /// One workload of a client, and all there is to judge it by.
-struct One<'c, 't, 'a> {
-    client: &'c Client,
-    work: &'c Work,
-    timeline: &'t Timeline<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &'c Requests,
-    /// The requests of all of the client's workloads, if there are others.
-    of_all: Option<&'c Requests>,
+struct One<'o, 't, 'a> {
+    known: &'o Known<'t, 'a>,
+    work: &'o Work,
+    /// Its own.
+    requests: &'o Requests,
+    /// It shares the client's connections with others.
+    several: bool,
     gone: bool,
 }
 
 impl<'t, 'a> One<'_, 't, 'a> {
     fn measure(&self) -> OfWorkload<'t, 'a> {
+        let Known {
+            client,
+            timeline,
+            connections,
+            ..
+        } = *self.known;
         let uses = |connection: &Connection, fault: Moment| self.uses(connection, fault);
+        let struck = struck(client, timeline, connections, self.requests, &uses);
         let Struck {
             fault,
             affected,
             dead,
-        } = struck(
-            self.client,
-            self.timeline,
-            self.connections,
-            self.requests,
-            &uses,
-        );
+        } = struck;
         let from = fault.map_or(Moment::START, |fault| fault.at);
         let untested = fault
             .filter(|_| !self.gone)
-            .and_then(|fault| {
-                untested(
-                    self.client,
-                    fault,
-                    affected,
-                    self.connections,
-                    self.requests,
-                )
-            })
+            .and_then(|fault| untested(client, fault, affected, connections, self.requests))
             .map(str::to_owned);
-        let known = self.client.program().is_none();
+        let counted = client.program().is_none();
         let measured = WorkloadMeasured {
             name: self.work.name.clone(),
             kind: self.work.kind.name(),
@@ -149,24 +134,25 @@ impl<'t, 'a> One<'_, 't, 'a> {
             untested,
             cause: self.cause(affected, dead),
             recovered_after: self.recovered(from).filter(|_| !self.gone),
-            requests_failed: known.then(|| count(self.requests.failed_after(from))),
+            requests_failed: counted.then(|| count(self.requests.failed_after(from))),
             healthy_cuts: count(self.requests.healthy_cuts_after(from)),
         };
-        OfWorkload { measured, fault }
+        OfWorkload { measured, struck }
     }
 
     /// Whether a connection was this workload's at the fault: one that carried something of it and was not taken by
     /// another (on HTTP/2 all share it), or one that was being opened for it.
     fn uses(&self, connection: &Connection, fault: Moment) -> bool {
-        let Some(of_all) = self.of_all else {
+        if !self.several {
             return true;
-        };
+        }
+        let of_all = self.known.requests;
         let sendings = self.requests.sendings();
         let carried = |after: Moment| {
             let mut own = sendings.iter().filter(|(_, id)| *id == connection.id);
             own.any(|(at, _)| *at >= after)
         };
-        let shared = self.client.transport.protocol == Protocol::H2;
+        let shared = self.known.client.transport.protocol == Protocol::H2;
         let taken = !shared
             && of_all.occupies(connection.id, fault)
             && !self.requests.occupies(connection.id, fault);
@@ -181,7 +167,7 @@ impl<'t, 'a> One<'_, 't, 'a> {
         match affected {
             _ if self.gone => None,
             Some(false) => None,
-            Some(true) => dead.map(|dead| found(self.client, self.timeline, dead)),
+            Some(true) => dead.map(|dead| self.known.cause_of(dead)),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),
@@ -200,9 +186,10 @@ impl<'t, 'a> One<'_, 't, 'a> {
         // A dial that led to nothing, and after which no response came, was for a request that had none. With several
         // workloads nobody knows whose, but the request itself then tells.
         let vain = self
+            .known
             .connections
             .iter()
-            .filter(|c| self.of_all.is_none() && c.opened.is_none() && !c.cut_short())
+            .filter(|c| !self.several && c.opened.is_none() && !c.cut_short())
             .filter_map(Connection::began);
         if vain.into_iter().any(|dialled| dialled > last_good) {
             return None;

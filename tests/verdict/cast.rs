@@ -35,6 +35,7 @@ impl Story {
                 lab: LabPlan {
                     seed: 0,
                     duration: seconds(duration),
+                    rtt: None,
                     drain: seconds(1.0),
                     nodes: (1..=3).map(node).collect(),
                     pods: Vec::new(),
@@ -47,6 +48,7 @@ impl Story {
                             node: "node3".to_owned(),
                             neighbour: Neighbour::Resolves,
                         },
+                        lasts: None,
                         location: Location::default(),
                     }],
                     probes: Probes::default(),
@@ -191,6 +193,7 @@ impl Story {
             client: client.to_owned(),
             detection: detection.map(window),
             recovery: recovery.map(window),
+            odds: Vec::new(),
             cause,
         });
         self

@@ -6,9 +6,11 @@ mod clients;
 mod expectations;
 mod faults;
 mod network;
+mod probes;
 mod programs;
 mod published;
 mod repeat;
+mod sequence;
 mod workloads;
 
 use super::diagnostic::{Problem, suggest};
@@ -29,6 +31,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.network();
     checker.clients();
     checker.faults();
+    checker.probes();
     checker.expectations(axes);
     checker.published();
     checker.repeat();
