@@ -92,7 +92,6 @@ fn connects_take_as_long_as_measured() {
         connect(
             &sysctls,
             None,
-            false,
             Kernel {
                 version: Some((7, 3)),
                 ..Kernel::default()
@@ -166,9 +165,12 @@ fn a_user_timeout_of_a_dial_counts_from_the_first_syn() {
         window.min >= limit - Duration::from_millis(40),
         "{window:?}"
     );
-    assert!(window.max >= Duration::from_millis(9_749), "{window:?}");
     assert!(
-        window.max < limit + Duration::from_millis(300),
+        window.min <= Duration::from_millis(9_628) && window.max >= Duration::from_millis(9_749),
+        "{window:?}"
+    );
+    assert!(
+        window.max < limit + Duration::from_millis(400),
         "{window:?}"
     );
 }
