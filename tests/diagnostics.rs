@@ -50,6 +50,7 @@ macro_rules! bad {
 }
 
 bad! {
+    distribution_of_one: "distribution-of-one",
     duplicate_key: "duplicate-key",
     duplicate_name: "duplicate-name",
     duration_without_unit: "duration-without-unit",
@@ -74,6 +75,7 @@ bad! {
     probes: "probes",
     profiles: "profiles",
     protocols: "protocols",
+    repeat: "repeat",
     several: "several",
     sysctls: "sysctls",
     tab: "tab",

@@ -25,7 +25,7 @@ pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget]) -> Exit {
         Err(exit) => return exit,
     };
     compare_clocks(&mut judged);
-    let results: Vec<_> = judged.into_iter().map(|judged| judged.result).collect();
+    let results = folded(judged);
     let exit = Exit::of_run(&RunSummary::of(&results), false);
     reports::write(&results, &reports, exit)
 }
@@ -52,6 +52,28 @@ fn judge_file(path: &Path) -> Result<Judged, String> {
         case: case_of(&record.events),
         result: judge(&record.events),
     })
+}
+
+/// The results, and those of repetitions that lie one after the other.
+fn folded(judged: Vec<Judged>) -> Vec<CaseResult> {
+    // A record without a case has no repetitions.
+    let mut results = Vec::new();
+    let mut pending: (Vec<Case>, Vec<CaseResult>) = Default::default();
+    for Judged { case, result, .. } in judged {
+        match case {
+            Some(case) => {
+                pending.0.push(case);
+                pending.1.push(result);
+            }
+            None => {
+                let (cases, of_cases) = std::mem::take(&mut pending);
+                results.extend(verdict::fold(&cases, of_cases));
+                results.push(result);
+            }
+        }
+    }
+    results.extend(verdict::fold(&pending.0, pending.1));
+    results
 }
 
 fn case_of(record: &[Event]) -> Option<Case> {

@@ -88,12 +88,11 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     if arguments.clock == Some(ClockChoice::Both) && !interrupted {
         compare(&cases, &mut results);
     }
-    finish(
-        &results.concat(),
-        interrupted,
-        &reports,
-        arguments.require_all,
-    )
+    let folded: Vec<_> = results
+        .into_iter()
+        .flat_map(|of_clock| verdict::fold(&cases, of_clock))
+        .collect();
+    finish(&folded, interrupted, &reports, arguments.require_all)
 }
 
 /// A record below a folder: with those of another run beside them, nobody can tell which are this one's.

@@ -43,33 +43,25 @@ pub struct Change {
 #[must_use]
 pub fn changes(client: &Client, case: &Case, result: &CaseResult) -> Vec<Change> {
     let before = predict(client, &case.lab);
-    let recovers = before.recovery.is_some() || detects_only(client, case);
     let mut changes: Vec<_> = candidates(client, &case.lab, result)
         .into_iter()
         .filter_map(|(knob, plan)| {
             let changed = plan.clients.iter().find(|c| c.name == client.name)?;
             let after = predict(changed, &plan);
-            let window = shorter(&before, &after, recovers)?;
+            let window = shorter(&before, &after)?;
             Some(Change { knob, window })
         })
         .collect();
-    changes.sort_by_key(|change| (change.window.max, change.window.min));
+    changes.sort_by_key(|change| (change.window.min + change.window.max, change.window.max));
     changes
 }
 
-/// Whether the whole prediction is of the detection: there is nobody left to answer the client.
-fn detects_only(client: &Client, case: &Case) -> bool {
-    client.target.service.is_none() && case.lab.faults.len() == 1
-}
-
 /// The window by which a change is better than what was; of the recovery, or of the detection where there is none.
-fn shorter(before: &Prediction, after: &Prediction, recovers: bool) -> Option<Window> {
+fn shorter(before: &Prediction, after: &Prediction) -> Option<Window> {
     let (was, is) = match (before.recovery, after.recovery) {
-        (None, None) if recovers || before.recovery.is_none() => {
-            (before.detection, after.detection?)
-        }
+        (None, None) => (before.detection, after.detection?),
         (was, Some(is)) => (was, is),
-        (Some(_), None) | (None, None) => return None,
+        (Some(_), None) => return None,
     };
     let Some(was) = was else { return Some(is) };
     let middle = |w: Window| (w.min + w.max) / 2;
@@ -276,7 +268,11 @@ pub(super) fn lines(
         })
         .collect();
     if changes.is_empty() {
-        lines.push(String::from("  none of the knobs that the model knows"));
+        let none = match client.program() {
+            Some(_) => "  not known: a program's own timers are no part of the plan",
+            None => "  none of the knobs that the model knows",
+        };
+        lines.push(none.to_owned());
     }
     let h2 = client.program().is_none() && client.transport.protocol == Protocol::H2;
     if h2 && measured.affected == Some(true) && client.transport.ping.is_none() {

@@ -84,11 +84,17 @@ pub fn explain(
         };
         let _ = write!(text, "\n{}", told.text());
     }
-    for warning in &result.warnings {
-        let _ = write!(text, "\nwarning: {}", warning.text);
-    }
-    if !result.warnings.is_empty() {
+    let of_another = |text: &str| {
+        let mut others = names().filter(|name| options.client.is_some_and(|own| own != *name));
+        others.any(|name| text.starts_with(&format!("{name}: ")))
+    };
+    let warnings = result.warnings.iter().map(|warning| &warning.text);
+    let warnings: Vec<_> = warnings.filter(|text| !of_another(text)).collect();
+    if !warnings.is_empty() {
         text.push('\n');
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
     }
     Ok(text)
 }
@@ -210,6 +216,7 @@ impl Told<'_> {
             );
         }
         let cause = match client.cause {
+            Some(Cause::Unknown) if client.detected_after.is_none() => String::new(),
             Some(Cause::Unknown) => String::from(", by what the evidence does not tell"),
             Some(Cause::Never) => String::from(", and nothing ended its wait"),
             Some(cause) => format!(", by {}", word(&cause)),
@@ -225,6 +232,7 @@ impl Told<'_> {
         };
         let recovered = match client.recovered_after {
             Some(after) => format!("well again after {}", measured(after)),
+            None if !self.result.judged => String::from("not well again as far as the record goes"),
             None => String::from("never well again within the case"),
         };
         format!("{recovered}; {detected}")
@@ -258,14 +266,13 @@ impl Told<'_> {
         let figures = self.client.published.iter().flat_map(|p| &p.figures);
         let mut lines = Vec::new();
         for figure in figures {
-            let own = figure
-                .measured
-                .map_or_else(|| String::from("not measured"), measured);
+            let own = figure.measured.map_or_else(
+                || String::from("not measured"),
+                |time| format!("measured {}", measured(time)),
+            );
             let (from, until) = (figure.from.words(), figure.until.words());
             let published = exact(figure.published);
-            lines.push(format!(
-                "  {from} to {until}: published {published}, measured {own}"
-            ));
+            lines.push(format!("  {from} to {until}: published {published}, {own}"));
             if let Some(note) = figure.note.as_ref().filter(|_| self.options.verbose) {
                 lines.push(format!("    {}", note.trim()));
             }

@@ -31,9 +31,12 @@ fn rules(told: &Told) -> Vec<String> {
         if *node != told.planned.node {
             continue;
         }
-        let now: BTreeSet<_> = rules.iter().collect();
+        let now: BTreeSet<_> = rules.iter().filter(|rule| !rule.starts_with('#')).collect();
         let after_removal = matches!(stage, Stage::EndpointRemoved(_));
-        if let Some(before) = &before {
+        if let Some(before) = before
+            .as_ref()
+            .filter(|_| after_removal || told.options.verbose)
+        {
             let gone = before.difference(&now).map(|rule| format!("- {rule}"));
             let come = now.difference(before).map(|rule| format!("+ {rule}"));
             let changed: Vec<_> = gone.chain(come).collect();
@@ -45,7 +48,7 @@ fn rules(told: &Told) -> Vec<String> {
                 ));
                 lines.extend(changed.into_iter().map(|rule| format!("      {rule}")));
             }
-        } else if told.options.verbose {
+        } else if told.options.verbose && before.is_none() {
             lines.push(format!(
                 "  {} rules on {node}, {}",
                 clock(event.at()),

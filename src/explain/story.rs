@@ -63,7 +63,11 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
                 continue;
             }
         }
-        story.extend(steps(connection, fault, until));
+        let steps = steps(connection, fault, until);
+        // The evidence of the cause stands above all this.
+        let evidence = told.client.evidence.as_ref();
+        let said = evidence.filter(|evidence| **evidence == connection.evidence);
+        story.extend(steps.map(|line| without(line, said)));
     }
     story.extend(dials.rest());
     if let Some(at) = recovered {
@@ -71,6 +75,14 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
         story.push(Line { at, text });
     }
     story
+}
+
+fn without(line: Line, said: Option<&String>) -> Line {
+    let shorter = said.and_then(|said| line.text.strip_suffix(&format!(": {said}")));
+    Line {
+        text: shorter.map_or_else(|| line.text.clone(), str::to_owned),
+        ..line
+    }
 }
 
 /// Dials without a connection: the first ones are told, then they are counted.
@@ -90,7 +102,11 @@ impl Dials {
         self.untold += 1;
         let at = dial.closed_at.or(dial.dialled_at).unwrap_or_default();
         let to = dial.endpoint.as_deref().unwrap_or("an endpoint not known");
-        self.last = Some((at, format!("to {to}, {}", word(&dial.cause))));
+        let how = match dial.closed_at {
+            Some(_) => format!("to {to}, given up by {}", word(&dial.cause)),
+            None => format!("to {to}, still under way at the end"),
+        };
+        self.last = Some((at, how));
         false
     }
 

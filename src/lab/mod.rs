@@ -5,6 +5,7 @@ mod conntrack;
 pub mod fault;
 mod gate;
 mod latency;
+mod lateness;
 mod link;
 pub mod namespace;
 pub(crate) mod netlink;

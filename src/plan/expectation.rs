@@ -2,24 +2,53 @@
 
 use std::time::Duration;
 
+use super::repetition::{self, QuantileExpectation};
 use super::{Check, CountWindow, Expectation, Location, TimeWindow};
 use crate::scenario::model::{
-    Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, OneOrList, Spanned, TimeWindowSpec,
+    Bounds, CountWindowSpec, ExpectSpec, ExpectWhenSpec, Named, OneOrList, Spanned, TimeWindowSpec,
 };
 use crate::scenario::{Span, Variant, given};
 
-/// The expectations of a case, each with its place in the file.
-pub(super) fn of(variant: &Variant, locate: &dyn Fn(Span) -> Location) -> Vec<(Span, Expectation)> {
-    let mut all: Vec<(Span, Expectation)> = Vec::new();
+/// What is expected of all repetitions of a case together. What `expect_when` says of a client comes in place of the rest.
+pub(super) fn of_all(
+    variant: &Variant,
+    locate: &dyn Fn(Span) -> Location,
+) -> Vec<QuantileExpectation> {
+    let mut all: Vec<QuantileExpectation> = Vec::new();
+    for expect in blocks(variant) {
+        for (_, client, spec) in expect.iter() {
+            for expectation in repetition::of(client, spec, locate) {
+                let same = |e: &QuantileExpectation| {
+                    e.client == client
+                        && e.of == expectation.of
+                        && e.quantile == expectation.quantile
+                };
+                match all.iter().position(same) {
+                    Some(at) => all[at] = expectation,
+                    None => all.push(expectation),
+                }
+            }
+        }
+    }
+    all
+}
+
+/// `expect`, and what of `expect_when` applies.
+fn blocks(variant: &Variant) -> impl Iterator<Item = &Named<ExpectSpec>> {
     let always = given(&variant.scenario.expect);
     let when = given(&variant.scenario.expect_when).into_iter().flatten();
     let when = when
         .filter_map(Spanned::get)
         .filter(|entry| applies(entry, variant));
-    for expect in always
+    always
         .into_iter()
         .chain(when.filter_map(|entry| entry.expect.get()))
-    {
+}
+
+/// The expectations of a case, each with its place in the file.
+pub(super) fn of(variant: &Variant, locate: &dyn Fn(Span) -> Location) -> Vec<(Span, Expectation)> {
+    let mut all: Vec<(Span, Expectation)> = Vec::new();
+    for expect in blocks(variant) {
         for (_, client, spec) in expect.iter() {
             for (span, field, check, words) in checks(spec) {
                 // The later one counts, in the earlier one's place.
@@ -109,7 +138,7 @@ fn checks(spec: &ExpectSpec) -> Vec<Found> {
     .collect()
 }
 
-fn time_window(spec: &TimeWindowSpec) -> Option<TimeWindow> {
+pub(super) fn time_window(spec: &TimeWindowSpec) -> Option<TimeWindow> {
     Some(match spec {
         TimeWindowSpec::Never => TimeWindow::Never,
         TimeWindowSpec::Within(time) => TimeWindow::Within(time.0),
@@ -121,7 +150,7 @@ fn time_window(spec: &TimeWindowSpec) -> Option<TimeWindow> {
     })
 }
 
-fn time_words(window: TimeWindow) -> String {
+pub(super) fn time_words(window: TimeWindow) -> String {
     let time = |t: Duration| humantime::format_duration(t).to_string().replace(' ', "");
     match window {
         TimeWindow::Never => "never".to_owned(),

@@ -12,6 +12,7 @@ mod probes;
 pub mod profile;
 pub(crate) mod program;
 mod published;
+mod repetition;
 mod resolve;
 pub(crate) mod target;
 pub(crate) mod topology;
@@ -26,6 +27,7 @@ pub use fault::{
 };
 pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
+pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
 pub use resolve::{PlanOptions, cases};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -40,10 +42,19 @@ pub struct Case {
     pub scenario: String,
     /// The case's name within it: `default`, or its matrix values as `key=value,…`.
     pub name: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Which of the case's repetitions this is, where it is repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<Repetition>,
     /// What the lab does.
     pub lab: LabPlan,
     /// What must hold afterwards.
     pub expectations: Vec<Expectation>,
+    /// What must hold of all repetitions together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<QuantileExpectation>,
     /// What the timeout model says beforehand, by client.
     pub predictions: Vec<Prediction>,
     /// What was published of what it reproduces, by client.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, LabPlan, Location, Prediction, Workload, duration, expectation, fault_spec,
-    probes, program, published, target, transport, warnings,
+    Case, Client, LabPlan, Location, Prediction, Repetition, Workload, duration, expectation,
+    fault_spec, probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{ClientSpec, Named, Scenario, WorkloadSpec};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
@@ -45,13 +45,34 @@ pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Di
         {
             continue;
         }
-        cases.extend(resolve(loaded, &variant, options.seed, &mut problems));
+        let case = resolve(loaded, &variant, options.seed, &mut problems);
+        match given(&variant.scenario.repeat) {
+            Some(times) => cases.extend(case.iter().flat_map(|case| repeated(case, *times))),
+            None => cases.extend(case),
+        }
     }
     crate::scenario::only_once(&mut problems);
     match problems.is_empty() {
         true => Ok(cases),
         false => Err(problems.iter().map(|p| loaded.diagnostic(p)).collect()),
     }
+}
+
+/// A case's repetitions, each with a seed of its own.
+fn repeated(case: &Case, times: u32) -> impl Iterator<Item = Case> {
+    // As wide as the last, so that their records stand in their order.
+    let width = times.to_string().len();
+    (1..=times).map(move |number| {
+        let mut repetition = case.clone();
+        repetition.name = format!("{} #{number:0width$}", case.name);
+        repetition.lab.seed = case.lab.seed.wrapping_add(u64::from(number) - 1);
+        repetition.repetition = Some(Repetition {
+            case: case.name.clone(),
+            number,
+            of: times,
+        });
+        repetition
+    })
 }
 
 fn resolve(
@@ -90,6 +111,9 @@ fn resolve(
     Some(Case {
         scenario: scenario.name.get()?.clone(),
         name: variant.name.clone(),
+        description: given(&scenario.description).cloned(),
+        repetition: None,
+        spread: expectation::of_all(variant, &locate),
         warnings: warnings::of(scenario, &plan, &locate),
         lab: plan,
         expectations: expectations.into_iter().map(|(_, e)| e).collect(),

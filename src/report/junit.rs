@@ -7,9 +7,10 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
+use super::distribution;
 use super::figures::{Figures, has_figures};
 use super::snippet::{snippet, told};
-use super::{Report, measured_on};
+use super::{Report, measured_on, shown};
 use crate::verdict::result::ExpectationResult;
 use crate::verdict::{CaseResult, Verdict};
 
@@ -20,7 +21,11 @@ impl Report for Junit {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         let mut report = quick_junit::Report::new("halfopen");
         let names = names(results);
+        let shown = shown(results);
         for (result, name) in results.iter().zip(names) {
+            if !shown.iter().any(|shown| std::ptr::eq(*shown, result)) {
+                continue;
+            }
             report.add_test_suite(suite(result, &name));
         }
         report.serialize(out).map_err(io::Error::other)
@@ -136,6 +141,14 @@ fn measurements(result: &CaseResult) -> String {
             figures.dials,
             figures.predicted[1],
         );
+    }
+    for row in result.distributions.iter().flat_map(distribution::rows) {
+        let cells = distribution::HEADER.iter().zip(&row);
+        let told: Vec<_> = cells
+            .filter(|(_, cell)| !cell.is_empty())
+            .map(|(name, cell)| format!("{name} {cell}"))
+            .collect();
+        text += &format!("{}\n", told.join(", "));
     }
     for warning in &result.warnings {
         text += &format!("warning: {}\n", warning.text);

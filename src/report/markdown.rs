@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::figures::{Figures, has_figures, published};
 use super::snippet::{snippet, told};
-use super::{Report, counts, measured_on};
+use super::{Report, counts, distribution, measured_on, shown};
 use crate::verdict::{CaseResult, Verdict};
 
 /// The Markdown report.
@@ -13,7 +13,11 @@ pub struct Markdown;
 impl Report for Markdown {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "## halfopen\n\n{}\n", counts(results))?;
-        write_clients(results, out)?;
+        let results = &shown(results);
+        if results.iter().any(|result| result.distributions.is_empty()) {
+            write_clients(results, out)?;
+        }
+        write_distributions(results, out)?;
         for result in results {
             write_details(result, out)?;
         }
@@ -21,13 +25,14 @@ impl Report for Markdown {
     }
 }
 
-fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
+fn write_clients(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery |"
     )?;
     writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|")?;
-    for result in results {
+    let single = results.iter().filter(|r| r.distributions.is_empty());
+    for result in single {
         let case = escape(&format!("{} / {}", result.scenario, result.case));
         if !has_figures(result) {
             writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
@@ -47,6 +52,31 @@ fn write_clients(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> 
                 figures.dials,
                 figures.predicted[1],
             )?;
+        }
+    }
+    writeln!(out)
+}
+
+/// How times are distributed over a case's repetitions.
+fn write_distributions(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
+    let repeated: Vec<_> = results
+        .iter()
+        .filter(|r| !r.distributions.is_empty())
+        .collect();
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "| | case | {} |", distribution::HEADER.join(" | "))?;
+    writeln!(
+        out,
+        "|---|---|{}",
+        "---|".repeat(distribution::HEADER.len())
+    )?;
+    for result in repeated {
+        let case = escape(&format!("{} / {}", result.scenario, result.case));
+        for row in result.distributions.iter().flat_map(distribution::rows) {
+            let row = row.map(|cell| escape(&cell)).join(" | ");
+            writeln!(out, "| {} | {case} | {row} |", result.verdict)?;
         }
     }
     writeln!(out)

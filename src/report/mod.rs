@@ -2,6 +2,7 @@
 //!
 //! A report is a pure function of the results; nothing here measures or judges.
 
+mod distribution;
 mod figures;
 mod json;
 mod junit;
@@ -13,7 +14,7 @@ mod target;
 
 use std::io::{self, Write};
 
-use crate::verdict::{CaseResult, RunSummary};
+use crate::verdict::{CaseResult, RunSummary, Verdict};
 
 pub use json::{Json, SCHEMA_VERSION};
 pub use junit::Junit;
@@ -65,6 +66,26 @@ pub fn formats() -> &'static [Format] {
             new: || Box::new(Markdown),
         },
     ]
+}
+
+/// Repetitions of one case that are shown by themselves: those that did not pass, up to this many.
+const SHOWN_REPETITIONS: usize = 3;
+
+/// What a report for people shows: of repetitions the first that did not pass, and the result of them all.
+fn shown(results: &[CaseResult]) -> Vec<&CaseResult> {
+    let mut not_passed = 0;
+    let mut show = |result: &&CaseResult| match (&result.repetition, result.verdict) {
+        (None, _) => {
+            not_passed = 0;
+            true
+        }
+        (Some(_), Verdict::Pass) => false,
+        (Some(_), _) => {
+            not_passed += 1;
+            not_passed <= SHOWN_REPETITIONS
+        }
+    };
+    results.iter().filter(|result| show(result)).collect()
 }
 
 /// The counts of a run in one line, with the clocks and kernels it was measured on.

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, LineStyle, TableStyle};
 
+use super::distribution;
 use super::figures::{Figures, has_figures, published};
 use super::snippet::snippet;
-use super::{Report, counts, measured_on};
+use super::{Report, counts, measured_on, shown};
 use crate::verdict::result::{ExpectationResult, Note};
 use crate::verdict::units::measured;
 use crate::verdict::{CaseResult, Verdict};
@@ -38,7 +39,7 @@ struct Writer {
 
 impl Writer {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        for result in results {
+        for result in shown(results) {
             self.write_case(result, out)?;
             writeln!(out)?;
         }
@@ -74,6 +75,9 @@ impl Writer {
             for line in result.clients.iter().flat_map(published) {
                 writeln!(out, "  {line}")?;
             }
+        }
+        for line in distributions(result).lines() {
+            writeln!(out, "  {line}")?;
         }
         self.write_failures(result, out)?;
         if !result.warnings.is_empty() {
@@ -141,6 +145,20 @@ fn placed(note: &Note) -> String {
     }
 }
 
+/// How the clients' times are distributed over all repetitions.
+fn distributions(result: &CaseResult) -> String {
+    if result.distributions.is_empty() {
+        return String::new();
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(STYLE);
+    table.set_header(distribution::HEADER);
+    for row in result.distributions.iter().flat_map(distribution::rows) {
+        table.add_row(row);
+    }
+    trimmed(&table)
+}
+
 /// The clients' rows.
 fn clients(result: &CaseResult) -> String {
     let mut table = comfy_table::Table::new();
@@ -181,7 +199,11 @@ fn clients(result: &CaseResult) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    // Cells are padded to their column's width, the last one too.
+    trimmed(&table)
+}
+
+/// A table's lines. Cells are padded to their column's width, the last one too.
+fn trimmed(table: &comfy_table::Table) -> String {
     let lines: Vec<_> = table
         .lines()
         .map(|line| line.trim_end().to_owned())

@@ -10,6 +10,7 @@ mod diagnostic;
 mod matrix;
 pub mod model;
 pub mod published;
+pub mod repeat;
 mod source;
 mod tree;
 mod value;

@@ -15,6 +15,7 @@ pub use faults::{
 };
 
 use super::published::PublishedSpec;
+use super::repeat::DistributionSpec;
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Protocol, RetryOn};
@@ -29,6 +30,8 @@ pub struct Scenario {
     pub description: Option<Spanned<String>>,
     /// How long every case lasts. Without it: until everything expected and predicted must have happened.
     pub duration: Option<Spanned<Time>>,
+    /// How often every case runs, each time with other dice. Results tell how its times are distributed.
+    pub repeat: Option<Spanned<u32>>,
     /// Machines that can lose power: a list of names, or a mapping from names to settings.
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
@@ -392,6 +395,8 @@ pub struct ExpectSpec {
     pub dials: Option<Spanned<CountWindowSpec>>,
     /// What ended the wait on the dead connection: one, or one of a list.
     pub cause: Option<Spanned<OneOrList<Cause>>>,
+    /// Quantiles over all repetitions (`repeat`). The other expectations must hold in every single one.
+    pub distribution: Option<Spanned<DistributionSpec>>,
 }
 
 /// A lower and an upper bound.

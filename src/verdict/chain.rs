@@ -207,9 +207,12 @@ impl Known<'_, '_> {
         let (at, text) = match (data, again.first(), kind) {
             (Some(first), _, _) => {
                 let limit = match transport.user_timeout {
-                    Some(limit) => format!("TCP_USER_TIMEOUT of {} would end it", exact(limit)),
+                    Some(limit) => format!(
+                        "the kernel gives up after its TCP_USER_TIMEOUT of {}",
+                        exact(limit)
+                    ),
                     None => format!(
-                        "tcp_retries2={} would end it {} after the first of them at the earliest",
+                        "with tcp_retries2={} the kernel gives up {} after the first retransmission at the earliest",
                         sysctls.retries2,
                         exact(sysctls.retransmission_bound())
                     ),
@@ -220,7 +223,7 @@ impl Known<'_, '_> {
             (None, Some(first), _) => {
                 let text = match transport.keepalive {
                     Some(k) => format!(
-                        "the keepalive timer rules: {} probes, {} apart, would end it",
+                        "the keepalive timer rules: the kernel gives up after {} probes, {} apart",
                         k.count,
                         exact(k.interval)
                     ),
@@ -261,7 +264,7 @@ impl Known<'_, '_> {
 
     fn end(&self, connection: &Connection) -> Option<Step> {
         let ended = connection.ended()?;
-        let found = self.archive.found(self.client, connection);
+        let found = self.cause_of(connection);
         let lasted = ended.since(connection.began()?);
         let verb = if connection.dial_failed {
             "given up"

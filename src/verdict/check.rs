@@ -39,12 +39,7 @@ pub(super) fn check(check: &Check, client: &ClientMeasured, lasted: Duration) ->
 /// What a check wants, in people's units.
 pub(super) fn expected(check: &Check) -> String {
     match check {
-        Check::Recovered(window) | Check::Detected(window) => match window {
-            TimeWindow::Between(min, max) => format!("between {} and {}", exact(*min), exact(*max)),
-            TimeWindow::Within(max) => format!("within {}", exact(*max)),
-            TimeWindow::AtLeast(min) => format!("at least {}", exact(*min)),
-            TimeWindow::Never => String::from("never"),
-        },
+        Check::Recovered(window) | Check::Detected(window) => expected_time(*window),
         Check::RequestsFailed(CountWindow { min, max })
         | Check::Dials(CountWindow { min, max }) => match max {
             Some(max) if min == max => min.to_string(),
@@ -56,6 +51,16 @@ pub(super) fn expected(check: &Check) -> String {
             let words: Vec<_> = causes.iter().map(word).collect();
             words.join(" or ")
         }
+    }
+}
+
+/// What a window of time wants.
+pub(super) fn expected_time(window: TimeWindow) -> String {
+    match window {
+        TimeWindow::Between(min, max) => format!("between {} and {}", exact(min), exact(max)),
+        TimeWindow::Within(max) => format!("within {}", exact(max)),
+        TimeWindow::AtLeast(min) => format!("at least {}", exact(min)),
+        TimeWindow::Never => String::from("never"),
     }
 }
 
@@ -117,7 +122,8 @@ fn time(window: TimeWindow, actual: Option<Duration>, lasted: Duration) -> (Verd
     (pass_if(holds), text)
 }
 
-fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
+/// Whether a time lies in a window; `None` = never.
+pub(super) fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
     match (window, actual) {
         (TimeWindow::Never, actual) => actual.is_none(),
         (_, None) => false,

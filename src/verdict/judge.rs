@@ -76,6 +76,8 @@ fn empty(
     CaseResult {
         scenario: case.scenario.clone(),
         case: case.name.clone(),
+        description: case.description.clone(),
+        repetition: case.repetition.clone(),
         clock,
         kernel: None,
         hz: None,
@@ -86,6 +88,7 @@ fn empty(
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -95,6 +98,8 @@ fn nameless() -> CaseResult {
     CaseResult {
         scenario: String::new(),
         case: String::new(),
+        description: None,
+        repetition: None,
         clock: None,
         kernel: None,
         hz: None,
@@ -105,6 +110,7 @@ fn nameless() -> CaseResult {
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
+        distributions: Vec::new(),
         warnings: Vec::new(),
     }
 }

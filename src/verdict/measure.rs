@@ -139,13 +139,18 @@ fn measure_client<'a>(
     let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
     let gone_at = gone(client, timeline);
-    let found = |connection: &Connection<'a>| archive.found(client, connection);
+    // Asked for again and again, and not cheap.
+    let causes: Vec<Found> = connections
+        .iter()
+        .map(|connection| archive.found(client, connection))
+        .collect();
     let dead = struck.dead;
     let known = Known {
         client,
         timeline,
         archive,
         connections: &connections,
+        causes: &causes,
         requests: &requests,
     };
     let recovered_after = recovered(&connections, &requests, from).filter(|_| gone_at.is_none());
@@ -171,7 +176,7 @@ fn measure_client<'a>(
         cause: match struck.affected {
             _ if gone_at.is_some() => None,
             Some(false) => None,
-            Some(true) => dead.map(found),
+            Some(true) => dead.map(|dead| known.cause_of(dead)),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),
@@ -203,19 +208,15 @@ fn measure_client<'a>(
                     Some(_) => Vec::new(),
                     None => chain::of(&known, &struck, connection),
                 },
-                ..measure_connection(client, timeline, archive, connection)
+                ..measure_connection(&known, connection)
             })
             .collect(),
     }
 }
 
-fn measure_connection<'a>(
-    client: &'a Client,
-    timeline: &Timeline<'a>,
-    archive: &Archive<'_, 'a>,
-    connection: &Connection<'a>,
-) -> ConnectionMeasured {
-    let cause = archive.found(client, connection);
+fn measure_connection(known: &Known, connection: &Connection) -> ConnectionMeasured {
+    let (client, timeline) = (known.client, known.timeline);
+    let cause = known.cause_of(connection);
     let kernel = retransmissions::Kernel {
         hz: timeline.hz,
         sysctls: tcp_sysctls(client, timeline),

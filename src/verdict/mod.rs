@@ -9,6 +9,7 @@ pub mod cause;
 pub mod chain;
 mod check;
 mod connections;
+mod distribution;
 mod evidence;
 mod judge;
 mod measure;
@@ -27,6 +28,7 @@ pub mod units;
 mod untested;
 
 pub use agreement::compare;
+pub use distribution::fold;
 pub use judge::judge;
 pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, measure};
 pub use outcome::Outcome;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Client;
+use crate::plan::{Cause, Client};
 use crate::record::Observation;
 
+use super::cause::Found;
 use super::connections::Connection;
 use super::evidence::Archive;
 use super::requests::{Outcome, Requests};
@@ -97,6 +98,8 @@ pub(super) struct Known<'t, 'a> {
     pub timeline: &'t Timeline<'a>,
     pub archive: &'t Archive<'t, 'a>,
     pub connections: &'t [Connection<'a>],
+    /// What ended each of the connections, in their order.
+    pub causes: &'t [Found],
     pub requests: &'t Requests,
 }
 
@@ -121,6 +124,16 @@ pub(super) fn of(known: &Known, struck: &Struck, until: Duration) -> Option<Outa
 }
 
 impl Known<'_, '_> {
+    /// What ended one of the client's connections.
+    pub(super) fn cause_of(&self, connection: &Connection) -> Found {
+        let place = self.connections.iter().position(|c| c.id == connection.id);
+        let found = place.and_then(|place| self.causes.get(place));
+        found.cloned().unwrap_or_else(|| Found {
+            cause: Cause::Unknown,
+            evidence: String::from("it is none of the client's"),
+        })
+    }
+
     /// The time that a client spent on a connection whose endpoint had no power: since the fault that took it if the
     /// client's requests waited on it then, else since the first request that was handed to it.
     fn waiting(&self, connection: &Connection, struck: Option<Moment>) -> Option<Part> {
@@ -159,7 +172,7 @@ impl Known<'_, '_> {
     }
 
     fn end_of(&self, connection: &Connection) -> (Duration, String) {
-        let cause = self.archive.found(self.client, connection).cause;
+        let cause = self.cause_of(connection).cause;
         let id = connection.id;
         match connection.ended() {
             Some(at) if connection.dial_failed => (at.at, format!("dial {id} given up: {cause}")),
@@ -300,11 +313,13 @@ impl Known<'_, '_> {
     }
 
     fn pause(&self, from: Moment, begins_with: String, longest: Duration) -> Option<Part> {
-        let (next, ends_with) = self.next_sign(from)?;
+        let over = || (self.timeline.last(), String::from("the end of the case"));
+        let next = self.next_sign(from).map(|(next, text)| (next.at, text));
+        let (to, ends_with) = next.unwrap_or_else(over);
         let part = Part {
             kind: PartKind::Backoff,
             from: from.at,
-            to: next.at,
+            to,
             connection: None,
             begins_with,
             ends_with,

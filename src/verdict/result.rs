@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{self, Case, Cause, Location, Phase};
+use crate::plan::{self, Case, Cause, Location, Phase, Repetition};
 use crate::record::ClockName;
 
 pub use super::chain::{Step, StepKind};
+pub use super::distribution::{Distribution, Spread};
 pub use super::parts::{Part, PartKind};
 pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
@@ -45,6 +46,12 @@ pub struct CaseResult {
     pub scenario: String,
     /// Case within it.
     pub case: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<Repetition>,
     /// Clock it ran on; `None` if it never started.
     pub clock: Option<ClockName>,
     /// `uname -r` of the kernel whose TCP stack was measured; `None` if it never started.
@@ -66,6 +73,9 @@ pub struct CaseResult {
     pub clients: Vec<ClientResult>,
     /// Its expectations.
     pub expectations: Vec<ExpectationResult>,
+    /// Its clients' times over all repetitions, where this is of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distributions: Vec<Distribution>,
     /// What the reader should know; never decides a verdict.
     pub warnings: Vec<Note>,
 }

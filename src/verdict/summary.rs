@@ -33,7 +33,8 @@ impl RunSummary {
         let count = |verdict| {
             results
                 .iter()
-                .filter(|result| result.verdict == verdict)
+                // Repetitions count together, as one.
+                .filter(|result| result.verdict == verdict && result.repetition.is_none())
                 .count()
         };
         Self {

@@ -29,6 +29,9 @@ impl Story {
             case: Case {
                 scenario: scenario.to_owned(),
                 name: "default".to_owned(),
+                description: None,
+                repetition: None,
+                spread: Vec::new(),
                 lab: LabPlan {
                     seed: 0,
                     duration: seconds(duration),

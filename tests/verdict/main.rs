@@ -6,6 +6,7 @@ mod causes;
 mod expectations;
 mod faults;
 mod outcomes;
+mod parts;
 mod properties;
 mod reading;
 mod recovery;

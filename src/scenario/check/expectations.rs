@@ -89,6 +89,7 @@ impl Checker<'_> {
                 let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
                 self.unknowable(name, failed.span, what, instead);
             }
+            self.distribution(spec);
             for window in [&spec.recovered, &spec.detected].into_iter().flatten() {
                 self.time_window(window);
             }
@@ -135,7 +136,7 @@ impl Checker<'_> {
         }
     }
 
-    fn time_window(&mut self, window: &Spanned<TimeWindowSpec>) {
+    pub(super) fn time_window(&mut self, window: &Spanned<TimeWindowSpec>) {
         let bounds: Vec<Duration> = match window.get() {
             Some(TimeWindowSpec::Between(Bounds(bounds))) => {
                 if !self.two(window.span, bounds.len(), "[924s, 1050s]") {

@@ -9,6 +9,7 @@ mod network;
 mod probes;
 mod programs;
 mod published;
+mod repeat;
 mod sequence;
 
 use super::diagnostic::{Problem, suggest};
@@ -32,6 +33,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.probes();
     checker.expectations(axes);
     checker.published();
+    checker.repeat();
 }
 
 /// The kinds of things that share one space of names.

@@ -1,0 +1,58 @@
+//! How a client's times are distributed over a case's repetitions, for people.
+
+use std::time::Duration;
+
+use crate::plan::Cause;
+use crate::verdict::result::{Distribution, Spread};
+use crate::verdict::units::measured;
+
+/// What [`rows`] says, by column.
+pub(super) const HEADER: [&str; 8] = [
+    "client",
+    "time",
+    "happened in",
+    "min",
+    "median",
+    "p95",
+    "max",
+    "causes",
+];
+
+/// A client's rows: detection and recovery.
+pub(super) fn rows(distribution: &Distribution) -> [[String; 8]; 2] {
+    let causes: Vec<_> = distribution
+        .causes
+        .iter()
+        .map(|(cause, count)| {
+            let name = cause.map_or("not affected", Cause::name);
+            format!("{count} × {name}")
+        })
+        .collect();
+    [
+        row(
+            &distribution.client,
+            "detected",
+            &distribution.detected,
+            causes.join(", "),
+        ),
+        row("", "recovered", &distribution.recovered, String::new()),
+    ]
+}
+
+fn row(client: &str, time: &str, spread: &Spread, causes: String) -> [String; 8] {
+    let quantile = |time: Option<Duration>| time.map_or_else(|| String::from("never"), measured);
+    let [share, low, high] = spread.share.map(|share| share * 100.0);
+    [
+        client.to_owned(),
+        time.to_owned(),
+        format!(
+            "{} of {} ({share:.1} %, {low:.1} to {high:.1})",
+            spread.happened, spread.count
+        ),
+        quantile(spread.min),
+        quantile(spread.median),
+        quantile(spread.p95),
+        quantile(spread.max),
+        causes,
+    ]
+}

@@ -1,0 +1,318 @@
+//! Repetitions of a case, taken together: how its times are distributed, and whether that is as expected.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{expected_time, holds};
+use super::result::{CaseResult, ClientResult, ExpectationResult, Verdict, worst};
+use super::seconds;
+use super::units::{exact, measured};
+use crate::plan::{Case, Cause, Quantile, QuantileExpectation, Time};
+
+/// A client's times over all repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Client.
+    pub client: String,
+    /// From the fault until it gave up the dead connection, or its connection was killed.
+    pub detected: Spread,
+    /// From the fault until it recovered.
+    pub recovered: Spread,
+    /// How often each cause ended the wait; `None` = it held no connection to what died.
+    pub causes: Vec<(Option<Cause>, usize)>,
+}
+
+/// How a time is distributed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Repetitions.
+    pub count: usize,
+    /// Those in which it happened.
+    pub happened: usize,
+    /// The share of them, with the interval in which the true share lies with 95 % confidence (Wilson's score interval).
+    pub share: [f64; 3],
+    /// Shortest; `None` = never in any.
+    #[serde(rename = "min_s", with = "seconds::option")]
+    pub min: Option<Duration>,
+    /// Half of all repetitions; `None` = it never happened in so many.
+    #[serde(rename = "median_s", with = "seconds::option")]
+    pub median: Option<Duration>,
+    /// 95 of 100; `None` as above.
+    #[serde(rename = "p95_s", with = "seconds::option")]
+    pub p95: Option<Duration>,
+    /// Longest; `None` = there is one in which it never happened.
+    #[serde(rename = "max_s", with = "seconds::option")]
+    pub max: Option<Duration>,
+}
+
+impl Spread {
+    /// Of times, `None` for one that never came.
+    #[must_use]
+    pub fn of(times: &[Option<Duration>]) -> Self {
+        let mut happened: Vec<Duration> = times.iter().copied().flatten().collect();
+        happened.sort_unstable();
+        let quantile = |quantile| at(&happened, times.len(), quantile);
+        Self {
+            count: times.len(),
+            happened: happened.len(),
+            share: wilson(happened.len(), times.len()),
+            min: quantile(Quantile::Min),
+            median: quantile(Quantile::Median),
+            p95: quantile(Quantile::P95),
+            max: quantile(Quantile::Max),
+        }
+    }
+
+    fn quantile(&self, quantile: Quantile) -> Option<Duration> {
+        match quantile {
+            Quantile::Min => self.min,
+            Quantile::Median => self.median,
+            Quantile::P95 => self.p95,
+            Quantile::Max => self.max,
+        }
+    }
+}
+
+/// The smallest of `sorted` that at least the quantile's share of all `count` did not exceed.
+fn at(sorted: &[Duration], count: usize, quantile: Quantile) -> Option<Duration> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a small count"
+    )]
+    let rank = (quantile.share() * count as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+/// A share, and the bounds of its 95 % confidence interval (E. B. Wilson, 1927).
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn wilson(happened: usize, count: usize) -> [f64; 3] {
+    /// Quantile 0.975 of the normal distribution.
+    const Z: f64 = 1.959_964;
+    if count == 0 {
+        return [0.0, 0.0, 1.0];
+    }
+    let n = count as f64;
+    let share = happened as f64 / n;
+    let scale = 1.0 + Z * Z / n;
+    let middle = (share + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [share, (middle - half).max(0.0), (middle + half).min(1.0)]
+}
+
+/// Adds after the repetitions of each case one result of them all. Other results stay as they are.
+///
+/// `cases` are those that `results` are of, in the same order.
+#[must_use]
+pub fn fold(cases: &[Case], results: Vec<CaseResult>) -> Vec<CaseResult> {
+    let mut folded = Vec::with_capacity(results.len());
+    let mut repetitions: Vec<CaseResult> = Vec::new();
+    let mut of: Option<&Case> = None;
+    for (case, result) in cases.iter().zip(results) {
+        if of.is_some_and(|of| !together(of, case)) {
+            folded.extend(of.and_then(|of| whole(of, &repetitions)));
+            repetitions.clear();
+        }
+        of = case.repetition.as_ref().map(|_| case);
+        if of.is_some() {
+            repetitions.push(result.clone());
+        }
+        folded.push(result);
+    }
+    folded.extend(of.and_then(|of| whole(of, &repetitions)));
+    folded
+}
+
+/// Whether two cases are repetitions of one, the later one after the earlier.
+fn together(earlier: &Case, later: &Case) -> bool {
+    let (Some(a), Some(b)) = (&earlier.repetition, &later.repetition) else {
+        return false;
+    };
+    earlier.scenario == later.scenario && a.case == b.case && a.number < b.number
+}
+
+/// The result of all repetitions of a case.
+fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
+    let judged: Vec<&CaseResult> = repetitions.iter().filter(|r| r.judged).collect();
+    let distributions: Vec<_> = case
+        .lab
+        .clients
+        .iter()
+        .map(|client| distribution(&client.name, &judged))
+        .collect();
+    let mut expectations: Vec<_> = (0..case.expectations.len())
+        .filter_map(|index| in_each(index, repetitions))
+        .collect();
+    expectations.extend(
+        case.spread
+            .iter()
+            .map(|expectation| quantile(expectation, &distributions)),
+    );
+    let outcomes = repetitions.iter().map(|result| result.verdict);
+    let verdict = worst(outcomes.chain(expectations.iter().map(|e| e.verdict)));
+    let broken = repetitions.iter().find(|r| !r.judged);
+    Some(CaseResult {
+        case: case.repetition.as_ref()?.case.clone(),
+        repetition: None,
+        judged: broken.is_none(),
+        reason: broken.and_then(|r| r.reason.clone()),
+        verdict: verdict?,
+        duration: repetitions.iter().map(|r| r.duration).sum(),
+        faults: Vec::new(),
+        clients: Vec::new(),
+        expectations,
+        distributions,
+        ..repetitions.first()?.clone()
+    })
+}
+
+fn distribution(client: &str, repetitions: &[&CaseResult]) -> Distribution {
+    let of: Vec<&ClientResult> = repetitions
+        .iter()
+        .filter_map(|r| r.client(client))
+        .collect();
+    let spread = |time: fn(&ClientResult) -> Option<Duration>| {
+        Spread::of(&of.iter().map(|c| time(c)).collect::<Vec<_>>())
+    };
+    let mut causes: Vec<(Option<Cause>, usize)> = Vec::new();
+    for result in &of {
+        match causes.iter_mut().find(|(cause, _)| *cause == result.cause) {
+            Some((_, count)) => *count += 1,
+            None => causes.push((result.cause, 1)),
+        }
+    }
+    causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    Distribution {
+        client: client.to_owned(),
+        detected: spread(|c| c.detected_after),
+        recovered: spread(|c| c.recovered_after),
+        causes,
+    }
+}
+
+/// An expectation on every repetition: in how many it held.
+fn in_each(index: usize, repetitions: &[CaseResult]) -> Option<ExpectationResult> {
+    let each: Vec<_> = repetitions
+        .iter()
+        .filter_map(|r| Some((r, r.expectations.get(index)?)))
+        .collect();
+    let held = each
+        .iter()
+        .filter(|(_, e)| e.verdict == Verdict::Pass)
+        .count();
+    let verdict = worst(each.iter().map(|(_, e)| e.verdict))?;
+    let (first, shown) = each.iter().find(|(_, e)| e.verdict == verdict)?;
+    let mut actual = format!("it held in {held} of {} repetitions", each.len());
+    if verdict != Verdict::Pass {
+        actual.push_str(&format!("; {}: {}", first.case, shown.actual));
+    }
+    Some(ExpectationResult {
+        actual,
+        ..(*shown).clone()
+    })
+}
+
+fn quantile(
+    expectation: &QuantileExpectation,
+    distributions: &[Distribution],
+) -> ExpectationResult {
+    let own = distributions
+        .iter()
+        .find(|d| d.client == expectation.client);
+    let spread = own.map(|distribution| match expectation.of {
+        Time::Recovered => &distribution.recovered,
+        Time::Detected => &distribution.detected,
+    });
+    let (verdict, actual) = match spread {
+        Some(spread) if spread.count > 0 => {
+            let time = spread.quantile(expectation.quantile);
+            let holds = holds(expectation.window, time);
+            let time = time.map_or_else(
+                || String::from("never"),
+                |time| {
+                    if holds { measured(time) } else { exact(time) }
+                },
+            );
+            let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
+            (verdict, format!("{time}, in {} repetitions", spread.count))
+        }
+        _ => (Verdict::Error, "no repetition was judged".to_owned()),
+    };
+    let location = expectation.location.clone();
+    ExpectationResult {
+        client: expectation.client.clone(),
+        text: expectation.text.clone(),
+        verdict,
+        expected: expected_time(expectation.window),
+        actual,
+        file: location.file,
+        line: location.line,
+        column: location.column,
+        length: location.length,
+        source: location.text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(all: &[u64]) -> Vec<Option<Duration>> {
+        all.iter().map(|s| Some(Duration::from_secs(*s))).collect()
+    }
+
+    #[test]
+    fn a_quantile_is_the_smallest_time_that_its_share_did_not_exceed() {
+        let spread = Spread::of(&seconds(&(1..=20).rev().collect::<Vec<_>>()));
+        let of = |quantile| spread.quantile(quantile).expect("a time").as_secs();
+        let all = [
+            Quantile::Min,
+            Quantile::Median,
+            Quantile::P95,
+            Quantile::Max,
+        ];
+        assert_eq!(all.map(of), [1, 10, 19, 20]);
+    }
+
+    #[test]
+    fn what_never_happened_is_later_than_all_else() {
+        let mut times = seconds(&[3, 1]);
+        times.extend([None, None]);
+        let spread = Spread::of(&times);
+        assert_eq!((spread.happened, spread.count), (2, 4));
+        assert_eq!(spread.median, Some(Duration::from_secs(3)));
+        assert_eq!((spread.p95, spread.max), (None, None));
+    }
+
+    /// Worked out by hand from the formula: 0 of 10, 5 of 10, 1 of 100.
+    #[test]
+    fn the_interval_is_wilson_s() {
+        let close = |found: [f64; 3], expected: [f64; 3]| {
+            for (a, b) in found.into_iter().zip(expected) {
+                assert!((a - b).abs() < 5e-4, "{found:?} is not {expected:?}");
+            }
+        };
+        close(wilson(0, 10), [0.0, 0.0, 0.2775]);
+        close(wilson(5, 10), [0.5, 0.2366, 0.7634]);
+        close(wilson(1, 100), [0.01, 0.0018, 0.0545]);
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_rise_and_the_interval_holds_its_share(
+            times in prop::collection::vec(prop::option::of(0_u64..1000), 1..60),
+        ) {
+            let times: Vec<_> = times.into_iter().map(|t| t.map(Duration::from_secs)).collect();
+            let spread = Spread::of(&times);
+            let far = |time: Option<Duration>| time.unwrap_or(Duration::MAX);
+            let all = [spread.min, spread.median, spread.p95, spread.max].map(far);
+            prop_assert!(all.is_sorted(), "{all:?}");
+            let [share, low, high] = spread.share;
+            prop_assert!(low <= share + 1e-9 && share <= high + 1e-9 && low >= 0.0 && high <= 1.0);
+        }
+    }
+}
