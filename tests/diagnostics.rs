@@ -68,6 +68,7 @@ bad! {
     no_duration: "no-duration",
     only_a_comment: "only-a-comment",
     overlapping_addresses: "overlapping-addresses",
+    probes: "probes",
     profiles: "profiles",
     protocols: "protocols",
     repeat: "repeat",

@@ -43,7 +43,7 @@ fn recorder() -> (Recorder, Rc<RefCell<Vec<Event>>>) {
 }
 
 fn watch(network: &Network, name: &str, recorder: &Recorder) {
-    let mut probe = PacketProbe::open(name, &network.namespace(&node(name))).unwrap();
+    let probe = PacketProbe::open(name, &network.namespace(&node(name))).unwrap();
     let recorder = recorder.clone();
     tokio::task::spawn_local(async move { probe.run(&recorder).await.unwrap() });
 }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::LabPlan;
-use crate::record::Event;
+use crate::record::{Event, Frames};
 
 /// What a lab process is told: the labs it runs, side by side.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,6 +72,13 @@ pub enum FromLab {
         lab: usize,
         /// What, and when.
         event: Event,
+    },
+    /// Packets of a lab's link.
+    Frames {
+        /// Index into [`LabJob::labs`].
+        lab: usize,
+        /// Which link's, and what they are.
+        frames: Frames,
     },
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod netlink;
 pub mod network;
 mod nft;
 mod orphans;
+mod probes;
 pub mod process;
 pub(crate) mod program;
 mod run;

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, Nla as _};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Cmp, DataAttribute, DevHookNumber, ExpressionAttribute,
-    Expressions, Hook, HookNumber, Immediate, ListAttribute, Meta, MetaKey, NfTablesMessage,
-    Operator, Payload, Register, RuleAttribute, RuleMessage, TableAttribute, TableMessage, Verdict,
-    VerdictAttribute,
+    Expressions, GenAttribute, GenMessage, Hook, HookNumber, Immediate, ListAttribute, Meta,
+    MetaKey, NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage,
+    TableAttribute, TableMessage, Verdict, VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -172,6 +172,31 @@ fn commit(channel: &mut Channel, mut messages: Vec<(NetfilterMessage, u16)>) -> 
     messages.insert(0, control(ControlMessage::BatchBegin));
     messages.push(control(ControlMessage::BatchEnd));
     channel.transact(messages)
+}
+
+/// The generation of the rules in the namespace of `channel`, a netfilter socket: every change makes it another, whoever
+/// made it. `None` from a kernel that does not say.
+///
+/// # Errors
+/// If the kernel has no nf_tables.
+pub(crate) fn generation(channel: &mut Channel) -> io::Result<Option<u32>> {
+    let ask = NetfilterMessage::new(
+        NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0),
+        NfTablesMessage::GetGen(GenMessage {
+            attributes: Vec::new(),
+        }),
+    );
+    let answers = channel.get(ask)?;
+    Ok(answers.into_iter().find_map(|answer| match answer.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewGen(message)) => message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                GenAttribute::Id(id) => Some(*id),
+                _ => None,
+            }),
+        _ => None,
+    }))
 }
 
 fn refused(namespace: &Namespace, error: io::Error) -> LabError {

@@ -80,7 +80,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
-            let out = Rc::clone(&out);
+            let (out, frames_out) = (Rc::clone(&out), Rc::clone(&out));
             let recorder = Recorder::new(move |event| {
                 let last = matches!(event.what, Observation::CaseEnded {});
                 let mut out = out.borrow_mut();
@@ -88,6 +88,11 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
                 if last {
                     out.flush();
                 }
+            });
+            recorder.keep_frames(move |frames| {
+                frames_out
+                    .borrow_mut()
+                    .say(&FromLab::Frames { lab, frames });
             });
             tokio::task::spawn_local(async move {
                 // One after the other, so that they don't meet in their set-up, nor later in lock-step.

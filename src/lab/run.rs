@@ -13,14 +13,14 @@ use tokio::time::{sleep, timeout};
 
 use super::fault::{self, Cut};
 use super::network::Network;
+use super::probes::Probes;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
 use super::{LabError, latency, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
-use crate::plan::{self, FaultKind, LabPlan, Place, Trigger};
-use crate::probe::packets::PacketProbe;
-use crate::record::{Event, Observation, Recorder, monotonic};
+use crate::plan::{self, FaultKind, LabPlan, Trigger};
+use crate::record::{Event, Observation, Recorder, Stage, monotonic};
 use crate::server::lock::Stores;
 use crate::server::tls::Authority;
 use crate::server::{self, Commons};
@@ -95,6 +95,7 @@ struct Lab {
     recorder: Recorder,
     network: Network,
     services: Services,
+    probes: Probes,
     commons: Rc<Commons>,
     stop: watch::Sender<bool>,
     /// What runs on each node, its pods' included.
@@ -116,6 +117,7 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
+        let probes = Probes::open(&plan, &network, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {
@@ -128,6 +130,7 @@ impl Lab {
             recorder,
             network,
             services,
+            probes,
             commons: Rc::new(commons),
             stop: watch::Sender::new(false),
             inhabitants: RefCell::default(),
@@ -160,6 +163,9 @@ impl Lab {
             handle.abort();
         }
         if !self.is_broken.get() {
+            self.look(&Stage::End);
+        }
+        if !self.is_broken.get() {
             self.recorder.emit(Observation::CaseEnded {});
         }
     }
@@ -184,18 +190,18 @@ impl Lab {
             })?;
             servers.push((server, bound));
         }
-        let probes = self.open_probes()?;
         self.recorder.start_clock();
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
         self.recorder.emit(Observation::LabReady { setup_us });
-        for mut probe in probes {
+        for (doing, work) in self.probes.watch() {
             let lab = Rc::clone(self);
-            self.watch_over("a packet probe", None, async move {
-                if let Err(error) = probe.run(&lab.recorder).await {
-                    lab.break_with(format!("failed to read packets: {error}"));
+            self.watch_over(doing, None, async move {
+                if let Err(error) = work.await {
+                    lab.break_by(LabError::kernel(doing)(error).into_observation());
                 }
             });
         }
+        self.look(&Stage::Start);
         self.watch_phases();
         self.release_pins_when_connected();
         for (server, bound) in servers {
@@ -213,18 +219,11 @@ impl Lab {
             .collect())
     }
 
-    /// A probe on the uplink of every node that has clients.
-    fn open_probes(&self) -> Result<Vec<PacketProbe>, LabError> {
-        let has_client = |node: &&plan::Node| self.plan.clients.iter().any(|c| c.node == node.name);
-        let nodes = self.plan.nodes.iter().filter(has_client);
-        nodes
-            .map(|node| {
-                PacketProbe::open(
-                    &node.name,
-                    &self.network.namespace(&Place::Node(node.name.clone())),
-                )
-            })
-            .collect()
+    /// Has the probes look that look at stages of the case.
+    fn look(&self, stage: &Stage) {
+        if let Err(error) = self.probes.look(stage, &self.services) {
+            self.break_by(error.into_observation());
+        }
     }
 
     fn start_client(self: &Rc<Self>, client: &plan::Client) -> JoinHandle<()> {
@@ -414,6 +413,7 @@ impl Lab {
             fault: index,
             phases,
         });
+        self.look(&Stage::Fault(index));
         match kind {
             FaultKind::PowerLoss { node, .. } => self.end_node(node),
         }
@@ -433,6 +433,7 @@ impl Lab {
         {
             handle.abort();
         }
+        self.probes.end_node(node);
         for program in self
             .programs
             .iter()
@@ -486,8 +487,9 @@ impl Lab {
         for endpoint in lost {
             self.recorder.emit(Observation::EndpointRemoved {
                 service: service.clone(),
-                endpoint,
+                endpoint: endpoint.clone(),
             });
+            self.look(&Stage::EndpointRemoved(endpoint));
         }
     }
 }

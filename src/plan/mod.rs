@@ -7,6 +7,7 @@ mod duration;
 mod expectation;
 mod expected;
 mod fault;
+mod probes;
 pub mod profile;
 pub(crate) mod program;
 mod published;
@@ -21,6 +22,7 @@ pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
 pub use resolve::{PlanOptions, cases};
@@ -80,30 +82,6 @@ pub struct LabPlan {
     /// What is looked at besides what verdicts need.
     #[serde(default)]
     pub probes: Probes,
-}
-
-/// What is looked at in a lab besides what verdicts need.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probes {
-    /// Every client's and server's sockets through time.
-    pub sockets: bool,
-    /// Counters of every namespace.
-    pub counters: bool,
-    /// The services' rules and connections.
-    pub rules: bool,
-    /// Nodes and pods whose link's packets are kept.
-    pub packets: Vec<String>,
-}
-
-impl Default for Probes {
-    fn default() -> Self {
-        Self {
-            sockets: true,
-            counters: true,
-            rules: true,
-            packets: Vec::new(),
-        }
-    }
 }
 
 /// A machine that can lose power.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Probes, Repetition, Trigger,
-    Workload, duration, expectation, program, published, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, Trigger, Workload,
+    duration, expectation, probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -90,17 +90,18 @@ fn resolve(
     let topology = Topology::build(scenario, &locate);
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
+    let clients = clients(scenario, &topology, &locate);
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
         drain: DRAIN + slowest,
-        clients: clients(scenario, &topology, &locate),
+        probes: probes::of(scenario, &topology, &clients),
+        clients,
         faults: faults(scenario, &locate),
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,
         services: topology.services,
-        probes: Probes::default(),
     };
     let predictions: Vec<Prediction> = plan
         .clients

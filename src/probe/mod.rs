@@ -1,5 +1,7 @@
-//! Probes: what the kernel says of sockets and packets.
+//! Probes: what the kernel says of sockets, packets and rules, and what it counts.
 
+pub mod counters;
 pub mod packets;
+pub(crate) mod rules;
 pub mod sockets;
 pub mod tcp_info;

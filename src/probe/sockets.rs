@@ -1,282 +1,388 @@
-//! The connections of a program that is not ours: their births from its packets, their deaths from the kernel, which
-//! tells of every socket that is no more (sock_diag's destroy groups) and hands over its last TCP_INFO.
+//! TCP sockets through time, as the kernel shows them (sock_diag), of every client and server of a lab.
+//!
+//! On a silent wire nothing of a socket changes but its timer's running down, so nobody looks by the clock: a socket is
+//! looked at when a packet of its connection was seen on an uplink (a retransmission is one, and right after it the timer
+//! shows what it was set to anew), when a client or server says something of the connection, and at each stage of the case.
+//! That a socket is no more the kernel tells by itself, with its last TCP_INFO.
 
 mod closing;
+mod diag;
+mod history;
+mod namespace;
 pub(crate) mod options;
+pub(crate) mod program;
 mod tracker;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd as _;
-use std::rc::{Rc, Weak};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-use self::tracker::{Death, Tracker};
-use super::packets::tap::{Hears, Tap};
-use super::tcp_info;
+use self::diag::{Ends, Shown};
+use self::history::{History, Observed};
+use self::namespace::Sockets;
+use super::packets::parse::{ACK, FIN, RST, SYN, TcpSegment};
+use crate::lab::LabError;
 use crate::lab::namespace::Namespace;
-use crate::lab::netlink::Channel;
-use crate::lab::{LabError, sysctl};
-use crate::record::{Event, Observation, Recorder};
+use crate::plan::{LabPlan, Place};
+use crate::record::{Event, Observation, Recorder, TcpState};
 
-/// SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY of linux/sock_diag.h.
-const DESTROYED: [u32; 2] = [1, 3];
-/// The kernel's default of `net.ipv4.tcp_syn_retries`.
-const SYN_RETRIES: u8 = 6;
+/// The bit of LISTEN in a question for sockets by their state.
+const LISTENING: u32 = 1 << 10;
 
-/// Watches the connections of one program.
+/// Watches the sockets of a lab's clients and servers.
 pub struct SocketProbe {
-    tap: Tap,
-    deaths: AsyncFd<Socket>,
-    /// For questions about sockets.
-    channel: RefCell<Channel>,
-    tracker: RefCell<Tracker>,
-    /// Data has begun to be sent again.
+    sites: Vec<Site>,
+    /// Which site has an address.
+    by_address: BTreeMap<IpAddr, usize>,
+    /// Addresses that servers listen on.
+    listening: BTreeSet<SocketAddr>,
+    /// The sockets of clients' connections, by client and number.
+    connections: RefCell<BTreeMap<(String, u32), (usize, Ends)>>,
+    /// What has moved since the last look.
+    marked: RefCell<BTreeSet<(usize, Ends)>>,
     stirred: Notify,
     recorder: Recorder,
 }
 
+/// A namespace with clients or servers in it.
+struct Site {
+    node: String,
+    /// It is a node's own namespace: its clients' packets are seen after DNAT.
+    is_node: bool,
+    /// Its clients' and servers' names.
+    inhabitants: Vec<String>,
+    sockets: Sockets,
+    history: RefCell<History>,
+    /// Its node has lost its power.
+    dead: Cell<bool>,
+}
+
 impl SocketProbe {
-    /// Watches the connections that are opened from `addresses` in `namespace`, from now on. They are recorded as those
-    /// of `client`.
+    /// Watches from now on; `namespace` gives those of the plan's nodes and pods. `None`, and a warning in the record, if
+    /// this kernel was built without sock_diag.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if this kernel lacks AF_PACKET sockets, [`LabError::Kernel`] if it refuses a socket.
+    /// [`LabError::Kernel`] if the kernel refuses a socket.
     pub fn open(
-        client: &str,
-        addresses: Vec<IpAddr>,
-        namespace: &Namespace,
+        plan: &LabPlan,
+        namespace: impl Fn(&Place) -> Rc<Namespace>,
         recorder: &Recorder,
-    ) -> Result<Rc<Self>, LabError> {
-        let deaths = namespace.enter(open_deaths).and_then(|socket| {
-            // SAFETY: the socket owns its descriptor, and stays inside the AsyncFd until both are dropped.
-            unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
-                .map_err(io::Error::from)
-        });
-        let syn_limit = namespace.visit(syn_limit).unwrap_or(SYN_RETRIES);
+    ) -> Result<Option<Rc<Self>>, LabError> {
+        let clients = plan.clients.iter().map(|c| (&c.name, &c.place, &c.node));
+        let servers = plan.servers.iter().map(|s| (&s.name, &s.place, &s.node));
+        let mut places: Vec<&Place> = Vec::new();
+        let mut sites: Vec<Site> = Vec::new();
+        let mut by_address = BTreeMap::new();
+        for (name, place, node) in clients.chain(servers) {
+            if let Some(index) = places.iter().position(|known| *known == place) {
+                sites[index].inhabitants.push(name.clone());
+                continue;
+            }
+            let (Place::Node(place_name) | Place::Pod(place_name)) = place;
+            let addresses = plan.addresses(place).into_iter().flatten();
+            by_address.extend(addresses.map(|address| (address, sites.len())));
+            places.push(place);
+            sites.push(Site {
+                node: node.clone(),
+                is_node: matches!(place, Place::Node(_)),
+                inhabitants: vec![name.clone()],
+                sockets: Sockets::open(place_name, &namespace(place))?,
+                history: RefCell::new(History::new(place_name)),
+                dead: Cell::new(false),
+            });
+        }
+        if !has_sock_diag(&sites, recorder)? {
+            return Ok(None);
+        }
+        let listening = plan.servers.iter().flat_map(|server| server.listen.iter());
         let probe = Rc::new(Self {
-            tap: Tap::open(client, namespace, Hears::Turns)?,
-            deaths: deaths.map_err(LabError::kernel(format!(
-                "watching the sockets of {client}"
-            )))?,
-            channel: RefCell::new(Channel::open(namespace, NETLINK_SOCK_DIAG)?),
-            tracker: RefCell::new(Tracker::new(client, addresses, syn_limit)),
+            sites,
+            by_address,
+            listening: listening.copied().collect(),
+            connections: RefCell::default(),
+            marked: RefCell::default(),
             stirred: Notify::new(),
             recorder: recorder.clone(),
         });
         let weak = Rc::downgrade(&probe);
-        recorder.listen(move |event| heard(&weak, event));
-        Ok(probe)
+        recorder.listen(move |event| {
+            if let Some(probe) = weak.upgrade() {
+                probe.heard(event);
+            }
+        });
+        Ok(Some(probe))
     }
 
-    /// Records what is seen, until reading fails. Safe to cancel at any time.
+    /// Records what is seen, until looking fails. Safe to cancel at any time.
     ///
     /// # Errors
-    /// As `recvmmsg(2)`, `recv(2)` and sock_diag(7).
+    /// As sock_diag(7).
     pub async fn run(&self) -> io::Result<()> {
-        let mut looked = Duration::ZERO;
-        loop {
-            let busy = self.tracker.borrow().busy_since();
-            let next =
-                busy.map(|since| looked.max(since) + closing::pause(looked.saturating_sub(since)));
-            let wait = next.map(|at| at.saturating_sub(self.recorder.now()));
-            tokio::select! {
-                readable = self.tap.readable() => readable?,
-                ready = self.deaths.readable() => ready?.clear_ready(),
-                () = self.stirred.notified() => {}
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
-                    looked = self.recorder.now();
-                    self.look_for_closing()?;
+        let looking = async {
+            loop {
+                self.stirred.notified().await;
+                // Who was woken by the same packets does its part first.
+                tokio::task::yield_now().await;
+                self.look_at_marked()?;
+            }
+        };
+        let listening = self.sites.iter().map(|site| async move {
+            loop {
+                site.sockets.readable().await?;
+                self.take_deaths(site)?;
+            }
+        });
+        let listening = futures_util::future::try_join_all(listening);
+        let all: io::Result<(std::convert::Infallible, Vec<std::convert::Infallible>)> =
+            futures_util::future::try_join(looking, listening).await;
+        all.map(drop)
+    }
+
+    /// Looks at every socket, now, and records all that is not in the record yet.
+    ///
+    /// # Errors
+    /// As sock_diag(7).
+    pub fn look(&self) -> io::Result<()> {
+        for (index, site) in self.living() {
+            self.take_deaths(site)?;
+            let all = site.history.borrow().all();
+            let all = all.into_iter().map(|ends| (index, ends));
+            self.marked.borrow_mut().extend(all);
+        }
+        self.look_at_marked()?;
+        for (_, site) in self.living() {
+            self.record(|| site.history.borrow_mut().flush());
+        }
+        Ok(())
+    }
+
+    /// `node` has lost its power: of what was there nothing more is seen.
+    pub fn end_node(&self, node: &str) {
+        for site in self.sites.iter().filter(|site| site.node == node) {
+            site.dead.set(true);
+            site.history.borrow_mut().clear();
+        }
+    }
+
+    /// A TCP segment was seen on an uplink at `stamp`. `telling` if it is one that belongs in the record.
+    pub(crate) fn heard_segment(&self, segment: &TcpSegment, stamp: Duration, telling: bool) {
+        let opens = segment.has(SYN) && !segment.has(ACK);
+        if opens && self.listening.contains(&segment.to) {
+            if let Some(site) = self.site_with(segment.to.ip()) {
+                let ends = (segment.to, segment.from);
+                let mut history = self.sites[site].history.borrow_mut();
+                history.expect(ends, TcpState::SynReceived, stamp);
+            }
+        }
+        let moves = telling || segment.len > 0 || segment.has(SYN | FIN | RST);
+        self.mark_end((segment.from, segment.to), moves);
+        self.mark_end((segment.to, segment.from), moves);
+    }
+
+    /// Marks the socket at one end of a segment on the wire. One that does not move more than an acknowledgement is of no
+    /// interest to a socket that waits for none.
+    fn mark_end(&self, ends: Ends, moves: bool) {
+        let Some(index) = self.site_with(ends.0.ip()) else {
+            return;
+        };
+        let history = self.sites[index].history.borrow();
+        // The wire shows a client's peer after DNAT, its socket shows it before: its port is enough.
+        let found = if history.has(&ends) || self.listening.contains(&ends.0) {
+            vec![ends]
+        } else {
+            history.with(ends.0)
+        };
+        for ends in found {
+            if moves || !history.is_settled(&ends) {
+                self.mark(index, ends);
+            }
+        }
+    }
+
+    /// What clients and servers say of their connections.
+    fn heard(&self, event: &Event) {
+        match &event.what {
+            Observation::DialStarted {
+                client,
+                connection,
+                target,
+                local: Some(local),
+            } => {
+                let Some(site) = self.site_with(local.ip()) else {
+                    return;
+                };
+                let ends = (*local, *target);
+                let mut history = self.sites[site].history.borrow_mut();
+                history.expect(ends, TcpState::SynSent, event.at());
+                let connection = (client.clone(), *connection);
+                self.connections
+                    .borrow_mut()
+                    .insert(connection, (site, ends));
+                self.mark(site, ends);
+            }
+            Observation::ConnectionOpened {
+                client, connection, ..
+            } => self.mark_connection(client, *connection),
+            Observation::DialFailed {
+                client, connection, ..
+            }
+            | Observation::ConnectionClosed {
+                client, connection, ..
+            } => {
+                self.mark_connection(client, *connection);
+                let connection = (client.clone(), *connection);
+                self.connections.borrow_mut().remove(&connection);
+            }
+            Observation::ServerAccepted { server, peer, .. }
+            | Observation::ServerClosed { server, peer, .. } => self.mark_server(server, *peer),
+            Observation::ServerListening { server, .. } => {
+                let lives = |site: &&Site| site.inhabitants.contains(server);
+                if let Some(site) = self.sites.iter().find(lives) {
+                    site.dead.set(false);
                 }
             }
-            self.drain()?;
+            Observation::ProgramExited { client, .. } => self.mark_site_of(client),
+            _ => {}
         }
     }
 
-    fn look_for_closing(&self) -> io::Result<()> {
-        self.drain()?;
-        let closing = closing::closing(&mut self.channel.borrow_mut())?;
-        self.record(|tracker| tracker.closing(&closing, self.recorder.now()));
+    fn mark_connection(&self, client: &str, number: u32) {
+        let connection = (client.to_owned(), number);
+        let found = self.connections.borrow().get(&connection).copied();
+        if let Some((site, (local, _))) = found {
+            let all = self.sites[site].history.borrow().with(local);
+            all.into_iter().for_each(|ends| self.mark(site, ends));
+        }
+    }
+
+    fn mark_server(&self, server: &str, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let lives = |site: &Site| site.inhabitants.iter().any(|name| name == server);
+        let Some(index) = self.sites.iter().position(lives) else {
+            return;
+        };
+        let own = |address: &&SocketAddr| {
+            address.is_ipv4() == peer.is_ipv4() && self.site_with(address.ip()) == Some(index)
+        };
+        for local in self.listening.iter().filter(own) {
+            self.mark(index, (*local, peer));
+        }
+    }
+
+    fn mark_site_of(&self, inhabitant: &str) {
+        for (index, site) in self.living() {
+            if site.inhabitants.iter().any(|name| name == inhabitant) {
+                let all = site.history.borrow().all();
+                all.into_iter().for_each(|ends| self.mark(index, ends));
+            }
+        }
+    }
+
+    fn mark(&self, site: usize, ends: Ends) {
+        if self.marked.borrow_mut().insert((site, ends)) {
+            self.stirred.notify_one();
+        }
+    }
+
+    fn site_with(&self, address: IpAddr) -> Option<usize> {
+        self.by_address.get(&address).copied()
+    }
+
+    fn living(&self) -> impl Iterator<Item = (usize, &Site)> {
+        let sites = self.sites.iter().enumerate();
+        sites.filter(|(_, site)| !site.dead.get())
+    }
+
+    fn look_at_marked(&self) -> io::Result<()> {
+        let mut by_site: BTreeMap<usize, Vec<Ends>> = BTreeMap::new();
+        for (site, ends) in std::mem::take(&mut *self.marked.borrow_mut()) {
+            by_site.entry(site).or_default().push(ends);
+        }
+        for (index, wanted) in by_site {
+            let site = &self.sites[index];
+            if site.dead.get() {
+                continue;
+            }
+            let mut found = site.sockets.look(&wanted)?;
+            self.look_behind_dnat(site, &wanted, &mut found)?;
+            let now = self.recorder.now();
+            for (ends, shown) in wanted.iter().zip(found) {
+                self.record(|| {
+                    let mut history = site.history.borrow_mut();
+                    match shown {
+                        Some(shown) => history.saw(shown, now),
+                        None => history.missed(ends, now),
+                    }
+                });
+            }
+        }
         Ok(())
     }
 
-    /// Records all that has been seen up to now, without waiting.
-    ///
-    /// # Errors
-    /// As `recvmmsg(2)` and `recv(2)`.
-    pub fn drain(&self) -> io::Result<()> {
-        // A socket's last packet comes before its death, so it must be seen first: it is read last.
-        let deaths = self.take_deaths()?;
+    /// Looks by their own address alone for those sockets on a node of which only the address after DNAT is known.
+    fn look_behind_dnat(
+        &self,
+        site: &Site,
+        wanted: &[Ends],
+        found: &mut [Option<Shown>],
+    ) -> io::Result<()> {
+        let history = site.history.borrow();
+        let hidden = |(ends, shown): (&Ends, &Option<Shown>)| {
+            site.is_node && shown.is_none() && history.expects_client(ends)
+        };
+        if !wanted.iter().zip(&*found).any(hidden) {
+            return Ok(());
+        }
+        let all = site.sockets.all(!LISTENING)?;
+        for (ends, shown) in wanted.iter().zip(found) {
+            if hidden((ends, shown)) {
+                *shown = all.iter().find(|shown| shown.local == ends.0).cloned();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_deaths(&self, site: &Site) -> io::Result<()> {
+        let deaths = site.sockets.take_deaths(&self.recorder)?;
+        if site.dead.get() || deaths.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<Ends> = deaths.iter().map(Shown::ends).collect();
+        let memories = site.sockets.look(&ends)?;
         let now = self.recorder.now();
-        for (packet, stamp) in self.tap.take(&self.recorder)? {
-            self.record(|tracker| tracker.see(&packet, stamp));
-        }
-        for death in &deaths {
-            self.record(|tracker| tracker.died(death, now));
+        for (shown, memory) in deaths.into_iter().zip(memories) {
+            self.record(|| site.history.borrow_mut().died(shown, memory, now));
         }
         Ok(())
     }
 
-    /// The case is over: connections that are open then end with it.
-    ///
-    /// # Errors
-    /// As [`SocketProbe::drain`].
-    pub fn finish(&self) -> io::Result<()> {
-        let drained = self.drain();
-        self.record(|tracker| tracker.finish(self.recorder.now()));
-        drained
-    }
-
-    /// The program is no more, and so are its connections; nothing is recorded of that.
-    pub fn stop(&self) {
-        self.tracker.borrow_mut().stop();
-    }
-
-    /// The connections the program has, established or being opened: number and own address.
-    pub(crate) fn connections(&self) -> Vec<(u32, SocketAddr)> {
-        self.tracker.borrow().open()
-    }
-
-    fn record(&self, learn: impl FnOnce(&mut Tracker) -> Vec<(Duration, Observation)>) {
-        // Not in one: who hears of an event may ask the tracker.
-        let observed = learn(&mut self.tracker.borrow_mut());
-        for (at, what) in observed {
+    fn record(&self, learn: impl FnOnce() -> Observed) {
+        // Nothing is borrowed any more: who hears of an event may ask for more.
+        for (at, what) in learn() {
             self.recorder.emit_at(at, what);
         }
     }
-
-    fn take_deaths(&self) -> io::Result<Vec<Death>> {
-        let mut deaths = Vec::new();
-        let mut buffer = [0; 8192];
-        loop {
-            let fd = self.deaths.get_ref().as_raw_fd();
-            let read =
-                nix::sys::socket::recv(fd, &mut buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT);
-            match read {
-                Ok(length) => deaths.extend(parse(&buffer[..length])),
-                Err(nix::Error::EAGAIN) => return Ok(deaths),
-                Err(nix::Error::EINTR) => {}
-                Err(nix::Error::ENOBUFS) => self.recorder.emit(Observation::Warning {
-                    text: "sockets died faster than they were counted: some deaths are not in the record".to_owned(),
-                }),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }
 
-/// What others have seen of the program's connections.
-fn heard(probe: &Weak<SocketProbe>, event: &Event) {
-    match &event.what {
-        Observation::ServerAccepted { peer, protocol, .. } => {
-            let Some(probe) = probe.upgrade() else { return };
-            // Its SYN may not have been read yet. What can't be read here, the probe's own task will say.
-            let _ = probe.drain();
-            probe.record(|tracker| tracker.accepted(*peer, *protocol, event.at()));
-        }
-        Observation::Segment(segment) if segment.retransmission > 0 && segment.len > 0 => {
-            let Some(probe) = probe.upgrade() else { return };
-            if probe
-                .tracker
-                .borrow_mut()
-                .sent_again(segment.from, event.at())
-            {
-                probe.stirred.notify_one();
-            }
-        }
-        _ => {}
-    }
-}
-
-fn open_deaths() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    // Without an address of its own it would be taken for the kernel's, and skipped.
-    socket.bind_auto()?;
-    socket.set_non_blocking(true)?;
-    for group in DESTROYED {
-        socket.add_membership(group)?;
-    }
-    Ok(socket)
-}
-
-/// SYNs the kernel sends again in the namespace this thread is in.
-fn syn_limit() -> u8 {
-    let number = |key| sysctl::read(key).ok()?.parse::<u8>().ok();
-    let linear = number("net.ipv4.tcp_syn_linear_timeouts").unwrap_or(0);
-    number("net.ipv4.tcp_syn_retries")
-        .unwrap_or(SYN_RETRIES)
-        .saturating_add(linear)
-}
-
-/// The messages of a datagram: `nlmsghdr`, `inet_diag_msg`, attributes.
-fn parse(mut bytes: &[u8]) -> Vec<Death> {
-    let mut deaths = Vec::new();
-    while let Some(length) = bytes
-        .first_chunk::<4>()
-        .map(|word| u32::from_ne_bytes(*word) as usize)
-    {
-        let Some(message) = bytes.get(..length).filter(|m| m.len() >= 16) else {
-            break;
-        };
-        deaths.extend(parse_message(&message[16..]));
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    deaths
-}
-
-/// Length of `inet_diag_msg`.
-const HEADER: usize = 72;
-/// The attribute that holds `tcp_info`.
-const INET_DIAG_INFO: u16 = 2;
-
-fn parse_message(message: &[u8]) -> Option<Death> {
-    let address = |at: usize, port: usize| {
-        let port = u16::from_be_bytes(message.get(port..port + 2)?.try_into().ok()?);
-        let ip: [u8; 16] = message.get(at..at + 16)?.try_into().ok()?;
-        let ip = match i32::from(*message.first()?) {
-            libc::AF_INET => Ipv4Addr::from(*ip.first_chunk::<4>()?).into(),
-            libc::AF_INET6 => IpAddr::from(Ipv6Addr::from(ip)),
-            _ => return None,
-        };
-        Some(SocketAddr::new(ip, port))
+/// Whether the kernel can be asked at all; if not, a warning says so.
+fn has_sock_diag(sites: &[Site], recorder: &Recorder) -> Result<bool, LabError> {
+    let Some(first) = sites.first() else {
+        return Ok(true);
     };
-    let (local, remote) = (address(8, 4)?, address(24, 6)?);
-    let mut attributes = message.get(HEADER..)?;
-    while let Some(head) = attributes.first_chunk::<4>() {
-        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        let attribute = attributes.get(4..length)?;
-        if u16::from_ne_bytes([head[2], head[3]]) == INET_DIAG_INFO {
-            return Some(Death {
-                local,
-                remote,
-                info: tcp_info::of_bytes(attribute),
+    match first.sockets.all(LISTENING) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            let text = "this kernel was built without sock_diag (CONFIG_INET_DIAG): no sockets are in the record";
+            recorder.emit(Observation::Warning {
+                text: text.to_owned(),
             });
+            Ok(false)
         }
-        attributes = attributes
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            parse(&bytes);
-            parse_message(&bytes);
-        }
+        Err(source) => Err(LabError::kernel("asking for sockets")(source)),
     }
 }

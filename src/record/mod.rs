@@ -3,6 +3,7 @@
 //! The lab writes it, and verdicts, causes and reports are pure functions of it. The first event is always
 //! [`Observation::CaseStarted`], which carries the whole [`Case`], so a record can be judged again without its YAML.
 
+mod frame;
 mod namespace;
 mod recorder;
 mod socket;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Case, Keepalive, Phase, Protocol};
 
+pub use frame::{Frame, Frames, LINK_HEADER, SNAP_LENGTH};
 pub use namespace::{Flow, Stage};
 pub use recorder::{Recorder, monotonic};
 pub use socket::{Socket, SocketChange, SocketTimer, TcpInfo, TcpState, TimerKind};
@@ -280,7 +282,7 @@ pub enum Observation {
         node: String,
         /// When they were read.
         stage: Stage,
-        /// As iptables-save writes them, services' chains only.
+        /// As iptables-save writes them, services' chains only. The first line, a comment, says how they are known.
         rules: Vec<String>,
         /// Connections to services.
         flows: Vec<Flow>,

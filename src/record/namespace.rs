@@ -31,6 +31,6 @@ pub struct Flow {
     pub state: String,
     /// Seconds until conntrack forgets it, if nothing more comes.
     pub timeout_s: u32,
-    /// Whether a packet has come back.
+    /// Data went both ways: conntrack gives others up first when it is full.
     pub assured: bool,
 }

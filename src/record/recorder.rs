@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Event, Observation};
+use super::{Event, Frames, Observation};
 
 /// Where the lab's parts leave what they observe.
 ///
@@ -21,7 +21,11 @@ struct RecorderInner {
     start: RefCell<Option<Duration>>,
     sink: RefCell<Box<dyn FnMut(Event)>>,
     listeners: RefCell<Vec<Listener>>,
+    frames: RefCell<Option<FrameSink>>,
 }
+
+/// Called with packets.
+type FrameSink = Box<dyn FnMut(Frames)>;
 
 impl Recorder {
     /// A recorder that gives every event to `sink`. Time stands at 0 until [`Recorder::start_clock`].
@@ -31,7 +35,20 @@ impl Recorder {
                 start: RefCell::new(None),
                 sink: RefCell::new(Box::new(sink)),
                 listeners: RefCell::default(),
+                frames: RefCell::default(),
             }),
+        }
+    }
+
+    /// Gives packets to `sink` from now on. Without one nobody keeps them.
+    pub fn keep_frames(&self, sink: impl FnMut(Frames) + 'static) {
+        *self.inner.frames.borrow_mut() = Some(Box::new(sink));
+    }
+
+    /// Leaves packets to be kept beside the record.
+    pub fn leave_frames(&self, frames: Frames) {
+        if let Some(sink) = &mut *self.inner.frames.borrow_mut() {
+            sink(frames);
         }
     }
 

@@ -68,9 +68,10 @@ impl Batch<'_> {
             let why = why.unwrap_or_else(|| "the lab process ended before its case did".to_owned());
             self.members[member].record.break_off(&why);
         }
-        for member in &self.members {
-            self.progress
-                .finished(member.index, &judge(member.record.events()));
+        for member in &mut self.members {
+            let result = judge(member.record.events());
+            member.record.finish(&result);
+            self.progress.finished(member.index, &result);
         }
     }
 
@@ -250,6 +251,11 @@ impl Batch<'_> {
                     let member = &mut self.members[*member];
                     self.progress.observed(member.index, &event);
                     member.record.push(event);
+                }
+            }
+            FromLab::Frames { lab, frames } => {
+                if let Some(member) = who.get(lab) {
+                    self.members[*member].record.hear(&frames);
                 }
             }
             FromLab::Alive {} => {}

@@ -4,6 +4,9 @@
 //! ends with a rig error that says why, so nothing that was recorded is lost.
 
 mod batch;
+mod capture;
+mod marks;
+mod pcapng;
 mod record_file;
 
 use std::collections::HashSet;
@@ -35,7 +38,7 @@ pub struct Options {
     pub clock: Clock,
     /// Lab processes side by side: cases on the real clock, guests on the virtual one.
     pub jobs: usize,
-    /// Folder for records, one NDJSON file a case.
+    /// Folder for records, one NDJSON file a case, and one pcapng file beside it if packets are kept.
     pub record_dir: Option<PathBuf>,
     /// Seed of a guest kernel's randomness.
     pub seed: u64,
@@ -163,7 +166,11 @@ fn set_ups_at_once() -> usize {
 /// Opens every case's record. Names that two cases share get a number.
 fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError> {
     let mut taken = HashSet::new();
-    let member = |(index, case): (usize, Case)| {
+    let member = |(index, mut case): (usize, Case)| {
+        if options.record_dir.is_none() {
+            // There is no place for packets.
+            case.lab.probes.packets.clear();
+        }
         let mut name = file_name(&case.scenario, &case.name);
         if !taken.insert(name.clone()) {
             name = format!("{name}--{index}");

@@ -5,8 +5,10 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::RunError;
+use super::capture::Capture;
 use crate::plan::Case;
-use crate::record::{ClockName, Event, Observation, RECORD_VERSION};
+use crate::record::{ClockName, Event, Frames, Observation, RECORD_VERSION};
+use crate::verdict::CaseResult;
 
 /// A growing record.
 pub(super) struct RecordFile {
@@ -14,11 +16,14 @@ pub(super) struct RecordFile {
     begun: Option<Case>,
     clock: ClockName,
     file: Option<(PathBuf, BufWriter<File>)>,
+    capture: Option<Capture>,
 }
 
 impl RecordFile {
-    /// A record of `case`, kept in `dir` as `NAME.ndjson` too.
+    /// A record of `case`, kept in `file` too, and beside it the packets the case asks for.
     pub(super) fn new(case: Case, clock: ClockName, file: Option<&Path>) -> Result<Self, RunError> {
+        let capture =
+            file.and_then(|path| Capture::new(&case, clock, path.with_extension("pcapng")));
         let file = file.map(|path| match File::create(path) {
             Ok(file) => Ok((path.to_path_buf(), BufWriter::new(file))),
             Err(source) => Err(RunError::Record {
@@ -31,6 +36,7 @@ impl RecordFile {
             begun: Some(case),
             clock,
             file: file.transpose()?,
+            capture,
         })
     }
 
@@ -38,6 +44,9 @@ impl RecordFile {
     pub(super) fn restart(&mut self) -> std::io::Result<()> {
         if let Some((path, file)) = &mut self.file {
             *file = BufWriter::new(File::create(path)?);
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.clear();
         }
         let first = self.events.drain(..).next();
         if let Some(Event {
@@ -68,7 +77,39 @@ impl RecordFile {
     /// Adds an event.
     pub(super) fn push(&mut self, event: Event) {
         self.begin("", None);
+        if ends(&event) {
+            self.tell_what_is_missing(event.t_ns);
+        }
         self.write(event);
+    }
+
+    /// Adds packets.
+    pub(super) fn hear(&mut self, frames: &Frames) {
+        if let Some(capture) = &mut self.capture {
+            capture.hear(frames);
+        }
+    }
+
+    /// Writes the packets' file. The record's own is written all the time.
+    pub(super) fn finish(&mut self, result: &CaseResult) {
+        let Some(capture) = &self.capture else {
+            return;
+        };
+        if let Err(error) = capture.write(&self.events, result) {
+            let t_ns = self.events.last().map_or(0, |e| e.t_ns);
+            let text = format!("the packets could not be written: {error}");
+            let what = Observation::Warning { text };
+            self.write(Event { t_ns, what });
+        }
+    }
+
+    /// Says which packets are not kept.
+    fn tell_what_is_missing(&mut self, t_ns: u64) {
+        let warnings = self.capture.as_ref().map(Capture::warnings);
+        for text in warnings.unwrap_or_default() {
+            let what = Observation::Warning { text };
+            self.write(Event { t_ns, what });
+        }
     }
 
     /// Says why the rig broke, if the case has no end of its own.
@@ -76,21 +117,15 @@ impl RecordFile {
         self.begin("", None);
         if !self.is_whole() {
             let t_ns = self.events.last().map_or(0, |e| e.t_ns);
-            self.write(Event {
-                t_ns,
-                what: Observation::RigError {
-                    text: text.to_owned(),
-                    location: None,
-                },
-            });
+            let (text, location) = (text.to_owned(), None);
+            let what = Observation::RigError { text, location };
+            self.push(Event { t_ns, what });
         }
     }
 
     /// Whether the case is over, in one way or another.
     pub(super) fn is_whole(&self) -> bool {
-        use Observation::{CaseEnded, RigError, Skipped};
-        let over = |e: &Event| matches!(e.what, CaseEnded {} | RigError { .. } | Skipped { .. });
-        self.events.iter().rev().any(over)
+        self.events.iter().rev().any(ends)
     }
 
     /// What was observed so far.
@@ -117,6 +152,12 @@ impl RecordFile {
         }
         self.events.push(event);
     }
+}
+
+/// Whether a case is over with `event`, in one way or another.
+fn ends(event: &Event) -> bool {
+    use Observation::{CaseEnded, RigError, Skipped};
+    matches!(event.what, CaseEnded {} | RigError { .. } | Skipped { .. })
 }
 
 /// A file name that says which case it is: what a file system might not like becomes `_`.

@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Spanned, Text, Time};
+pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
 
@@ -38,6 +38,8 @@ pub struct Scenario {
     pub profiles: Option<Spanned<Named<ProfileSpec>>>,
     /// What breaks.
     pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
+    /// What is looked at besides what verdicts need.
+    pub probes: Option<Spanned<ProbesSpec>>,
     /// What must hold, by client.
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
@@ -384,6 +386,33 @@ pub struct PowerLossSpec {
     pub node: Spanned<String>,
     /// Whether its link-layer address still resolves, as in cloud networks (default `resolves`).
     pub neighbour: Option<Spanned<Neighbour>>,
+}
+
+/// What is looked at besides what verdicts need. Verdicts and times are the same without.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbesSpec {
+    /// Every client's and server's sockets through time (default `on`).
+    pub sockets: Option<Spanned<Switch>>,
+    /// Counters of TCP, IP and conntrack at each fault and around it (default `on`).
+    pub counters: Option<Spanned<Switch>>,
+    /// The services' rules and connections at each fault and around it (default `on`).
+    pub rules: Option<Spanned<Switch>>,
+    /// Links whose packets are kept, beside a record kept with `--record`: a node's uplink, by its name; a server's or a
+    /// client's own link, by its. Without it: the uplinks of all nodes with clients.
+    pub packets: Option<Spanned<OffOr<Vec<Spanned<String>>>>>,
+    /// Bytes of packets kept of each link, the newest (default 1MiB).
+    pub packet_limit: Option<Spanned<Size>>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// What must hold for a client. Times count from the fault.

@@ -342,9 +342,89 @@ fn parse_time(text: &str) -> Result<Duration, (String, String)> {
     Ok(parsed)
 }
 
+/// A number of bytes with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// Units of a [`Size`], in bytes.
+const UNITS: [(&str, u64); 5] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+];
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl Visitor<'_> for Words {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as `1MiB`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                parse_size(text).map(Size).map_err(|message| {
+                    E::custom(format!(
+                        "{message}\nwrite a whole number and a unit: `64KiB`, `1MiB`, `500kB`"
+                    ))
+                })
+            }
+        }
+        deserializer.deserialize_str(Words)
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A number of bytes with its unit: `64KiB`, `1MiB`, `500kB`.",
+            "pattern": "^[0-9]+ *(B|kB|KiB|MB|MiB)$",
+            "examples": ["64KiB", "1MiB", "500kB"],
+        })
+    }
+}
+
+/// Reads a size; the error is what is wrong.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(|| format!("`{text}` has no unit"))?;
+    let (number, unit) = text.split_at(unit_at);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit.trim());
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .zip(unit)
+        .and_then(|(number, (_, unit))| number.checked_mul(*unit));
+    bytes.ok_or_else(|| format!("`{text}` is not a size"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_carry_units() {
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size(" 2 MB "), Ok(2_000_000));
+        assert_eq!(parse_size("64"), Err("`64` has no unit".to_owned()));
+        for wrong in ["", "MiB", "-1MiB", "1.5MiB", "1mib", "99999999999999MiB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_carry_units() {

@@ -31,7 +31,8 @@ use super::LabError;
 use super::namespace::Namespace;
 use crate::plan::program::CA_FILE;
 use crate::plan::{self, Program};
-use crate::probe::sockets::{SocketProbe, options};
+use crate::probe::sockets::options;
+use crate::probe::sockets::program::ProgramProbe;
 use crate::record::{Observation, OutputStream, Recorder};
 
 /// Read at once of what a program writes.
@@ -44,7 +45,7 @@ pub(super) struct ProgramClient {
     namespace: Rc<Namespace>,
     recorder: Recorder,
     files: Rc<Files>,
-    probe: Rc<SocketProbe>,
+    probe: Rc<ProgramProbe>,
     /// The first process of its PID namespace, while there is one.
     init: Cell<Option<Pid>>,
     outputs: RefCell<[Output; 2]>,
@@ -61,7 +62,7 @@ impl ProgramClient {
     /// Watches the connections of `client`, a program, from now on; it is not started yet.
     ///
     /// # Errors
-    /// As [`SocketProbe::open`].
+    /// As [`ProgramProbe::open`].
     pub(super) fn new(
         client: &plan::Client,
         program: &Program,
@@ -71,7 +72,7 @@ impl ProgramClient {
         files: &Rc<Files>,
     ) -> Result<Rc<Self>, LabError> {
         Ok(Rc::new(Self {
-            probe: SocketProbe::open(&client.name, addresses, &namespace, recorder)?,
+            probe: ProgramProbe::open(&client.name, addresses, &namespace, recorder)?,
             client: client.clone(),
             program: program.clone(),
             namespace,

@@ -4,23 +4,23 @@ use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::mem::{size_of, zeroed};
 use std::os::fd::AsRawFd as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
+    ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt,
 };
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::capture::{Capture, is_mark};
 use super::parse::{FIN, Packet, RST, SYN, parse};
 use crate::lab::LabError;
 use crate::lab::namespace::Namespace;
-use crate::record::{Observation, Recorder, monotonic};
+use crate::record::{Frame, LINK_HEADER, Observation, Recorder, SNAP_LENGTH, monotonic};
 
-/// Bytes kept of each packet: the longest headers are 60 (IPv4 with options, or 40 for IPv6) + 60 (TCP with options).
-const SNAP_LENGTH: usize = 120;
 /// Packets read at once.
 const BATCH: usize = 32;
 
@@ -29,6 +29,8 @@ const BATCH: usize = 32;
 pub(crate) enum Hears {
     /// All TCP and ICMP on `eth0`.
     Uplink,
+    /// Everything on `eth0`.
+    Everything,
     /// TCP segments that open or close a connection, and ICMP, on every link.
     Turns,
 }
@@ -39,11 +41,12 @@ pub(crate) struct Tap {
     name: String,
     socket: AsyncFd<Socket>,
     room: RefCell<Room>,
+    capture: Option<Rc<RefCell<Capture>>>,
 }
 
 /// Where packets are read to.
 struct Room {
-    headers: MultiHeaders<()>,
+    headers: MultiHeaders<LinkAddr>,
     buffers: Vec<[u8; SNAP_LENGTH]>,
     /// Packets the kernel had no room for, so far.
     lost: u32,
@@ -53,6 +56,8 @@ struct Room {
 struct Seen {
     packet: Option<Packet>,
     stamp: Option<Duration>,
+    /// As it is kept, but for its stamp.
+    frame: Option<Frame>,
 }
 
 impl Tap {
@@ -83,7 +88,20 @@ impl Tap {
                 buffers: vec![[0; SNAP_LENGTH]; BATCH],
                 lost: 0,
             }),
+            capture: None,
         })
+    }
+
+    /// Keeps what it hears from now on, `limit` bytes at most, for whoever listens to `recorder`.
+    pub(crate) fn keep(&mut self, limit: u64, recorder: &Recorder) {
+        let capture = Rc::new(RefCell::new(Capture::new(&self.name, limit)));
+        let (held, out) = (Rc::clone(&capture), recorder.clone());
+        recorder.listen(move |event| {
+            if is_mark(event) {
+                held.borrow_mut().flush(&out);
+            }
+        });
+        self.capture = Some(capture);
     }
 
     /// Waits until there is something to read. Safe to cancel.
@@ -112,12 +130,20 @@ impl Tap {
                     .stamp
                     .map_or_else(|| recorder.now(), |stamp| stamp.saturating_sub(start));
                 packets.extend(seen.packet.map(|packet| (packet, stamp)));
+                if let (Some(capture), Some(mut frame)) = (&self.capture, seen.frame) {
+                    frame.stamp_ns = u64::try_from(stamp.as_nanos()).unwrap_or(u64::MAX);
+                    capture.borrow_mut().hear(frame);
+                }
             }
             // A batch that is not full was the last one.
             if count < BATCH {
-                return Ok(packets);
+                break;
             }
         }
+        if let Some(capture) = &self.capture {
+            capture.borrow_mut().pass(recorder);
+        }
+        Ok(packets)
     }
 
     fn read_batch(&self, recorder: &Recorder) -> io::Result<Vec<Seen>> {
@@ -130,7 +156,8 @@ impl Tap {
             .map(|buffer| [IoSliceMut::new(buffer)])
             .collect();
         let fd = self.socket.get_ref().as_raw_fd();
-        let flags = MsgFlags::MSG_DONTWAIT;
+        // With MSG_TRUNC a packet's length is its own, not that of what was read of it.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
         let messages = match recvmmsg(fd, &mut room.headers, slices.iter_mut(), flags, None) {
             Ok(messages) => messages,
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(Vec::new()),
@@ -146,10 +173,18 @@ impl Tap {
                     _ => {}
                 }
             }
-            let packet = message.iovs().next().and_then(parse);
-            seen.push(Seen { packet, stamp });
+            let bytes = message.iovs().next().unwrap_or_default();
+            let keeps = self.capture.is_some();
+            seen.push(Seen {
+                packet: parse(bytes),
+                stamp,
+                frame: keeps.then(|| frame(bytes, message.bytes, message.address)),
+            });
         }
         if lost != room.lost {
+            if let Some(capture) = &self.capture {
+                capture.borrow_mut().miss(lost.wrapping_sub(room.lost));
+            }
             recorder.emit(Observation::Warning {
                 text: format!(
                     "{}: {} packets came faster than they were read and are not in the record",
@@ -160,6 +195,29 @@ impl Tap {
             room.lost = lost;
         }
         Ok(seen)
+    }
+}
+
+/// A packet to keep: the link layer's part as libpcap's LINKTYPE_LINUX_SLL has it (kind, hardware type, address with its
+/// length, EtherType).
+fn frame(bytes: &[u8], length: usize, from: Option<LinkAddr>) -> Frame {
+    let mut link_header = [0; LINK_HEADER];
+    let kind = from.map_or(0, |from| from.pkttype());
+    link_header[1] = kind;
+    if let Some(from) = from {
+        link_header[2..4].copy_from_slice(&from.hatype().to_be_bytes());
+        let address = from.addr().unwrap_or_default();
+        link_header[4..6].copy_from_slice(&(address.len() as u16).to_be_bytes());
+        link_header[6..12].copy_from_slice(&address);
+        // The kernel gives it in the network's order already.
+        link_header[14..16].copy_from_slice(&from.protocol().to_ne_bytes());
+    }
+    Frame {
+        stamp_ns: 0,
+        outgoing: kind == libc::PACKET_OUTGOING,
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+        link_header,
+        bytes: bytes.to_vec(),
     }
 }
 
@@ -175,14 +233,15 @@ fn open_socket(hears: Hears) -> io::Result<Socket> {
     // Protocol 0 hears nothing until it is bound, when the filter is in place.
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.attach_filter(&match hears {
-        Hears::Uplink => all(),
-        Hears::Turns => turns(),
-    })?;
+    match hears {
+        Hears::Uplink => socket.attach_filter(&all())?,
+        Hears::Turns => socket.attach_filter(&turns())?,
+        Hears::Everything => {}
+    }
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RxqOvfl, &1)?;
     socket.bind(&every_packet_of(match hears {
-        Hears::Uplink => nix::net::if_::if_nametoindex("eth0")?,
+        Hears::Uplink | Hears::Everything => nix::net::if_::if_nametoindex("eth0")?,
         // packet(7): every interface.
         Hears::Turns => 0,
     }))?;
@@ -220,6 +279,8 @@ const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
 const ANY_OF: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+/// As much of a packet as there is: what is read of it is cut, its length is to be known.
+const WHOLE: u32 = u32::MAX;
 /// `SKF_AD_OFF + SKF_AD_PROTOCOL`: the packet's EtherType.
 const ETHERTYPE: u32 = (-0x1000_i32).cast_unsigned();
 /// Where TCP's flags stand in its header.
@@ -245,7 +306,7 @@ fn all() -> Vec<SockFilter> {
         op(EQUAL, 0, 3, 58),
         op(LOAD_BYTE, 0, 0, 40),
         op(AT_LEAST, 1, 0, 128),
-        op(RETURN, 0, 0, SNAP_LENGTH as u32),
+        op(RETURN, 0, 0, WHOLE),
         op(RETURN, 0, 0, 0),
     ]
 }
@@ -271,7 +332,7 @@ fn turns() -> Vec<SockFilter> {
         op(EQUAL, 0, 3, 58),
         op(LOAD_BYTE, 0, 0, 40),
         op(AT_LEAST, 1, 0, 128),
-        op(RETURN, 0, 0, SNAP_LENGTH as u32),
+        op(RETURN, 0, 0, WHOLE),
         op(RETURN, 0, 0, 0),
     ]
 }

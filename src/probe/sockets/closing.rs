@@ -5,10 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-
-use crate::lab::netlink::Channel;
+use super::namespace::Sockets;
 
 /// Least and longest time between two looks.
 const SOONEST: Duration = Duration::from_millis(50);
@@ -24,30 +21,10 @@ pub(super) fn pause(busy: Duration) -> Duration {
 ///
 /// # Errors
 /// As sock_diag(7).
-pub(super) fn closing(channel: &mut Channel) -> io::Result<Vec<SocketAddr>> {
-    let mut found = Vec::new();
-    for (family, socket_id) in [
-        (libc::AF_INET, SocketId::new_v4()),
-        (libc::AF_INET6, SocketId::new_v6()),
-    ] {
-        let request = InetRequest {
-            family: family as u8,
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::FIN_WAIT1 | StateFlags::LAST_ACK | StateFlags::CLOSING,
-            socket_id,
-        };
-        for answer in channel.dump(SockDiagMessage::InetRequest(request))? {
-            if let SockDiagMessage::InetResponse(response) = answer {
-                let id = &response.header.socket_id;
-                found.push(SocketAddr::new(
-                    id.source_address.to_canonical(),
-                    id.source_port,
-                ));
-            }
-        }
-    }
-    Ok(found)
+pub(super) fn closing(sockets: &Sockets) -> io::Result<Vec<SocketAddr>> {
+    // FIN-WAIT-1, LAST-ACK, CLOSING.
+    let found = sockets.all(1 << 4 | 1 << 9 | 1 << 11)?;
+    Ok(found.into_iter().map(|shown| shown.local).collect())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod clients;
 mod expectations;
 mod faults;
 mod network;
+mod probes;
 mod programs;
 mod published;
 mod repeat;
@@ -28,6 +29,7 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.network();
     checker.clients();
     checker.faults();
+    checker.probes();
     checker.expectations(axes);
     checker.published();
     checker.repeat();
