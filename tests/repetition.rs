@@ -31,14 +31,19 @@ fn the_dice_are_thrown_anew_each_time_and_quantiles_are_judged() {
     let holds = "{ recovered: { min: { within: 17s }, p95: { between: [28s, 54s] } } }";
     let (_folder, scenario) = repeated(holds);
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
-    run.outcome.assert(0, &["1 case: 1 passed", "recovered", "of 40 (100.0 %"]);
+    run.outcome
+        .assert(0, &["1 case: 1 passed", "recovered", "of 40 (100.0 %"]);
     let (all, each) = run.cases().split_last().expect("cases");
     assert_eq!(each.len(), 40);
     let spread = &all["distributions"][0]["recovered"];
     assert_eq!(spread["happened"], 40);
     let mut times: Vec<f64> = each
         .iter()
-        .map(|case| case["clients"][0]["recovered_after_s"].as_f64().expect("a time"))
+        .map(|case| {
+            case["clients"][0]["recovered_after_s"]
+                .as_f64()
+                .expect("a time")
+        })
         .collect();
     times.sort_by(f64::total_cmp);
     assert_eq!(spread["min_s"].as_f64(), Some(times[0]));
@@ -48,7 +53,10 @@ fn the_dice_are_thrown_anew_each_time_and_quantiles_are_judged() {
     // Half of all meet the live endpoint at once; 40 throws of a fair coin lie within these bounds but once in 10,000.
     let at_once = times.iter().filter(|time| **time < 17.0).count();
     assert!((8..=32).contains(&at_once), "{at_once} of 40: {times:?}");
-    assert!(times[39] > 28.0, "no run met the dead endpoint twice: {times:?}");
+    assert!(
+        times[39] > 28.0,
+        "no run met the dead endpoint twice: {times:?}"
+    );
 }
 
 #[test]
@@ -59,9 +67,17 @@ fn a_quantile_that_does_not_hold_fails_and_its_line_is_shown() {
     let (_folder, scenario) = repeated("{ recovered: { max: { within: 14s } } }");
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
     let line = "standby.distribution.recovered.max: within 14s";
-    run.outcome
-        .assert(1, &["1 case: 0 passed, 1 failed", line, "within 14 s, actual"]);
-    assert!(run.cases().iter().rev().skip(1).all(|case| case["verdict"] == "pass"));
+    run.outcome.assert(
+        1,
+        &["1 case: 0 passed, 1 failed", line, "within 14 s, actual"],
+    );
+    assert!(
+        run.cases()
+            .iter()
+            .rev()
+            .skip(1)
+            .all(|case| case["verdict"] == "pass")
+    );
 }
 
 #[test]

@@ -16,7 +16,8 @@ use super::network::Network;
 use super::probes::Probes;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
-use super::{LabError, latency, orphans};
+use super::tw_recycle::TwRecycle;
+use super::{LabError, latency, masquerade, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, FaultKind, LabPlan, Trigger};
@@ -117,7 +118,9 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        let probes = Probes::open(&plan, &network, &recorder, in_guest)?;
+        masquerade::load(&network, &plan).await?;
+        let emulations = TwRecycle::load(&network, &plan).await?;
+        let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {

@@ -3,10 +3,12 @@
 //! No I/O and no look at the machine. [`LabPlan`] is all the lab is told; what is expected stays in [`Case`].
 
 pub mod address;
+pub(crate) mod counters;
 mod duration;
 mod expectation;
 mod expected;
 mod fault;
+mod listening;
 mod probes;
 pub mod profile;
 pub(crate) mod program;
@@ -18,10 +20,12 @@ pub(crate) mod topology;
 pub(crate) mod transport;
 mod warnings;
 
+pub use counters::{CounterExpectation, Growth};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
 pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
@@ -46,6 +50,9 @@ pub struct Case {
     pub lab: LabPlan,
     /// What must hold afterwards.
     pub expectations: Vec<Expectation>,
+    /// What must hold of the kernel's counters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<CounterExpectation>,
     /// What must hold of all repetitions together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spread: Vec<QuantileExpectation>,
@@ -101,6 +108,9 @@ pub struct Node {
     pub pod_network6: Ipv6Addr,
     /// Sysctls written in the node's own namespace (its pods do not see them).
     pub sysctls: Vec<Sysctl>,
+    /// What its pods send beyond their network bears the node's own address.
+    #[serde(default)]
+    pub masquerade: bool,
 }
 
 /// A sysctl to write.
@@ -127,6 +137,9 @@ pub struct Pod {
     pub address6: Ipv6Addr,
     /// Sysctls written in the pod's namespace.
     pub sysctls: Vec<Sysctl>,
+    /// By how much longer than this machine the one runs that it stands for; for [`Emulation::TwRecycle`] only.
+    #[serde(default)]
+    pub uptime: Duration,
 }
 
 /// Where a server or a client runs.
@@ -162,6 +175,12 @@ pub struct Server {
     pub response_delay: Duration,
     /// Store its `lock` app works on: one for all servers of a service, surviving any node.
     pub store: String,
+    /// Connections that wait to be accepted.
+    #[serde(default)]
+    pub accept_queue: AcceptQueue,
+    /// What the lab does in its kernel's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulate: Option<Emulated>,
 }
 
 /// What a server does.

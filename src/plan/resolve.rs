@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::topology::Topology;
 use super::{
     Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, Trigger, Workload,
-    duration, expectation, probes, program, published, target, transport, warnings,
+    counters, duration, expectation, probes, program, published, target, transport, warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -91,11 +91,12 @@ fn resolve(
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
     let clients = clients(scenario, &topology, &locate);
+    let counters = counters::of(variant, &topology, &locate);
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
         drain: DRAIN + slowest,
-        probes: probes::of(scenario, &topology, &clients),
+        probes: probes::of(scenario, &topology, &clients, &counters),
         clients,
         faults: faults(scenario, &locate),
         nodes: topology.nodes,
@@ -116,6 +117,7 @@ fn resolve(
         scenario: scenario.name.get()?.clone(),
         name: variant.name.clone(),
         repetition: None,
+        counters,
         spread: expectation::of_all(variant, &locate),
         warnings: warnings::of(scenario, &plan, &locate),
         lab: plan,

@@ -6,11 +6,12 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
+use super::counters::CountersSpec;
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
-use crate::plan::{App, Cause, Neighbour, Phase, Protocol, RetryOn};
+use crate::plan::{App, Cause, Emulation, Neighbour, Phase, Protocol, RetryOn};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -44,6 +45,9 @@ pub struct Scenario {
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// What must hold of the kernel's counters: by node, server or client, and by the counter's name with its group, e.g.
+    /// `TcpExt.ListenDrops`. An emulation's stand in the group `emulated`, e.g. `emulated.TcpExt.PAWSPassive`.
+    pub expect_counters: Option<Spanned<CountersSpec>>,
     /// Figures that others have published of this, by client.
     pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
@@ -123,6 +127,8 @@ impl JsonSchema for Nodes {
 pub struct NodeSpec {
     /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Whatever its pods send beyond their network bears the node's own address, as CNI's `ipMasq` has it (default false).
+    pub masquerade: Option<Spanned<bool>>,
 }
 
 /// A server.
@@ -145,6 +151,13 @@ pub struct ServerSpec {
     pub response_delay: Option<Spanned<Time>>,
     /// Sysctls of its pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Connections that may wait to be accepted, as given to listen(2) (default 1024); the kernel takes one more.
+    pub backlog: Option<Spanned<u16>>,
+    /// Connections its program accepts on each of its addresses before it accepts no more (default: no end). Those
+    /// accepted go on being served.
+    pub accepts: Option<Spanned<u32>>,
+    /// What the lab does in its kernel's place, for new connections to this server.
+    pub emulate: Option<Spanned<Emulation>>,
 }
 
 /// A virtual address.
@@ -191,6 +204,9 @@ pub struct ClientSpec {
     pub sysctls: Option<Spanned<Named<Text>>>,
     /// When it starts, from the case's start (default at once).
     pub start: Option<Spanned<Time>>,
+    /// By how much longer than others its machine is up (default 0s). All pods of a lab have one kernel and so one clock; a
+    /// server's emulation of `tw_recycle` adds this to the timestamps of this pod's SYNs when it judges them.
+    pub uptime: Option<Spanned<Time>>,
 }
 
 /// What a client does.
@@ -489,6 +505,8 @@ pub struct ExpectWhenSpec {
     pub matrix: Spanned<Named<OneOrList<Text>>>,
     /// What must hold there, by client.
     pub expect: Spanned<Named<ExpectSpec>>,
+    /// What must hold of counters there.
+    pub expect_counters: Option<Spanned<CountersSpec>>,
 }
 
 /// The matrix, which is applied to the file's text before it gets its shape (see [`super::matrix`]).

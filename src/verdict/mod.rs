@@ -8,6 +8,7 @@ mod agreement;
 pub mod cause;
 mod check;
 mod connections;
+mod counters;
 mod distribution;
 mod judge;
 mod measure;
