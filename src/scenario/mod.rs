@@ -14,6 +14,7 @@ pub mod published;
 pub mod repeat;
 mod source;
 mod tree;
+pub mod uptime;
 mod value;
 
 use std::collections::HashSet;

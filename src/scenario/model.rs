@@ -9,6 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 use super::counters::CountersSpec;
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
+use super::uptime::Uptime;
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Emulation, Neighbour, Phase, Protocol, RetryOn};
@@ -206,7 +207,7 @@ pub struct ClientSpec {
     pub start: Option<Spanned<Time>>,
     /// By how much longer than others its machine is up (default 0s). All pods of a lab have one kernel and so one clock; a
     /// server's emulation of `tw_recycle` adds this to the timestamps of this pod's SYNs when it judges them.
-    pub uptime: Option<Spanned<Time>>,
+    pub uptime: Option<Spanned<Uptime>>,
 }
 
 /// What a client does.

@@ -259,7 +259,8 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
                 evidence: String::from("the record does not say where its connection led"),
             }),
         },
-        recovered_after: recovered(&connections, &requests, from).filter(|_| gone_at.is_none()),
+        recovered_after: recovered(&connections, &requests, from)
+            .filter(|_| gone_at.is_none() && fault.is_some()),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
