@@ -33,7 +33,8 @@ impl Default for AcceptQueue {
 pub enum Emulation {
     /// `net.ipv4.tcp_tw_recycle`=1, which left Linux in 4.12: a SYN whose timestamp is older than the last one let in from
     /// the same address within 60 s is dropped without a word. Timestamps are remembered from SYNs, as a server has them
-    /// that closes its connections at once (the kernel took them from connections that went into TIME_WAIT).
+    /// that closes its connections at once (the kernel took them from connections that went into TIME_WAIT). A SYN without
+    /// one is let in, as Linux before 3.17 did it.
     TwRecycle,
 }
 

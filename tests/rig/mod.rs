@@ -87,6 +87,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
         pod_network: Ipv4Addr::new(192, 168, index - 1, 0),
         pod_network6: Ipv6Addr::new(0xfd00, index.into(), 0, 0, 0, 0, 0, 0),
         sysctls: Vec::new(),
+        masquerade: false,
     };
     let pod = |(n, (name, node)): (usize, &(&str, u8))| {
         let host = u8::try_from(n).unwrap() + 2;
@@ -96,6 +97,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
             address: Ipv4Addr::new(192, 168, node - 1, host),
             address6: Ipv6Addr::new(0xfd00, (*node).into(), 0, 0, 0, 0, 0, host.into()),
             sysctls: Vec::new(),
+            uptime: Duration::ZERO,
         }
     };
     LabPlan {

@@ -35,11 +35,9 @@ impl Checker<'_> {
         if let Some(off) = probes.and_then(|probes| probes.counters.as_ref())
             && off.get() == Some(&Switch::Off)
         {
-            let problem = Problem::new(all.span, "counters are expected, and not read");
             self.push(
-                problem
-                    .also(off.span, "switched off here")
-                    .help("leave `probes: { counters: off }` out"),
+                Problem::new(off.span, "counters are expected, and would not be read")
+                    .help("leave `counters: off` out"),
             );
         }
         for (name, counters) in &named.0 {

@@ -7,20 +7,6 @@ use crate::scenario::value::given;
 
 impl Checker<'_> {
     pub(super) fn listening(&mut self) {
-        let scenario = self.scenario;
-        for (_, _, server) in scenario.servers.get().into_iter().flat_map(Named::iter) {
-            if let Some(backlog) = &server.backlog
-                && backlog.get() == Some(&0)
-            {
-                self.push(
-                    Problem::new(
-                        backlog.span,
-                        "a backlog of 0 still lets one connection wait",
-                    )
-                    .help("write at least 1, which lets two wait"),
-                );
-            }
-        }
         self.uptimes();
         self.masqueraded_programs();
         if self.nothing_breaks() {
