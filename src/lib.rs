@@ -1,11 +1,12 @@
 //! halfopen: what happens when a node loses power and says nothing.
 //!
 //! One flow, one direction: [`scenario`] (YAML with positions) → [`plan`] (cases of plain numbers) → [`lab`] (the only
-//! part that touches the kernel) → [`record`] (everything observed) → [`verdict`] → [`report`].
+//! part that touches the kernel) → [`record`] (everything observed) → [`verdict`] → [`report`], [`explain`].
 
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod explain;
 pub mod lab;
 pub mod plan;
 pub mod probe;

@@ -8,8 +8,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::time::Duration;
 
 use command::{
     Outcome, Run, changed, halfopen, kernel_or_skip, outcome, program, run, run_inside,
@@ -20,6 +21,8 @@ use halfopen::plan::{Case, PlanOptions};
 use halfopen::record::{ClockName, Event, Observation, RECORD_VERSION, Recorder};
 use halfopen::verdict::{Exit, RunSummary, Verdict, judge};
 use halfopen::{lab, plan, scenario};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Hides every iptables of this machine: from PATH, and where it is when it isn't there.
 const WITHOUT_IPTABLES: &str = "
@@ -253,35 +256,81 @@ async fn panics_at(such: impl Fn(&Observation) -> bool + 'static) -> String {
     result.reason.expect("a reason").text
 }
 
-#[test]
-fn a_lab_process_that_is_ended_from_outside() {
+/// A run of two seconds on the real clock, and its lab's process, 700 ms after that began.
+fn running() -> (Child, Pid) {
     let mut child = halfopen(["run", text(&two_seconds()), "--clock", "real"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
     let lab = loop {
-        let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let children = fs::read_to_string(children).unwrap_or_default();
-        if let Some(lab) = children.split_whitespace().next() {
-            break lab.parse::<i32>().expect("a process");
+        if let Some(lab) = child_of(child.id()) {
+            break lab;
         }
         assert!(child.try_wait().expect("a child").is_none(), "it has begun");
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     };
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(lab), nix::sys::signal::SIGKILL)
-        .expect("a signal");
+    std::thread::sleep(Duration::from_millis(700));
+    (child, lab)
+}
+
+fn child_of(process: u32) -> Option<Pid> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let first = children.split_whitespace().next()?;
+    Some(Pid::from_raw(first.parse().expect("a process")))
+}
+
+fn outcome_of(child: Child) -> Outcome {
     let output = child.wait_with_output().expect("it ends");
-    let ended = Outcome {
+    Outcome {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
+    }
+}
+
+#[test]
+fn a_lab_process_that_is_ended_from_outside() {
+    let (child, lab) = running();
+    kill(lab, Signal::SIGKILL).expect("a signal");
     assert_broken(
-        &ended,
+        &outcome_of(child),
         "the lab process was ended from outside (signal: 9 (SIGKILL))",
     );
+}
+
+/// As an overloaded machine does it: the lab's turn comes late.
+#[test]
+fn a_lab_that_gets_no_turn_on_the_processor() {
+    let (child, keeper) = running();
+    let lab = child_of(keeper.as_raw().cast_unsigned()).unwrap_or(keeper);
+    kill(lab, Signal::SIGSTOP).expect("a signal");
+    std::thread::sleep(Duration::from_millis(1500));
+    kill(lab, Signal::SIGCONT).expect("a signal");
+    assert_broken(&outcome_of(child), "this machine is overloaded");
+}
+
+/// Busy programs on the only processor it may use, from its beginning on.
+#[test]
+fn a_lab_on_an_overloaded_machine() {
+    let (child, keeper) = running();
+    let lab = child_of(keeper.as_raw().cast_unsigned()).unwrap_or(keeper);
+    let change = format!("taskset -pc 0 {lab} && renice -n 19 -p {lab}");
+    let changed = Command::new("sh").args(["-c", &change]).output();
+    assert!(changed.is_ok_and(|it| it.status.success()), "{change}");
+    let busy = || {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0", "sh", "-c", "while :; do :; done"]);
+        command.spawn().expect("taskset is installed")
+    };
+    let busy: Vec<Child> = (0..6).map(|_| busy()).collect();
+    std::thread::sleep(Duration::from_secs(4));
+    for mut busy in busy {
+        busy.kill().expect("it can be killed");
+        busy.wait().expect("it ends");
+    }
+    assert_broken(&outcome_of(child), "this machine is overloaded");
 }
 
 /// The only case of a scenario.

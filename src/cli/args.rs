@@ -49,6 +49,17 @@ pub enum Command {
         #[arg(long = "report", value_name = "FORMAT=FILE")]
         reports: Vec<ReportTarget>,
     },
+    /// Tell the story of one case: what its clients saw, why it took that long, and what would have shortened it.
+    Explain {
+        /// Record file (*.ndjson), or a folder with one.
+        record: PathBuf,
+        /// This client alone.
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
+        /// Everything that was observed.
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Say what this machine can and can't do, and how to mend it.
     Doctor,
     /// Print the JSON Schema of scenario files.
@@ -102,7 +113,7 @@ pub struct RunArguments {
     /// output (the table then goes to standard error). May be repeated.
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<ReportTarget>,
-    /// Keep the records of all cases in this folder, which must not hold any yet.
+    /// Keep the records of all cases in this folder, which must not hold any yet, and packets (pcapng) beside them.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Seed of what can be seeded.

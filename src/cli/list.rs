@@ -6,8 +6,8 @@ use comfy_table::{Table, presets};
 
 use super::stdout::say;
 use super::{Exit, run};
-use crate::plan::{Case, Prediction, Window};
-use crate::verdict::units::between;
+use crate::plan::{Case, Cause, LabPlan, Odds, Phase, Prediction, Trigger, Window};
+use crate::verdict::units::{between, exact};
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
@@ -36,10 +36,12 @@ fn describe(case: &Case) -> String {
     table.set_header([
         "  client",
         "profile",
+        "at the fault",
         "predicted cause",
         "detected after",
         "recovered after",
     ]);
+    let mut notes = Vec::new();
     for client in &case.lab.clients {
         let prediction = case.predictions.iter().find(|p| p.client == client.name);
         table.add_row([
@@ -51,24 +53,89 @@ fn describe(case: &Case) -> String {
                 ),
                 None => client.profile.clone(),
             },
+            phase(&case.lab, &client.name),
             prediction.map_or("-".to_owned(), |p| name(&p.cause)),
-            window(prediction, |p| p.detection),
-            window(prediction, |p| p.recovery),
+            window(prediction, |p| p.detection, "never"),
+            window(prediction, |p| p.recovery, "never"),
         ]);
+        notes.extend(prediction.and_then(chances));
     }
+    let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
+    let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
+    let notes: String = notes.iter().map(|note| format!("\n  {note}")).collect();
     format!(
-        "{}/{}: {} s\n{table}\n",
+        "{}/{}: {} s{rtt}\n{table}{notes}\n",
         case.scenario,
         case.name,
         case.lab.duration.as_secs_f64()
     )
 }
 
-fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
-    match prediction.and_then(part) {
-        Some(window) => between(window.min, window.max),
-        None => "-".to_owned(),
+/// What a client is doing when the first fault strikes, where that is asked for.
+fn phase(plan: &LabPlan, client: &str) -> String {
+    let asked = plan.faults.iter().find_map(|fault| match &fault.trigger {
+        Trigger::Phase {
+            client: name,
+            phase,
+            ..
+        } if name == client => Some(name_of(*phase)),
+        _ => None,
+    });
+    asked.unwrap_or_else(|| "-".to_owned())
+}
+
+fn name_of(phase: Phase) -> String {
+    name(&phase).replace('_', " ")
+}
+
+/// A predicted window; `never` where the model says that it will not come, `-` where it says nothing.
+fn window(
+    prediction: Option<&Prediction>,
+    part: impl Fn(&Prediction) -> Option<Window>,
+    never: &str,
+) -> String {
+    match prediction.map(|p| (part(p), p.cause)) {
+        Some((Some(window), _)) => between(window.min, window.max),
+        None | Some((None, Cause::Unknown)) => "-".to_owned(),
+        Some((None, _)) => never.to_owned(),
     }
+}
+
+/// Where chance sends dials to a dead endpoint: by when a client has recovered, with which probability.
+fn chances(prediction: &Prediction) -> Option<String> {
+    let quantiles = QUANTILES.iter().filter_map(|wanted| {
+        let mut sum = 0.0;
+        let reached = prediction.odds.iter().find(|odds| {
+            sum += odds.probability;
+            sum >= *wanted
+        })?;
+        Some((sum, reached))
+    });
+    let mut said: Vec<(f64, &Odds)> = quantiles.collect();
+    said.dedup_by_key(|(_, odds)| odds.dead_dials);
+    let said: Vec<_> = said.iter().map(|(sum, odds)| chance(*sum, odds)).collect();
+    (!said.is_empty()).then(|| {
+        format!(
+            "{}: chance sends dials to a dead endpoint: {}",
+            prediction.client,
+            said.join("; ")
+        )
+    })
+}
+
+/// Shares of all runs that are told.
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+
+fn chance(sum: f64, odds: &Odds) -> String {
+    // Rounded down: nobody is promised more than there is.
+    let percent = (sum * 1000.0).floor() / 10.0;
+    let dials = match odds.dead_dials {
+        0 => "none".to_owned(),
+        1 => "at most one".to_owned(),
+        n => format!("at most {n}"),
+    };
+    let by = between(odds.recovery.min, odds.recovery.max);
+    format!("P(recovered after {by}, or sooner) = {percent} % ({dials})")
 }
 
 /// An enum's name as it stands in YAML.

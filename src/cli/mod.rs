@@ -4,6 +4,7 @@ pub mod args;
 mod check;
 mod doctor;
 mod exit;
+mod explain;
 mod init;
 mod inputs;
 mod list;
@@ -37,6 +38,11 @@ pub fn main() -> ExitCode {
             json,
         } => list::list(&paths, filter.as_deref(), json),
         Command::Report { paths, reports } => report::report(&paths, &reports),
+        Command::Explain {
+            record,
+            client,
+            verbose,
+        } => explain::explain(&record, client.as_deref(), verbose),
         Command::Doctor => doctor::doctor(),
         Command::Schema => schema(),
         Command::Init { path } => init::init(&path),

@@ -3,6 +3,7 @@
 
 pub mod fault;
 mod latency;
+mod lateness;
 mod link;
 mod masquerade;
 pub mod namespace;

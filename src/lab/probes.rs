@@ -105,6 +105,9 @@ impl Probes {
         if let Some(sockets) = &self.sockets {
             let looked = sockets.look();
             looked.map_err(LabError::kernel("looking at sockets"))?;
+            if let Stage::Fault(_) = stage {
+                sockets.doubt();
+            }
         }
         let counted = matches!(stage, Stage::Start | Stage::Fault(_) | Stage::End);
         if let Some(counters) = self.counters.as_ref().filter(|_| counted) {

@@ -17,7 +17,7 @@ use super::probes::Probes;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
-use super::{LabError, latency, masquerade, orphans};
+use super::{LabError, latency, lateness, masquerade, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, FaultKind, LabPlan, Trigger};
@@ -38,6 +38,9 @@ pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
                 sleep(until_multiple(built, align)).await;
             }
             let lab = Rc::new(lab);
+            if align.is_none() {
+                lab.watch_lateness();
+            }
             Rc::clone(&lab).play(begun + (monotonic() - built)).await;
             if align.is_none() {
                 lab.clear().await;
@@ -111,9 +114,7 @@ struct Lab {
 impl Lab {
     async fn build(plan: LabPlan, recorder: Recorder, in_guest: bool) -> Result<Self, LabError> {
         let mut network = Network::build(&plan)?;
-        if in_guest {
-            latency::add(&network, &plan)?;
-        }
+        latency::add(&network, &plan, in_guest)?;
         for observation in network.take_observations() {
             recorder.emit(observation);
         }
@@ -267,6 +268,18 @@ impl Lab {
         let phases = Rc::clone(&self.commons.phases);
         self.watch_over("the phase board", None, async move {
             match phases.watch().await {}
+        });
+    }
+
+    /// Ends the case when this machine is too busy for it: what it would measure is the machine.
+    fn watch_lateness(self: &Rc<Self>) {
+        let lab = Rc::clone(self);
+        self.watch_over("the watch over lateness", None, async move {
+            let waited = lateness::starved().await;
+            lab.break_with(format!(
+                "this machine is overloaded: the lab waited {:.1} s for its turn on the processor. Run fewer cases at once (--jobs), or on the virtual clock",
+                waited.as_secs_f64()
+            ));
         });
     }
 

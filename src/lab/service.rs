@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use self::reading::Loaded;
+pub use self::reading::NodeRules;
 use self::render::{Load, ServiceState, render};
 use super::LabError;
 use super::namespace::Namespace;
@@ -101,7 +102,7 @@ impl Services {
             tables,
             state: Mutex::new(state),
         };
-        services.loaded(&*services.state.lock().await);
+        services.loaded(&services.state.lock().await);
         Ok(services)
     }
 

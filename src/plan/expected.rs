@@ -131,8 +131,22 @@ pub struct Prediction {
     pub detection: Option<Window>,
     /// From the fault until recovery; `None` = never, or not affected.
     pub recovery: Option<Window>,
+    /// Where chance sends dials to dead endpoints: how likely each number of them is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub odds: Vec<Odds>,
     /// The timer that rules.
     pub cause: Cause,
+}
+
+/// A recovery after a number of dials that chance sent to a dead endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Odds {
+    /// How many.
+    pub dead_dials: u32,
+    /// How likely just as many are, from 0 to 1.
+    pub probability: f64,
+    /// From the fault until recovery.
+    pub recovery: Window,
 }
 
 /// A predicted window.

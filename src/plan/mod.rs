@@ -9,6 +9,7 @@ mod expectation;
 mod expected;
 mod fault;
 mod listening;
+mod place;
 mod probes;
 pub mod profile;
 pub(crate) mod program;
@@ -22,16 +23,17 @@ mod warnings;
 
 pub use counters::{CounterExpectation, Growth};
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Location, Prediction, TimeWindow, Warning, Window,
+    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
 pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
+pub use place::{Node, Place, Pod, Sysctl};
 pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
 pub use resolve::{PlanOptions, cases};
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,9 @@ pub struct Case {
     pub scenario: String,
     /// The case's name within it: `default`, or its matrix values as `key=value,…`.
     pub name: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Which of the case's repetitions this is, where it is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,
@@ -74,6 +79,9 @@ pub struct LabPlan {
     pub duration: Duration,
     /// How long unfinished requests are given after that before they count as unfinished.
     pub drain: Duration,
+    /// Round-trip time between any two nodes; `None` = as fast as the machine.
+    #[serde(default)]
+    pub rtt: Option<RoundTrip>,
     /// Machines that can lose power.
     pub nodes: Vec<Node>,
     /// Pods, each in a network namespace behind its node.
@@ -91,65 +99,13 @@ pub struct LabPlan {
     pub probes: Probes,
 }
 
-/// A machine that can lose power.
+/// A round-trip time that a scenario asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Node {
-    /// Name.
-    pub name: String,
-    /// Number from 1; decides its addresses.
-    pub index: u8,
-    /// Address on the fabric (/24).
-    pub address: Ipv4Addr,
-    /// Address on the fabric (/64).
-    pub address6: Ipv6Addr,
-    /// Network of its pods (/24). Its first address is the pods' gateway.
-    pub pod_network: Ipv4Addr,
-    /// Network of its pods (/64). Its first address is the pods' gateway.
-    pub pod_network6: Ipv6Addr,
-    /// Sysctls written in the node's own namespace (its pods do not see them).
-    pub sysctls: Vec<Sysctl>,
-    /// What its pods send beyond their network bears the node's own address.
-    #[serde(default)]
-    pub masquerade: bool,
-}
-
-/// A sysctl to write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sysctl {
-    /// Dotted key, e.g. `net.ipv4.tcp_retries2`.
-    pub key: String,
-    /// Value as written.
-    pub value: String,
+pub struct RoundTrip {
+    /// How long, both ways together.
+    pub time: Duration,
     /// Where it stood.
     pub location: Location,
-}
-
-/// A pod: a network namespace behind its node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Pod {
-    /// Name (that of its one server or client).
-    pub name: String,
-    /// Its node.
-    pub node: String,
-    /// Address in the node's pod network.
-    pub address: Ipv4Addr,
-    /// Address in the node's pod network.
-    pub address6: Ipv6Addr,
-    /// Sysctls written in the pod's namespace.
-    pub sysctls: Vec<Sysctl>,
-    /// By how much longer than this machine the one runs that it stands for; for [`Emulation::TwRecycle`] only.
-    #[serde(default)]
-    pub uptime: Duration,
-}
-
-/// Where a server or a client runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// On the node itself (host network).
-    Node(String),
-    /// In a pod.
-    Pod(String),
 }
 
 /// A server.
@@ -409,6 +365,12 @@ impl Workload {
 }
 
 impl LabPlan {
+    /// The round-trip time between two nodes that was asked for; none = as fast as the machine.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time)
+    }
+
     /// The longest that a server of `client` takes for a response.
     #[must_use]
     pub fn slowest(&self, client: &Client) -> Duration {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, Trigger, Workload,
-    counters, duration, expectation, probes, program, published, target, transport, warnings,
+    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, RoundTrip, Trigger,
+    Workload, counters, duration, expectation, probes, program, published, target, transport,
+    warnings,
 };
 use crate::scenario::model::{
     ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
@@ -92,10 +93,17 @@ fn resolve(
     let slowest = delays.max().unwrap_or_default();
     let clients = clients(scenario, &topology, &locate);
     let counters = counters::of(variant, &topology, &locate);
+    let rtt = scenario.rtt.as_ref().and_then(|rtt| {
+        Some(RoundTrip {
+            time: rtt.get()?.0,
+            location: locate(rtt.span),
+        })
+    });
     let mut plan = LabPlan {
         seed,
         duration: Duration::ZERO,
-        drain: DRAIN + slowest,
+        drain: DRAIN + slowest + rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time * 2),
+        rtt,
         probes: probes::of(scenario, &topology, &clients, &counters),
         clients,
         faults: faults(scenario, &locate),
@@ -116,6 +124,7 @@ fn resolve(
     Some(Case {
         scenario: scenario.name.get()?.clone(),
         name: variant.name.clone(),
+        description: given(&scenario.description).cloned(),
         repetition: None,
         counters,
         spread: expectation::of_all(variant, &locate),

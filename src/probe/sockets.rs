@@ -3,6 +3,7 @@
 //! On a silent wire nothing of a socket changes but its timer's running down, so nobody looks by the clock: a socket is
 //! looked at when a packet of its connection was seen on an uplink (a retransmission is one, and right after it the timer
 //! shows what it was set to anew), when a client or server says something of the connection, and at each stage of the case.
+//! A connection on which both ends have sent data since the last fault is left alone, until something is sent again.
 //! That a socket is no more the kernel tells by itself, with its last TCP_INFO.
 
 mod closing;
@@ -43,6 +44,8 @@ pub struct SocketProbe {
     listening: BTreeSet<SocketAddr>,
     /// The sockets of clients' connections, by client and number.
     connections: RefCell<BTreeMap<(String, u32), (usize, Ends)>>,
+    /// Which ends of a connection have sent data since the last fault: 1 the lower address, 2 the higher.
+    spoken: RefCell<BTreeMap<(SocketAddr, SocketAddr), u8>>,
     /// What has moved since the last look.
     marked: RefCell<BTreeSet<(usize, Ends)>>,
     stirred: Notify,
@@ -105,6 +108,7 @@ impl SocketProbe {
             by_address,
             listening: listening.copied().collect(),
             connections: RefCell::default(),
+            spoken: RefCell::default(),
             marked: RefCell::default(),
             stirred: Notify::new(),
             recorder: recorder.clone(),
@@ -161,6 +165,11 @@ impl SocketProbe {
         Ok(())
     }
 
+    /// Something was broken: no connection is known to be well any more.
+    pub fn doubt(&self) {
+        self.spoken.borrow_mut().clear();
+    }
+
     /// `node` has lost its power: of what was there nothing more is seen.
     pub fn end_node(&self, node: &str) {
         for site in self.sites.iter().filter(|site| site.node == node) {
@@ -172,16 +181,36 @@ impl SocketProbe {
     /// A TCP segment was seen on an uplink at `stamp`. `telling` if it is one that belongs in the record.
     pub(crate) fn heard_segment(&self, segment: &TcpSegment, stamp: Duration, telling: bool) {
         let opens = segment.has(SYN) && !segment.has(ACK);
-        if opens && self.listening.contains(&segment.to) {
-            if let Some(site) = self.site_with(segment.to.ip()) {
-                let ends = (segment.to, segment.from);
-                let mut history = self.sites[site].history.borrow_mut();
-                history.expect(ends, TcpState::SynReceived, stamp);
-            }
+        if opens
+            && self.listening.contains(&segment.to)
+            && let Some(site) = self.site_with(segment.to.ip())
+        {
+            let ends = (segment.to, segment.from);
+            let mut history = self.sites[site].history.borrow_mut();
+            history.expect(ends, TcpState::SynReceived, stamp);
         }
-        let moves = telling || segment.len > 0 || segment.has(SYN | FIN | RST);
+        let news = self.is_exchange_news(segment);
+        let moves = news || telling || segment.has(SYN | FIN | RST);
         self.mark_end((segment.from, segment.to), moves);
         self.mark_end((segment.to, segment.from), moves);
+    }
+
+    /// Whether a segment's data is worth a look: not where both ends have spoken since the last fault. All is well there, or
+    /// something will have to be sent again.
+    fn is_exchange_news(&self, segment: &TcpSegment) -> bool {
+        let (from, to) = (segment.from, segment.to);
+        let key = (from.min(to), from.max(to));
+        let mut spoken = self.spoken.borrow_mut();
+        if segment.has(SYN | FIN | RST) {
+            spoken.remove(&key);
+        }
+        if segment.len == 0 {
+            return false;
+        }
+        let ends = spoken.entry(key).or_default();
+        let both_had = *ends == 3;
+        *ends |= if from < to { 1 } else { 2 };
+        !both_had
     }
 
     /// Marks the socket at one end of a segment on the wire. One that does not move more than an acknowledgement is of no

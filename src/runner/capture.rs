@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::marks::{Mark, marks};
 use super::pcapng::{self, Interface, Packet, Statistics};
 use crate::plan::{Case, LabPlan};
-use crate::record::{ClockName, Event, Frame, Frames, SNAP_LENGTH};
+use crate::record::{ClockName, Event, Frame, Frames, Observation, SNAP_LENGTH};
 use crate::verdict::CaseResult;
 
 /// The packets of a case.
@@ -86,8 +86,13 @@ impl Capture {
             .collect()
     }
 
-    /// Writes the file, with what `events` and `result` tell of the case at the packets where it happened.
+    /// Writes the file, with what `events` and `result` tell of the case at the packets where it happened. There is none of
+    /// a case that was never played.
     pub(super) fn write(&self, events: &[Event], result: &CaseResult) -> io::Result<()> {
+        let is_ready = |event: &Event| matches!(event.what, Observation::LabReady { .. });
+        if !events.iter().any(is_ready) {
+            return Ok(());
+        }
         let mut packets: Vec<Packet> = Vec::new();
         for (interface, link) in (0..).zip(&self.links) {
             packets.extend(link.ring.iter().map(|frame| Packet {
@@ -104,6 +109,13 @@ impl Capture {
                  t_ns. Packets are cut to {SNAP_LENGTH} bytes from the IP header on."
             ),
         ];
+        if self.links.len() > 1 {
+            comments.push(
+                "Links of one path carry the same segments, which an analysis of all of them together takes for \
+                 retransmissions: look at one link, by frame.interface_name, in a file of its own."
+                    .to_owned(),
+            );
+        }
         for mark in marks(events, result) {
             match self.packet_for(&mark, &packets) {
                 Some(place) => packets[place].comments.push(mark.text),

@@ -38,6 +38,10 @@ pub(super) fn marks(events: &[Event], result: &CaseResult) -> Vec<Mark> {
         marks.extend(of_client(client, case));
     }
     marks.sort_by_key(|mark| mark.at_ns);
+    for mark in &mut marks {
+        let at = Duration::from_nanos(mark.at_ns).as_secs_f64();
+        mark.text.insert_str(0, &format!("{at:.6} s: "));
+    }
     marks
 }
 

@@ -1,15 +1,20 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
+mod nodes;
+mod probes;
+
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 use super::counters::CountersSpec;
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
 use super::uptime::Uptime;
+pub use nodes::{NodeSpec, Nodes};
+pub use probes::{ProbesSpec, Switch};
+
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
 use crate::plan::{App, Cause, Emulation, Neighbour, Phase, Protocol, RetryOn};
@@ -30,6 +35,9 @@ pub struct Scenario {
     pub nodes: Spanned<Nodes>,
     /// Sysctls of every node and every pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Round-trip time between any two nodes, half of it each way (default: as fast as the machine). Pods of one node have
+    /// none between them.
+    pub rtt: Option<Spanned<Time>>,
     /// Servers by name.
     pub servers: Spanned<Named<ServerSpec>>,
     /// Virtual addresses by name, with the servers behind them.
@@ -53,83 +61,6 @@ pub struct Scenario {
     pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
     pub matrix: Option<Spanned<Matrix>>,
-}
-
-/// Nodes, in the file's order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Nodes(pub Vec<(Spanned<String>, NodeSpec)>);
-
-impl Nodes {
-    /// Names and settings, where they could be read.
-    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &str, &NodeSpec)> {
-        self.0
-            .iter()
-            .filter_map(|(name, spec)| Some((name, name.get()?.as_str(), spec)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Nodes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Nodes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of node names, or a mapping from node names")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Nodes, E> {
-                Err(E::custom(format!(
-                    "expected a list of node names, found `{text}`\nwrite `[{text}]`"
-                )))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Nodes, A::Error> {
-                let mut nodes = Vec::new();
-                while let Some(name) = items.next_element()? {
-                    nodes.push((name, NodeSpec::default()));
-                }
-                Ok(Nodes(nodes))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Nodes, A::Error> {
-                let mut nodes = Vec::new();
-                while let Some((name, spec)) = map.next_entry::<_, Spanned<NodeSpec>>()? {
-                    nodes.push((name, spec.value.unwrap_or_default()));
-                }
-                Ok(Nodes(nodes))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Nodes {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Nodes".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let node = generator.subschema_for::<NodeSpec>();
-        json_schema!({ "anyOf": [
-            { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-            { "type": "object", "additionalProperties": { "anyOf": [node, { "type": "null" }] } },
-        ] })
-    }
-}
-
-/// A machine that can lose power.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NodeSpec {
-    /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
-    pub sysctls: Option<Spanned<Named<Text>>>,
-    /// Whatever its pods send beyond their network bears the node's own address, as CNI's `ipMasq` has it (default false).
-    pub masquerade: Option<Spanned<bool>>,
 }
 
 /// A server.
@@ -403,33 +334,6 @@ pub struct PowerLossSpec {
     pub node: Spanned<String>,
     /// Whether its link-layer address still resolves, as in cloud networks (default `resolves`).
     pub neighbour: Option<Spanned<Neighbour>>,
-}
-
-/// What is looked at besides what verdicts need. Verdicts and times are the same without.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ProbesSpec {
-    /// Every client's and server's sockets through time (default `on`).
-    pub sockets: Option<Spanned<Switch>>,
-    /// Counters of TCP, IP and conntrack at each fault and around it (default `on`).
-    pub counters: Option<Spanned<Switch>>,
-    /// The services' rules and connections at each fault and around it (default `on`).
-    pub rules: Option<Spanned<Switch>>,
-    /// Links whose packets are kept, beside a record kept with `--record`: a node's uplink, by its name; a server's or a
-    /// client's own link, by its. Without it: the uplinks of all nodes with clients.
-    pub packets: Option<Spanned<OffOr<Vec<Spanned<String>>>>>,
-    /// Bytes of packets kept of each link, the newest (default 1MiB).
-    pub packet_limit: Option<Spanned<Size>>,
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Switch {
-    /// On.
-    On,
-    /// Off.
-    Off,
 }
 
 /// What must hold for a client. Times count from the fault.

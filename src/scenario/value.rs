@@ -352,12 +352,14 @@ pub(super) fn parse_any_time(text: &str) -> Result<Duration, (String, String)> {
 pub struct Size(pub u64);
 
 /// Units of a [`Size`], in bytes.
-const UNITS: [(&str, u64); 5] = [
+const UNITS: [(&str, u64); 7] = [
     ("B", 1),
     ("kB", 1_000),
     ("KiB", 1 << 10),
     ("MB", 1_000_000),
     ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
 ];
 
 impl<'de> Deserialize<'de> for Size {
@@ -395,7 +397,7 @@ impl JsonSchema for Size {
         json_schema!({
             "type": "string",
             "description": "A number of bytes with its unit: `64KiB`, `1MiB`, `500kB`.",
-            "pattern": "^[0-9]+ *(B|kB|KiB|MB|MiB)$",
+            "pattern": "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)$",
             "examples": ["64KiB", "1MiB", "500kB"],
         })
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::kernel::Series;
+use super::series::Series;
 use super::timer::{Rounding, wheel_bucket};
 
 impl Series {

@@ -1,14 +1,29 @@
 //! How long clients will be without service, as far as arithmetic can say.
 //!
-//! Pure functions: `timer` is how the kernel rounds, `kernel` what TCP's own timers take, `predict` which of all timers
-//! of a client rules, `fit` which series a measured one is.
+//! Pure functions: `timer` is how the kernel rounds, `sysctls` what it is told, `rto` and `series` how it retransmits,
+//! `kernel` and `keepalive` what each of TCP's own timers takes, `rhythm` what a client is doing at the fault, `situation` and `ending`
+//! which of all timers of a client rules then, `dials` how it comes back, `predict` all of that together, and `fit` which
+//! series a measured one is.
 
+mod dials;
+mod ending;
 mod fit;
+mod keepalive;
 mod kernel;
 mod predict;
+mod rhythm;
+mod rto;
+mod series;
 mod situation;
+mod sysctls;
 mod timer;
+mod window;
 
-pub use kernel::{HZ, Series, TcpSysctls, connect, keepalive, retransmission};
-pub use predict::predict;
+pub use keepalive::keepalive;
+pub use kernel::{HZ, Kernel, connect, orphan, retransmission, zero_window};
+pub use predict::{predict, predict_seen};
+pub use rhythm::Seen;
+pub use rto::{Path, first_rto, settled_rto};
+pub use series::Series;
+pub use sysctls::TcpSysctls;
 pub use timer::Rounding;

@@ -41,8 +41,12 @@ impl Rounding {
 }
 
 /// Jiffies of the wheel's bucket that takes a delay: the timer fires on a multiple of it.
+///
+/// A timer that is armed as one fires meets a wheel that has turned on by a jiffy already (__run_timers() advances
+/// `base->clk` before it calls what has expired), so its delay counts as one less. Measured on Linux 7.3: 504 jiffies took
+/// 512, a level 1 timer, where a level begins at 504.
 pub(super) fn wheel_bucket(delay: u64) -> u64 {
-    1 << (LEVEL_SHIFT * level(delay))
+    1 << (LEVEL_SHIFT * level(delay.saturating_sub(1)))
 }
 
 /// The level of the wheel that takes a delay: level n begins at 63 · 8^(n−1) jiffies (kernel: `LVL_START`).
@@ -71,6 +75,15 @@ mod tests {
         assert_eq!(steady(250, 120), 120_832);
         assert_eq!(steady(1000, 120), 122_880);
         assert_eq!(steady(100, 120), 122_880);
+    }
+
+    #[test]
+    fn at_the_edge_of_a_level_the_finer_one_counts() {
+        assert_eq!((wheel_bucket(63), wheel_bucket(64)), (1, 8));
+        assert_eq!((wheel_bucket(504), wheel_bucket(505)), (8, 64));
+        // HZ=250, first RTO 252 ms: the fourth timer, of 2.016 s, took 2.048 s.
+        let start = (1 << 32) - 75_000 + 4_872;
+        assert_eq!(Rounding::Wheel.fires_at(start, 504) - start, 512);
     }
 
     #[test]

@@ -1,380 +1,279 @@
 //! What ended a connection, from the evidence.
 //!
-//! ETIMEDOUT is the same for a retransmission timeout, keepalive and TCP_USER_TIMEOUT; what tells them apart is the
-//! socket's last TCP_INFO. Evidence that is missing, or that does not fit the mechanism it points to, gives
-//! [`Cause::Unknown`]: a cause named here could have been no other.
+//! No single word is believed: what the client or the kernel gives as the end must agree with what was seen otherwise
+//! (TCP_INFO, packets, the socket's timer, options and sysctls, requests and PINGs, the server's own record). Evidence
+//! that is missing, or that contradicts itself, gives [`Cause::Unknown`] and says which: a cause named here could have
+//! been no other.
+
+mod kernel;
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Keepalive};
-use crate::record::{ConnectionEnd, EndedBy, TcpInfo};
+use crate::plan::Cause;
+use crate::record::EndedBy;
 
-use super::units;
+use super::evidence::Evidence;
+use super::units::{exact, measured};
 
-/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-const TICK: Duration = Duration::from_millis(10);
 /// TCP_CLOSE: what a socket reads once the kernel has given it up.
 const STATE_CLOSE: u8 = 7;
-
-/// What is known of a connection besides its end.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Circumstances {
-    /// It had been opened: its end is not a dial's.
-    pub opened: bool,
-    /// It is shaken hands with TLS, so that a dial can end on an established connection.
-    pub tls: bool,
-    /// TCP keepalive of its socket.
-    pub keepalive: Option<Keepalive>,
-    /// TCP_USER_TIMEOUT of its socket.
-    pub user_timeout: Option<Duration>,
-    /// The least time the kernel retransmits before it gives up, from the first retransmission.
-    pub gives_up_after: Duration,
-    /// A request of the client timed out during the dial.
-    pub request_timed_out: bool,
-}
+/// Tokio's timers count whole milliseconds, and the event before them may lag by as much.
+const EARLY: Duration = Duration::from_millis(5);
+/// What a busy machine may add to a client's own timer.
+const LATE: Duration = Duration::from_millis(250);
 
 /// A cause, and the evidence in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The mechanism.
     pub cause: Cause,
-    /// What says so, or what is missing.
+    /// What says so; of an unknown one, what is missing or contradicts.
     pub evidence: String,
 }
 
+/// A cause, or why none can be named.
+type Judged = Result<Found, String>;
+
+fn found(cause: Cause, evidence: impl Into<String>) -> Judged {
+    let evidence = evidence.into();
+    Ok(Found { cause, evidence })
+}
+
 /// What ended a connection or a dial.
-#[must_use]
-pub fn of_end(end: &ConnectionEnd, known: &Circumstances) -> Found {
-    let cause = match end.by {
-        EndedBy::Kernel => return of_errno(end, known),
-        EndedBy::Cancelled if known.request_timed_out => Cause::RequestTimeout,
-        EndedBy::Cancelled | EndedBy::Protocol => Cause::Unknown,
-        EndedBy::Peer => Cause::ClosedByPeer,
-        EndedBy::RequestTimeout => Cause::RequestTimeout,
-        EndedBy::ReadTimeout => Cause::ReadTimeout,
-        EndedBy::PingTimeout => Cause::PingTimeout,
-        EndedBy::IdleTimeout => Cause::IdleTimeout,
-        EndedBy::Client => Cause::ClosedByClient,
-        EndedBy::DialTimeout | EndedBy::TlsTimeout => Cause::DialTimeout,
-        EndedBy::CaseEnd => Cause::Never,
+pub(super) fn of(e: &Evidence) -> Found {
+    let judged = match e.end.by {
+        EndedBy::Kernel => kernel::of(e),
+        EndedBy::Peer => closed_by_peer(e),
+        EndedBy::Client => closed_by_client(e),
+        EndedBy::RequestTimeout | EndedBy::Cancelled => request_timeout(e),
+        EndedBy::ReadTimeout => read_timeout(e),
+        EndedBy::PingTimeout => ping_timeout(e),
+        EndedBy::IdleTimeout => idle_timeout(e),
+        EndedBy::DialTimeout => dial_timeout(e),
+        EndedBy::TlsTimeout => tls_timeout(e),
+        EndedBy::CaseEnd => never(e),
+        EndedBy::Protocol => Err(e.end.text.clone()),
     };
-    let evidence = end.text.clone();
-    Found { cause, evidence }
+    judged.unwrap_or_else(|evidence| Found {
+        cause: Cause::Unknown,
+        evidence,
+    })
 }
 
-fn of_errno(end: &ConnectionEnd, known: &Circumstances) -> Found {
-    let direct = |cause| Found {
-        cause,
-        evidence: end.text.clone(),
-    };
-    match end.errno {
-        Some(libc::ETIMEDOUT) => of_timeout(end, known),
-        // A program's own: only it was told the error. What no packet explains can only be a timer.
-        None if end.tcp_info.is_some() => of_timeout(end, known),
-        Some(libc::ECONNRESET) => direct(Cause::Reset),
-        Some(libc::ECONNREFUSED) => direct(Cause::Refused),
-        Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => direct(Cause::Unreachable),
-        _ => direct(Cause::Unknown),
+/// A client that says it ended its connection itself has a socket that lived until then.
+fn lives(e: &Evidence) -> Result<(), String> {
+    if e.program {
+        return Err(format!(
+            "{}: a program's own limits are not known",
+            e.end.text
+        ));
+    }
+    if e.end.errno.is_some() {
+        return Err(format!("{}, but the socket has an error", e.end.text));
+    }
+    match e.end.tcp_info {
+        Some(info) if info.state == STATE_CLOSE => Err(format!(
+            "{}, but the kernel had given the socket up before",
+            e.end.text
+        )),
+        Some(info) if info.state == 0 => Err(format!("{}: its TCP_INFO has no state", e.end.text)),
+        _ => Ok(()),
     }
 }
 
-/// Which timer ended it.
-fn of_timeout(end: &ConnectionEnd, known: &Circumstances) -> Found {
-    let Some(info) = &end.tcp_info else {
-        // Without TLS a dial is over with the handshake, so its timeout can only be that of the SYNs.
-        let cause = if known.opened || known.tls {
-            Cause::Unknown
-        } else {
-            Cause::DialTimeout
-        };
-        let evidence = String::from("ETIMEDOUT, and the socket's TCP_INFO is missing");
-        return Found { cause, evidence };
-    };
-    // A round trip is measured once the SYN is answered.
-    let established = known.opened || info.rtt_us > 0;
-    let cause = if established {
-        of_established(info, known)
-    } else {
-        Cause::DialTimeout
-    };
-    let error = if end.errno.is_some() {
-        "ETIMEDOUT"
-    } else {
-        &end.text
-    };
-    Found {
-        cause,
-        evidence: describe(error, info),
+/// Holds a limit against the time that was seen to pass.
+fn passed(
+    what: &str,
+    limit: Option<Duration>,
+    since: Option<Duration>,
+    e: &Evidence,
+) -> Result<Duration, String> {
+    let limit = limit.ok_or_else(|| format!("{}, but the client has no {what}", e.end.text))?;
+    let since =
+        since.ok_or_else(|| format!("{}, but what started its {what} was not seen", e.end.text))?;
+    let waited = e.ended.saturating_sub(since);
+    if waited + EARLY < limit || waited > limit + LATE {
+        let (waited, limit) = (measured(waited), exact(limit));
+        return Err(format!(
+            "{}, but after {waited}: its {what} is {limit}",
+            e.end.text
+        ));
     }
+    Ok(waited)
 }
 
-fn of_established(info: &TcpInfo, known: &Circumstances) -> Cause {
-    if info.state != STATE_CLOSE {
-        return Cause::Unknown;
+fn request_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    let limit = e.transport.request_timeout;
+    let since = e.requests.timed_out_since;
+    if since.is_none() {
+        return Err(format!(
+            "{}, but no request failed by its timeout then",
+            e.end.text
+        ));
     }
-    let unanswered = milliseconds(info.last_ack_recv_ms);
-    let silent = unanswered.min(milliseconds(info.last_data_recv_ms));
-    if info.retransmits > 0 {
-        of_retransmissions(info, unanswered, known)
-    } else if info.probes > 0 && info.unacked == 0 {
-        of_probes(info, silent, known)
-    } else {
-        Cause::Unknown
-    }
+    let waited = passed("request timeout", limit, since, e)?;
+    let text = format!(
+        "{}, {} after the request began",
+        e.end.text,
+        measured(waited)
+    );
+    found(Cause::RequestTimeout, text)
 }
 
-/// The retransmission timer ruled: nothing else ends a connection with data unacknowledged.
-fn of_retransmissions(info: &TcpInfo, unanswered: Duration, known: &Circumstances) -> Cause {
-    // Keepalive probes may have been under way when the data was sent, but not all of them.
-    let contradicted = known
-        .keepalive
-        .is_some_and(|k| u32::from(info.probes) >= k.count);
-    // With TCP_USER_TIMEOUT the kernel looks at it alone, and not at tcp_retries2.
-    let (cause, least) = match known.user_timeout {
-        Some(timeout) => (Cause::UserTimeout, timeout),
-        None => (Cause::RetransmissionTimeout, known.gives_up_after),
-    };
-    if contradicted || unanswered + TICK < least {
-        Cause::Unknown
-    } else {
-        cause
+fn read_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    if e.dial || e.requests.timed_out_since.is_none() {
+        return Err(format!("{}, but no request failed then", e.end.text));
     }
+    let heard = e
+        .end
+        .tcp_info
+        .map(|info| e.ended.saturating_sub(milliseconds(info.last_data_recv_ms)));
+    let since = e
+        .requests
+        .last_sent
+        .map(|sent| heard.map_or(sent, |heard| heard.max(sent)));
+    let waited = passed("read timeout", e.transport.read_timeout, since, e)?;
+    let text = format!("{}, {} after the request", e.end.text, measured(waited));
+    found(Cause::ReadTimeout, text)
 }
 
-/// The keepalive timer ruled: nothing was unacknowledged.
-fn of_probes(info: &TcpInfo, silent: Duration, known: &Circumstances) -> Cause {
-    let Some(keepalive) = known.keepalive else {
-        // It may be off, or unknown. Probes of a zero window look the same.
-        return Cause::Unknown;
+fn ping_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    let Some(sent) = e.ping_sent else {
+        return Err(format!(
+            "{}, but no PING was seen that waited for one",
+            e.end.text
+        ));
     };
-    // With TCP_USER_TIMEOUT the count is ignored.
-    let (cause, count, least) = match known.user_timeout {
-        Some(timeout) => (Cause::UserTimeout, 1, timeout),
-        None => {
-            let least = keepalive.idle + keepalive.interval * keepalive.count;
-            (Cause::Keepalive, keepalive.count, least)
+    // The wait begins anew whenever something was read.
+    let heard = e
+        .end
+        .tcp_info
+        .map(|info| e.ended.saturating_sub(milliseconds(info.last_data_recv_ms)));
+    let silent_since = heard.map_or(sent, |heard| heard.max(sent));
+    let limit = e.transport.ping.map(|ping| ping.timeout);
+    let after_timeout = e.transport.ping_after_timeout;
+    let waited = match (limit, after_timeout) {
+        (Some(_), None) => passed("PING timeout", limit, Some(silent_since), e)?,
+        (None, Some(_)) => passed("PING timeout", after_timeout, e.requests.last_timeout, e)?,
+        _ => passed("PING timeout", limit, Some(silent_since), e)
+            .or_else(|_| passed("PING timeout", after_timeout, e.requests.last_timeout, e))?,
+    };
+    let text = format!("{}, {} after it went out", e.end.text, measured(waited));
+    found(Cause::PingTimeout, text)
+}
+
+fn idle_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    if e.dial {
+        return Err(format!("{}, but it was never open", e.end.text));
+    }
+    if e.requests.last_sent > e.requests.last_over {
+        return Err(format!("{}, but a request waited on it", e.end.text));
+    }
+    let since = e.requests.last_over.or(e.opened);
+    let waited = passed("idle timeout", e.transport.idle_timeout, since, e)?;
+    let text = format!(
+        "{}, {} after its last request",
+        e.end.text,
+        measured(waited)
+    );
+    found(Cause::IdleTimeout, text)
+}
+
+fn dial_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    unanswered_syn(e)?;
+    let waited = passed("dial timeout", e.transport.dial_timeout, e.began, e)?;
+    let text = format!(
+        "{}: {} SYNs unanswered for {}",
+        e.end.text,
+        e.wire.syns.len(),
+        measured(waited)
+    );
+    found(Cause::DialTimeout, text)
+}
+
+fn tls_timeout(e: &Evidence) -> Judged {
+    lives(e)?;
+    if !e.dial {
+        return Err(format!("{}, but it had been opened", e.end.text));
+    }
+    let waited = passed("TLS timeout", e.transport.tls_timeout, e.wire.syn_acked, e)?;
+    let text = format!(
+        "{}, {} after its SYN was answered",
+        e.end.text,
+        measured(waited)
+    );
+    found(Cause::DialTimeout, text)
+}
+
+/// A dial that nobody answered.
+fn unanswered_syn(e: &Evidence) -> Result<(), String> {
+    let doubt = |what: &str| Err(format!("{}, but {what}", e.end.text));
+    if !e.dial || e.opened.is_some() {
+        return doubt("it had been opened");
+    }
+    if e.wire.syns.is_empty() {
+        return doubt("no SYN of it was seen on the wire");
+    }
+    if e.wire.syn_acked.is_some() || e.end.tcp_info.is_some_and(|info| info.rtt_us > 0) {
+        return doubt("its SYN was answered");
+    }
+    Ok(())
+}
+
+fn closed_by_peer(e: &Evidence) -> Judged {
+    if e.end
+        .tcp_info
+        .is_some_and(|info| info.state == STATE_CLOSE && info.retransmits > 0)
+    {
+        return Err(format!(
+            "{}, but the kernel had given the socket up",
+            e.end.text
+        ));
+    }
+    let seen = match (e.wire.peer_fin, e.server_closed) {
+        (true, true) => "its FIN was seen, and the server has the end too",
+        (true, false) => "its FIN was seen",
+        (false, true) => "the server has the end too",
+        (false, false) => {
+            let text = &e.end.text;
+            return Err(format!(
+                "{text}, but no FIN was seen, and no server has its end"
+            ));
         }
     };
-    if u32::from(info.probes) >= count && silent + TICK >= least {
-        cause
-    } else {
-        Cause::Unknown
-    }
+    found(Cause::ClosedByPeer, format!("{}: {seen}", e.end.text))
 }
 
-fn describe(error: &str, info: &TcpInfo) -> String {
-    format!(
-        "{error} after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
-        info.retransmits,
-        info.probes,
-        units::measured(milliseconds(info.last_ack_recv_ms)),
-    )
+fn closed_by_client(e: &Evidence) -> Judged {
+    if !e.program {
+        return Err(format!("{}, but a client of ours says why", e.end.text));
+    }
+    found(Cause::ClosedByClient, e.end.text.clone())
+}
+
+/// It was still there when the case was over.
+fn never(e: &Evidence) -> Judged {
+    if e.ended + EARLY < e.case_over {
+        let over = exact(e.case_over);
+        return Err(format!("{}, but the case goes on until {over}", e.end.text));
+    }
+    if e.end.tcp_info.is_some_and(|info| info.state == STATE_CLOSE) || e.end.errno.is_some() {
+        return Err(format!(
+            "{}, but the kernel had given the socket up",
+            e.end.text
+        ));
+    }
+    if e.wire.reset {
+        return Err(format!("{}, but it was reset before", e.end.text));
+    }
+    found(Cause::Never, e.end.text.clone())
 }
 
 fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::timeout_model::TcpSysctls;
-
-    fn timed_out(info: TcpInfo) -> ConnectionEnd {
-        ConnectionEnd {
-            by: EndedBy::Kernel,
-            errno: Some(libc::ETIMEDOUT),
-            tcp_info: Some(info),
-            text: String::from("Connection timed out (os error 110)"),
-        }
-    }
-
-    fn retransmitted() -> TcpInfo {
-        TcpInfo {
-            state: STATE_CLOSE,
-            retransmits: 15,
-            rtt_us: 40,
-            last_data_recv_ms: 930_000,
-            last_ack_recv_ms: 930_000,
-            ..TcpInfo::default()
-        }
-    }
-
-    fn probed(probes: u8, silent_ms: u32) -> TcpInfo {
-        TcpInfo {
-            state: STATE_CLOSE,
-            probes,
-            rtt_us: 40,
-            last_data_recv_ms: silent_ms,
-            last_ack_recv_ms: silent_ms,
-            ..TcpInfo::default()
-        }
-    }
-
-    fn opened() -> Circumstances {
-        Circumstances {
-            opened: true,
-            gives_up_after: TcpSysctls::default().retransmission_bound(),
-            ..Circumstances::default()
-        }
-    }
-
-    fn with_keepalive() -> Circumstances {
-        Circumstances {
-            keepalive: Some(Keepalive {
-                idle: Duration::from_secs(15),
-                interval: Duration::from_secs(15),
-                count: 9,
-            }),
-            ..opened()
-        }
-    }
-
-    fn cause(info: TcpInfo, known: &Circumstances) -> Cause {
-        of_end(&timed_out(info), known).cause
-    }
-
-    #[test]
-    fn retransmissions_for_long_enough_are_a_retransmission_timeout() {
-        assert_eq!(
-            cause(retransmitted(), &opened()),
-            Cause::RetransmissionTimeout
-        );
-        assert_eq!(
-            cause(retransmitted(), &with_keepalive()),
-            Cause::RetransmissionTimeout
-        );
-    }
-
-    #[test]
-    fn retransmissions_for_less_than_the_bound_are_unknown() {
-        let early = TcpInfo {
-            last_ack_recv_ms: 300_000,
-            ..retransmitted()
-        };
-        assert_eq!(cause(early, &opened()), Cause::Unknown);
-    }
-
-    #[test]
-    fn all_probes_unanswered_is_keepalive() {
-        assert_eq!(
-            cause(probed(9, 150_000), &with_keepalive()),
-            Cause::Keepalive
-        );
-        assert_eq!(cause(probed(8, 150_000), &with_keepalive()), Cause::Unknown);
-        assert_eq!(cause(probed(9, 100_000), &with_keepalive()), Cause::Unknown);
-        assert_eq!(cause(probed(9, 150_000), &opened()), Cause::Unknown);
-    }
-
-    #[test]
-    fn probes_and_retransmissions_both_complete_contradict_each_other() {
-        let both = TcpInfo {
-            probes: 9,
-            ..retransmitted()
-        };
-        assert_eq!(cause(both, &with_keepalive()), Cause::Unknown);
-    }
-
-    #[test]
-    fn the_user_timeout_rules_over_both() {
-        let known = Circumstances {
-            user_timeout: Some(Duration::from_secs(30)),
-            ..with_keepalive()
-        };
-        let data = TcpInfo {
-            retransmits: 7,
-            last_ack_recv_ms: 30_200,
-            ..retransmitted()
-        };
-        assert_eq!(cause(data, &known), Cause::UserTimeout);
-        assert_eq!(cause(probed(2, 45_000), &known), Cause::UserTimeout);
-        assert_eq!(cause(probed(1, 15_000), &known), Cause::Unknown);
-    }
-
-    #[test]
-    fn a_socket_that_lives_did_not_time_out() {
-        let alive = TcpInfo {
-            state: 1,
-            ..retransmitted()
-        };
-        assert_eq!(cause(alive, &opened()), Cause::Unknown);
-    }
-
-    #[test]
-    fn a_dials_timeout_is_told_from_that_of_its_tls_handshake() {
-        let dial = Circumstances {
-            opened: false,
-            tls: true,
-            ..opened()
-        };
-        let syn = TcpInfo {
-            state: STATE_CLOSE,
-            retransmits: 6,
-            ..TcpInfo::default()
-        };
-        assert_eq!(cause(syn, &dial), Cause::DialTimeout);
-        assert_eq!(cause(retransmitted(), &dial), Cause::RetransmissionTimeout);
-    }
-
-    #[test]
-    fn without_tcp_info_only_a_dial_in_clear_text_is_known() {
-        let bare = ConnectionEnd {
-            tcp_info: None,
-            ..timed_out(retransmitted())
-        };
-        let dial = Circumstances::default();
-        let tls = Circumstances {
-            tls: true,
-            ..Circumstances::default()
-        };
-        assert_eq!(of_end(&bare, &opened()).cause, Cause::Unknown);
-        assert_eq!(of_end(&bare, &dial).cause, Cause::DialTimeout);
-        assert_eq!(of_end(&bare, &tls).cause, Cause::Unknown);
-    }
-
-    #[test]
-    fn a_program_s_connection_is_told_by_its_tcp_info_alone() {
-        let by_program = |info| ConnectionEnd {
-            errno: None,
-            ..timed_out(info)
-        };
-        let unknown = opened();
-        let cause = |info, known: &Circumstances| of_end(&by_program(info), known).cause;
-        assert_eq!(
-            cause(retransmitted(), &unknown),
-            Cause::RetransmissionTimeout
-        );
-        let early = TcpInfo {
-            last_ack_recv_ms: 30_000,
-            ..retransmitted()
-        };
-        assert_eq!(cause(early, &unknown), Cause::Unknown);
-        assert_eq!(cause(probed(9, 150_000), &unknown), Cause::Unknown);
-        assert_eq!(
-            cause(probed(9, 150_000), &with_keepalive()),
-            Cause::Keepalive
-        );
-        let closed = ConnectionEnd {
-            by: EndedBy::Client,
-            ..by_program(retransmitted())
-        };
-        assert_eq!(of_end(&closed, &unknown).cause, Cause::ClosedByClient);
-    }
-
-    #[test]
-    fn a_cancelled_dial_is_a_request_timeout_only_if_one_was_seen() {
-        let cancelled = ConnectionEnd {
-            by: EndedBy::Cancelled,
-            ..timed_out(retransmitted())
-        };
-        let timed_out = Circumstances {
-            request_timed_out: true,
-            ..Circumstances::default()
-        };
-        assert_eq!(of_end(&cancelled, &timed_out).cause, Cause::RequestTimeout);
-        assert_eq!(
-            of_end(&cancelled, &Circumstances::default()).cause,
-            Cause::Unknown
-        );
-    }
 }

@@ -154,8 +154,18 @@ fn endpoint<'a>(
     timeline: &Timeline<'a>,
     connection: &Connection,
 ) -> Option<Endpoint<'a>> {
-    accepted(timeline, connection)
-        .or_else(|| syn(client, timeline, connection))
+    let (accepted, syn) = (
+        accepted(timeline, connection),
+        syn(client, timeline, connection),
+    );
+    if let (Some(accepted), Some(syn)) = (&accepted, &syn)
+        && accepted.node != syn.node
+    {
+        // Two witnesses that contradict each other are none.
+        return None;
+    }
+    accepted
+        .or(syn)
         .or_else(|| without_dnat(client, timeline, connection))
         .or_else(|| by_requests(client, timeline, connection))
 }

@@ -4,7 +4,7 @@ use crate::plan::{Case, CountWindow, CounterExpectation, Growth};
 use crate::record::{Observation, Stage};
 
 use super::check::{Checked, count, expected_count, pass_if};
-use super::measure::Outcome;
+use super::outcome::Outcome;
 use super::result::{ExpectationResult, Verdict};
 use super::timeline::Timeline;
 

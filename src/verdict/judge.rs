@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::plan::{Case, Cause, Prediction, Window};
+use crate::plan::{Case, Cause, Phase, Prediction, Window};
 use crate::record::{ClockName, Event, Observation};
+use crate::timeout_model::{Kernel, Seen, predict_seen};
 
 use super::check::{self, Checked};
 use super::counters;
-use super::measure::{ClientMeasured, Detection, Measured, Outcome, measure};
+use super::measure::{ClientMeasured, Detection, Measured, measure};
+use super::outcome::Outcome;
 use super::published;
 use super::result::{
     CaseResult, ClientResult, ConnectionResult, ExpectationResult, FailureResult, FaultResult,
@@ -25,15 +27,9 @@ pub fn judge(record: &[Event]) -> CaseResult {
     let mut expectations = expectations(timeline.case, &measured);
     expectations.extend(counters::expectations(&timeline, &measured.outcome));
     let (verdict, reason) = verdict(&measured.outcome, &expectations);
-    let predictions = &timeline.case.predictions;
-    let predicted = |name: &str| {
-        predictions
-            .iter()
-            .find(|prediction| prediction.client == name)
-    };
     let clients = measured.clients.iter().map(|client| ClientResult {
         published: published::of(timeline.case, client),
-        ..client_result(client, predicted(&client.name), &measured)
+        ..client_result(client, &Predicted::of(client, &timeline), &measured)
     });
     CaseResult {
         clients: clients.collect(),
@@ -78,6 +74,7 @@ fn empty(
     CaseResult {
         scenario: case.scenario.clone(),
         case: case.name.clone(),
+        description: case.description.clone(),
         repetition: case.repetition.clone(),
         clock,
         kernel: None,
@@ -99,6 +96,7 @@ fn nameless() -> CaseResult {
     CaseResult {
         scenario: String::new(),
         case: String::new(),
+        description: None,
         repetition: None,
         clock: None,
         kernel: None,
@@ -193,10 +191,10 @@ fn faults(case: &Case, injected: &[Option<Duration>]) -> Vec<FaultResult> {
 
 fn client_result(
     client: &ClientMeasured,
-    prediction: Option<&Prediction>,
+    predicted: &Predicted,
     measured: &Measured,
 ) -> ClientResult {
-    let outside = prediction.is_some_and(|p| !outside_prediction(client, p, measured).is_empty());
+    let outside = !predicted.findings(client, measured).is_empty();
     let connections = client
         .connections
         .iter()
@@ -209,6 +207,7 @@ fn client_result(
             cause: connection.cause.cause,
             evidence: connection.cause.evidence.clone(),
             retransmissions: connection.retransmissions.clone(),
+            chain: connection.chain.clone(),
         });
     ClientResult {
         name: client.name.clone(),
@@ -226,14 +225,79 @@ fn client_result(
             .map(|(sent_at, failed_at)| FailureResult { sent_at, failed_at }),
         requests_failed: client.requests_failed,
         dials: client.dials,
-        predicted: prediction.map(|prediction| PredictedResult {
-            detection: prediction.detection.map(Into::into),
-            recovery: prediction.recovery.map(Into::into),
-            cause: prediction.cause,
-        }),
+        predicted: predicted.beforehand.map(predicted_result),
+        predicted_given_phase: predicted.given_phase.as_ref().map(predicted_result),
         outside_prediction: outside,
+        parts: client
+            .outage
+            .as_ref()
+            .map(|outage| outage.parts.clone())
+            .unwrap_or_default(),
+        unexplained: client.outage.as_ref().map(|outage| outage.unexplained),
         published: None,
         connections: connections.collect(),
+    }
+}
+
+fn predicted_result(prediction: &Prediction) -> PredictedResult {
+    PredictedResult {
+        detection: prediction.detection.map(Into::into),
+        recovery: prediction.recovery.map(Into::into),
+        cause: prediction.cause,
+    }
+}
+
+/// What the timeout model says of a client.
+struct Predicted<'a> {
+    /// In the plan.
+    beforehand: Option<&'a Prediction>,
+    /// For the phase in which the fault met it, and the kernel it met it on.
+    given_phase: Option<Prediction>,
+}
+
+impl<'a> Predicted<'a> {
+    fn of(client: &ClientMeasured, timeline: &Timeline<'a>) -> Self {
+        let case = timeline.case;
+        let of_client = |p: &&Prediction| p.client == client.name;
+        let beforehand = case.predictions.iter().find(of_client);
+        let plan = case.lab.clients.iter().find(|c| c.name == client.name);
+        // A program's own limits nobody knows; and with several faults, which one a phase belongs to.
+        let plan = plan.filter(|_| beforehand.is_some() && case.lab.faults.len() == 1);
+        let phase = client.phase.filter(|_| client.affected == Some(true));
+        let given_phase = plan.zip(phase).map(|(plan, phase)| {
+            let since = client.fault_at.zip(client.last_good_at);
+            let seen = Seen {
+                kernel: Kernel::of(timeline.kernel, timeline.hz),
+                phase: Some(phase),
+                rested: since
+                    .filter(|_| phase == Phase::Idle)
+                    .map(|(fault, good)| fault.saturating_sub(good)),
+            };
+            predict_seen(plan, &case.lab, &seen)
+        });
+        Self {
+            beforehand,
+            given_phase,
+        }
+    }
+
+    /// Where a measurement lies outside: of what was said beforehand, and also of what is said once it is known what the
+    /// client was doing, for that may have been open.
+    fn findings(&self, client: &ClientMeasured, measured: &Measured) -> Vec<String> {
+        let Some(beforehand) = self.beforehand else {
+            return Vec::new();
+        };
+        let before = outside_prediction(client, beforehand, measured);
+        let Some(given_phase) = self.given_phase.as_ref().filter(|_| !before.is_empty()) else {
+            return before;
+        };
+        let after = outside_prediction(client, given_phase, measured);
+        match (after.is_empty(), beforehand.cause) {
+            (true, _) => after,
+            // It said nothing beforehand.
+            (false, Cause::Unknown) => after,
+            (false, _) => before,
+        }
     }
 }
 
@@ -265,10 +329,7 @@ fn warnings(timeline: &Timeline, measured: &Measured) -> Vec<Note> {
             );
             warnings.push(Note::new(text, None));
         }
-        let prediction = case.predictions.iter().find(|p| p.client == client.name);
-        let outside = prediction
-            .map(|p| outside_prediction(client, p, measured))
-            .unwrap_or_default();
+        let outside = Predicted::of(client, timeline).findings(client, measured);
         warnings.extend(outside.into_iter().map(|text| Note::new(text, None)));
     }
     warnings

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use crate::plan::{Cause, Client, Keepalive, Location, Phase, Place};
-use crate::record::{EndedBy, Event, Observation, RequestError};
-use crate::timeout_model::TcpSysctls;
+use crate::plan::{Cause, Client, Phase};
+use crate::record::{EndedBy, Event};
 
-use super::cause::{self, Circumstances, Found};
+use super::cause::Found;
+use super::chain::{self, Step};
 use super::connections::{self, Connection};
+use super::evidence::{Archive, tcp_sysctls};
+use super::outcome::{Outcome, outcome};
+use super::parts::{self, Known, Outage};
 use super::programs;
 use super::requests::Requests;
 use super::retransmissions::{self, Retransmissions};
-use super::timeline::{Injected, Moment, Timeline};
-use super::units;
+use super::struck::{Struck, gone, led_to_dead, phase, struck};
+use super::timeline::{Moment, Timeline};
 use super::untested::untested;
 
 /// What a record says, before anything is expected of it.
@@ -26,27 +29,6 @@ pub struct Measured {
     pub faults: Vec<Option<Duration>>,
     /// The case's clients, in its order.
     pub clients: Vec<ClientMeasured>,
-}
-
-/// How a case came to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It went as planned.
-    Whole,
-    /// It can't be run on this machine.
-    Skipped {
-        /// What is missing.
-        missing: String,
-        /// Where it was asked for.
-        location: Option<Location>,
-    },
-    /// The harness could not do its work.
-    Broken {
-        /// What went wrong.
-        text: String,
-        /// Where the thing was asked for.
-        location: Option<Location>,
-    },
 }
 
 /// When a client gave up the dead connection its requests waited on. Times are counted from the fault.
@@ -94,6 +76,8 @@ pub struct ClientMeasured {
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
     pub dialled_dead: Option<usize>,
+    /// Its outage in its parts; `None` if no fault struck it.
+    pub outage: Option<Outage>,
     /// Its connections, and its attempts at one.
     pub connections: Vec<ConnectionMeasured>,
     /// Requests whose response no server's record has, by number. They count as not answered.
@@ -117,12 +101,15 @@ pub struct ConnectionMeasured {
     pub cause: Found,
     /// Its unanswered segment, sent again and again; `None` if none was sent twice.
     pub retransmissions: Option<Retransmissions>,
+    /// What became of it, step by step, if it lived at the fault or after it.
+    pub chain: Vec<Step>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
     let timeline = Timeline::new(record)?;
+    let archive = Archive::of(&timeline);
     let clients = timeline.case.lab.clients.iter();
     let faults = 0..timeline.case.lab.faults.len();
     let injected = |index| timeline.faults.iter().find(|fault| fault.index == index);
@@ -133,93 +120,16 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
             .map(|index| injected(index).map(|fault| fault.at.at))
             .collect(),
         clients: clients
-            .map(|client| measure_client(client, &timeline))
+            .map(|client| measure_client(client, &timeline, &archive))
             .collect(),
     })
 }
 
-fn outcome(timeline: &Timeline) -> Outcome {
-    broken(timeline)
-        .or_else(|| skipped(timeline))
-        .or_else(|| cut_off(timeline))
-        .or_else(|| not_injected(timeline))
-        .unwrap_or(Outcome::Whole)
-}
-
-fn broken(timeline: &Timeline) -> Option<Outcome> {
-    let (text, location) = timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::RigError { text, location } => Some((text, location)),
-        _ => None,
-    })?;
-    // A rig that broke before the case began has nothing more to tell.
-    let begun = timeline
-        .events
-        .iter()
-        .any(|(_, what)| matches!(what, Observation::LabReady { .. }));
-    let text = match begun && !timeline.is_whole() {
-        true => format!("{text} ({})", recorded(timeline)),
-        false => text.clone(),
-    };
-    let location = location.clone();
-    Some(Outcome::Broken { text, location })
-}
-
-fn skipped(timeline: &Timeline) -> Option<Outcome> {
-    timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::Skipped { missing, location } => Some(Outcome::Skipped {
-            missing: missing.clone(),
-            location: location.clone(),
-        }),
-        _ => None,
-    })
-}
-
-fn cut_off(timeline: &Timeline) -> Option<Outcome> {
-    let text = format!("the record is cut off ({})", recorded(timeline));
-    let cut_off = Outcome::Broken {
-        text,
-        location: None,
-    };
-    (!timeline.is_whole()).then_some(cut_off)
-}
-
-/// What a partial record has.
-fn recorded(timeline: &Timeline) -> String {
-    let lab = &timeline.case.lab;
-    let count = |wanted: fn(&Observation) -> bool| {
-        timeline
-            .events
-            .iter()
-            .filter(|(_, what)| wanted(what))
-            .count()
-    };
-    format!(
-        "recorded: {} of {}, {} of {} faults, {} requests sent, {} responses",
-        units::measured(timeline.last()),
-        units::exact(lab.duration),
-        timeline.faults.len(),
-        lab.faults.len(),
-        count(|what| matches!(what, Observation::RequestSent { .. })),
-        count(|what| matches!(what, Observation::Response { .. })),
-    )
-}
-
-/// A fault that did not come into force: nothing was tested.
-fn not_injected(timeline: &Timeline) -> Option<Outcome> {
-    let planned = timeline.case.lab.faults.iter().enumerate();
-    let missing =
-        planned.map(|(index, fault)| (timeline.faults.iter().any(|f| f.index == index), fault));
-    let (_, fault) = missing.into_iter().find(|(injected, _)| !injected)?;
-    let text = format!(
-        "{} of {} never came into force",
-        fault.kind.name(),
-        fault.kind.target()
-    );
-    let location = Some(fault.location.clone());
-    Some(Outcome::Broken { text, location })
-}
-
-fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
+fn measure_client<'a>(
+    client: &'a Client,
+    timeline: &Timeline<'a>,
+    archive: &Archive<'_, 'a>,
+) -> ClientMeasured {
     let connections = connections::of(client, timeline);
     let requests = match client.program() {
         Some(_) => programs::requests_of(client, timeline, &connections),
@@ -229,8 +139,22 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
     let fault = struck.fault;
     let from = fault.map_or(Moment::START, |fault| fault.at);
     let gone_at = gone(client, timeline);
-    let found = |connection: &Connection| found(client, timeline, connection);
+    // Asked for again and again, and not cheap.
+    let causes: Vec<Found> = connections
+        .iter()
+        .map(|connection| archive.found(client, connection))
+        .collect();
     let dead = struck.dead;
+    let known = Known {
+        client,
+        timeline,
+        archive,
+        connections: &connections,
+        causes: &causes,
+        requests: &requests,
+    };
+    let recovered_after = recovered(&connections, &requests, from)
+        .filter(|_| gone_at.is_none() && struck.fault.is_some());
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
@@ -253,14 +177,19 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         cause: match struck.affected {
             _ if gone_at.is_some() => None,
             Some(false) => None,
-            Some(true) => dead.map(found),
+            Some(true) => dead.map(|dead| known.cause_of(dead)),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),
             }),
         },
-        recovered_after: recovered(&connections, &requests, from)
-            .filter(|_| gone_at.is_none() && fault.is_some()),
+        recovered_after,
+        outage: (gone_at.is_none() && was_out(&struck, &connections, timeline, from))
+            .then(|| {
+                let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
+                parts::of(&known, &struck, until)
+            })
+            .flatten(),
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
         requests_failed: client
@@ -275,17 +204,20 @@ fn measure_client(client: &Client, timeline: &Timeline) -> ClientMeasured {
         }),
         connections: connections
             .iter()
-            .map(|connection| measure_connection(client, timeline, connection))
+            .map(|connection| ConnectionMeasured {
+                chain: match gone_at {
+                    Some(_) => Vec::new(),
+                    None => chain::of(&known, &struck, connection),
+                },
+                ..measure_connection(&known, connection)
+            })
             .collect(),
     }
 }
 
-fn measure_connection(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
-) -> ConnectionMeasured {
-    let cause = found(client, timeline, connection);
+fn measure_connection(known: &Known, connection: &Connection) -> ConnectionMeasured {
+    let (client, timeline) = (known.client, known.timeline);
+    let cause = known.cause_of(connection);
     let kernel = retransmissions::Kernel {
         hz: timeline.hz,
         sysctls: tcp_sysctls(client, timeline),
@@ -300,114 +232,17 @@ fn measure_connection(
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
         retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
         cause,
+        chain: Vec::new(),
     }
 }
 
-/// What a fault did to a client's connections.
-struct Struck<'t, 'a> {
-    fault: Option<&'t Injected<'a>>,
-    affected: Option<bool>,
-    /// The connection its requests wait on.
-    dead: Option<&'t Connection<'a>>,
-}
-
-/// The first fault that struck the client, else the first of all.
-fn struck<'t, 'a>(
-    client: &Client,
-    timeline: &'t Timeline<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &Requests,
-) -> Struck<'t, 'a> {
-    let by = |fault| struck_by(fault, connections, requests);
-    let own = timeline
-        .faults
-        .iter()
-        .find(|fault| fault.dead_node() == Some(&client.node));
-    let strikes = timeline.faults.iter().map(by);
-    let first = strikes
-        .into_iter()
-        .find(|struck| struck.affected != Some(false));
-    first
-        .or_else(|| own.or(timeline.faults.first()).map(by))
-        .unwrap_or(Struck {
-            fault: None,
-            affected: Some(false),
-            dead: None,
-        })
-}
-
-fn struck_by<'t, 'a>(
-    fault: &'t Injected<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &Requests,
-) -> Struck<'t, 'a> {
-    let held = connections
-        .iter()
-        .filter(|connection| connection.held_at(fault.at));
-    // Those whose endpoint the record does not name may be dead as well.
-    let suspects = held.filter(|connection| match &connection.endpoint {
-        Some(endpoint) => fault.dead_node() == Some(endpoint.node),
-        None => true,
+/// Whether a client had an outage: it held a dead connection, or may have, or dialled a dead endpoint later.
+fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, from: Moment) -> bool {
+    let dialled_dead = connections.iter().any(|c| {
+        c.dialled
+            .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
     });
-    let suspects: Vec<_> = suspects.collect();
-    let dead = waited_on(&suspects, fault.at, requests);
-    Struck {
-        fault: Some(fault),
-        affected: match dead {
-            None => Some(false),
-            Some(connection) => connection.endpoint.as_ref().map(|_| true),
-        },
-        dead,
-    }
-}
-
-/// Which of the dead connections the client's requests wait on: that of the request under way, else the one the next
-/// request goes to, else the one being dialled, else the one used last.
-fn waited_on<'t, 'a>(
-    dead: &[&'t Connection<'a>],
-    fault: Moment,
-    requests: &Requests,
-) -> Option<&'t Connection<'a>> {
-    let numbered = |id: u32| dead.iter().find(|connection| connection.id == id).copied();
-    let sendings = requests.sendings();
-    let next = || {
-        sendings
-            .iter()
-            .filter(|(at, _)| *at > fault)
-            .find_map(|(_, id)| numbered(*id))
-    };
-    let dialling = || {
-        dead.iter()
-            .find(|connection| connection.opened.is_none_or(|at| at > fault))
-            .copied()
-    };
-    let last = || sendings.iter().rev().find_map(|(_, id)| numbered(*id));
-    let waiting = requests.waiting_on(fault).and_then(numbered);
-    waiting
-        .or_else(next)
-        .or_else(dialling)
-        .or_else(last)
-        .or_else(|| dead.last().copied())
-}
-
-/// Whether a connection's endpoint had no power when it was dialled.
-fn led_to_dead(connection: &Connection, dialled: Moment, timeline: &Timeline) -> bool {
-    let endpoint = connection.endpoint.as_ref();
-    endpoint.is_some_and(|endpoint| !timeline.alive(endpoint.node, dialled))
-}
-
-fn phase(client: &str, fault: &Injected) -> Option<Phase> {
-    let phase = fault.phases.iter().find(|(name, _)| name == client);
-    phase.map(|(_, phase)| *phase)
-}
-
-/// When the client was no more: by its own event, else by its node's.
-fn gone(client: &Client, timeline: &Timeline) -> Option<Duration> {
-    let event = timeline.events.iter().find_map(|(at, what)| match what {
-        Observation::ClientGone { client: c } if *c == client.name => Some(at.at),
-        _ => None,
-    });
-    event.or_else(|| timeline.power_lost(&client.node).map(|at| at.at))
+    struck.affected != Some(false) || dialled_dead
 }
 
 fn detection(dead: &Connection, fault: Moment) -> Detection {
@@ -435,92 +270,6 @@ fn recovered(connections: &[Connection], requests: &Requests, fault: Moment) -> 
         .map_or(fault, |unwell| unwell.max(fault));
     let first = good.into_iter().find(|at| *at > from)?;
     Some(first.since(fault))
-}
-
-/// What ended a connection.
-fn found(client: &Client, timeline: &Timeline, connection: &Connection) -> Found {
-    let Some((at, end)) = connection.end else {
-        return Found {
-            cause: Cause::Unknown,
-            evidence: String::from("its end was not recorded"),
-        };
-    };
-    let (keepalive, user_timeout) = options(client, timeline, connection);
-    let known = Circumstances {
-        opened: connection.opened.is_some() || !connection.dial_failed,
-        tls: client.target.tls,
-        keepalive,
-        user_timeout,
-        gives_up_after: tcp_sysctls(client, timeline).retransmission_bound(),
-        request_timed_out: timed_out_during(client, timeline, connection, at),
-    };
-    cause::of_end(end, &known)
-}
-
-/// A socket's keepalive and TCP_USER_TIMEOUT: ours has what the plan says, a program's what was read from it, if it
-/// was.
-fn options(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
-) -> (Option<Keepalive>, Option<Duration>) {
-    if client.program().is_none() {
-        let transport = &client.transport;
-        return (transport.keepalive, transport.user_timeout);
-    }
-    let read = timeline
-        .events
-        .iter()
-        .rev()
-        .find_map(|(_, what)| match what {
-            Observation::SocketOptions {
-                client: c,
-                connection: id,
-                keepalive,
-                user_timeout,
-            } if *c == client.name && *id == connection.id => Some((*keepalive, *user_timeout)),
-            _ => None,
-        });
-    read.unwrap_or_default()
-}
-
-/// The sysctls in the client's namespace: by what was read back there, else by what was asked for, else the kernel's
-/// defaults.
-fn tcp_sysctls(client: &Client, timeline: &Timeline) -> TcpSysctls {
-    let lab = &timeline.case.lab;
-    let (place, planned) = match &client.place {
-        Place::Node(name) => {
-            let node = lab.nodes.iter().find(|node| node.name == *name);
-            (name, node.map(|node| &node.sysctls))
-        }
-        Place::Pod(name) => {
-            let pod = lab.pods.iter().find(|pod| pod.name == *name);
-            (name, pod.map(|pod| &pod.sysctls))
-        }
-    };
-    let mut sysctls = planned.cloned().unwrap_or_default();
-    sysctls.extend(timeline.sysctls(place));
-    TcpSysctls::with(&sysctls)
-}
-
-fn timed_out_during(
-    client: &Client,
-    timeline: &Timeline,
-    connection: &Connection,
-    ended: Moment,
-) -> bool {
-    let began = connection.began().unwrap_or(Moment::START);
-    timeline.events.iter().any(|(at, what)| match what {
-        Observation::RequestFailed {
-            request,
-            error: RequestError::Timeout,
-            ..
-        } => {
-            // The request fails and its dial is cancelled at one instant, in either order.
-            request.client == client.name && *at > began && at.at <= ended.at
-        }
-        _ => false,
-    })
 }
 
 fn count(number: usize) -> u32 {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{self, Case, Cause, Location, Phase, Repetition};
 use crate::record::ClockName;
 
+pub use super::chain::{Step, StepKind};
 pub use super::distribution::{Distribution, Spread};
+pub use super::parts::{Part, PartKind};
 pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
 use super::seconds;
@@ -44,6 +46,9 @@ pub struct CaseResult {
     pub scenario: String,
     /// Case within it.
     pub case: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,
@@ -157,8 +162,17 @@ pub struct ClientResult {
     pub dials: u32,
     /// What the timeout model said beforehand.
     pub predicted: Option<PredictedResult>,
+    /// The same, given what it was doing at the fault and the kernel, as they were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_given_phase: Option<PredictedResult>,
     /// A measurement lies outside its predicted window; the case's warnings say which.
     pub outside_prediction: bool,
+    /// Its outage in its parts, from the fault to the recovery or the case's end; none if it had no outage.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+    /// What of the outage lies in no part; `None` if it had no outage.
+    #[serde(default, rename = "unexplained_s", with = "seconds::option")]
+    pub unexplained: Option<Duration>,
     /// What was published of it, beside what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<PublishedResult>,
@@ -229,6 +243,9 @@ pub struct ConnectionResult {
     /// Its unanswered segment, sent again and again; `None` if none was sent twice.
     #[serde(default)]
     pub retransmissions: Option<Retransmissions>,
+    /// What became of it, step by step, if it lived at the fault or after it.
+    #[serde(default)]
+    pub chain: Vec<Step>,
 }
 
 /// What came of an expectation.

@@ -26,10 +26,10 @@ pub struct Retransmissions {
     pub tail_loss_probe: bool,
     /// When the timer wheel fires, sending by sending, given the first retransmission; `None` for that one, for the
     /// probe before it, and where there is nothing to compute from (a kernel whose HZ is not known, a single
-    /// retransmission, a TCP_USER_TIMEOUT).
+    /// retransmission).
     #[serde(rename = "arithmetic_s", with = "seconds::options")]
     pub arithmetic: Vec<Option<Duration>>,
-    /// When the kernel gave the connection up, if it was retransmissions that ran out.
+    /// When the kernel gave the connection up, if it was retransmissions that ran out, or a TCP_USER_TIMEOUT.
     #[serde(rename = "gave_up_after_s", with = "seconds::option")]
     pub gave_up_after: Option<Duration>,
     /// The same by the timer wheel's arithmetic, where the series tells.
@@ -71,7 +71,8 @@ pub(super) fn of(
     let mut arithmetic: Vec<_> = arithmetic.take(measured.len()).collect();
     arithmetic.resize(measured.len(), None);
     Some(Retransmissions {
-        gave_up_after: ended.filter(|_| cause == Cause::RetransmissionTimeout),
+        gave_up_after: ended
+            .filter(|_| matches!(cause, Cause::RetransmissionTimeout | Cause::UserTimeout)),
         arithmetic_gave_up_after: series.and_then(|series| series.gives_up(kernel)),
         tail_loss_probe: probe,
         arithmetic,
@@ -127,7 +128,7 @@ struct Counted {
 impl Counted {
     fn of(counted: &[Duration], kernel: &Kernel) -> Option<Self> {
         let (first, rest) = counted.split_first()?;
-        let hz = u64::from(kernel.hz.filter(|_| kernel.user_timeout.is_none())?);
+        let hz = u64::from(kernel.hz?);
         let fires: Vec<_> = rest.iter().map(|at| at.saturating_sub(*first)).collect();
         let rto_max = (kernel.sysctls.rto_max_ms * hz).div_ceil(1000);
         let series = Series::fitted(&fires, hz, rto_max)?;
@@ -147,6 +148,9 @@ impl Counted {
     }
 
     fn gives_up(&self, kernel: &Kernel) -> Option<Duration> {
+        if let Some(limit) = kernel.user_timeout {
+            return Some(self.first + self.series.gives_up_by_user_timeout(limit));
+        }
         let bound = kernel.sysctls.retransmission_bound();
         let after = self.series.gives_up_after(self.count, bound)?;
         // The timer that gives up is the one after the last retransmission; else the connection ended before.

@@ -204,6 +204,7 @@ pub fn run_file(file: &Path, clock: Clock, arguments: &[&str], folder: &TempDir)
         .expect("records")
         .flatten()
         .map(|e| e.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "ndjson"))
         .collect();
     files.sort();
     let records = files.iter().map(|file| read_record(file)).collect();

@@ -103,6 +103,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
     LabPlan {
         seed: 1,
         duration: Duration::from_secs(10),
+        rtt: None,
         drain: Duration::ZERO,
         nodes: (1..=nodes).map(node).collect(),
         pods: pods.iter().enumerate().map(pod).collect(),

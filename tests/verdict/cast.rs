@@ -30,12 +30,14 @@ impl Story {
             case: Case {
                 scenario: scenario.to_owned(),
                 name: "default".to_owned(),
+                description: None,
                 repetition: None,
                 counters: Vec::new(),
                 spread: Vec::new(),
                 lab: LabPlan {
                     seed: 0,
                     duration: seconds(duration),
+                    rtt: None,
                     drain: seconds(1.0),
                     nodes: (1..=3).map(node).collect(),
                     pods: Vec::new(),
@@ -190,6 +192,7 @@ impl Story {
             client: client.to_owned(),
             detection: detection.map(window),
             recovery: recovery.map(window),
+            odds: Vec::new(),
             cause,
         });
         self

@@ -5,6 +5,7 @@ mod cast;
 mod causes;
 mod expectations;
 mod outcomes;
+mod parts;
 mod properties;
 mod reading;
 mod recovery;

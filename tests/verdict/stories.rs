@@ -1,7 +1,8 @@
 //! The records that tests share. In each, node3 loses its power at 10 s.
 
 use halfopen::plan::{
-    Cause, Check, CountWindow, Keepalive, Phase, Ping, Protocol, TimeWindow, Trigger,
+    Cause, Check, CountWindow, FaultKind, Keepalive, Neighbour, Phase, Ping, Protocol, TimeWindow,
+    Trigger,
 };
 use halfopen::record::{ClockName, EndedBy, Event, Observation, RequestError};
 
@@ -130,6 +131,7 @@ pub(crate) fn unaffected() -> Story {
 /// Its connection leads to a live node until it is closed; the next dial meets the dead one.
 pub(crate) fn dials_the_dead() -> Story {
     let mut story = unaffected();
+    transport(&mut story).dial_timeout = Some(seconds(5.0));
     story.closed(26.0, "bystander", 1, ended(EndedBy::IdleTimeout));
     story.dial(27.0, "bystander", 2, "aa-1");
     story.dial_failed(32.0, "bystander", 2, ended(EndedBy::DialTimeout));
@@ -272,7 +274,12 @@ pub(crate) fn reset_ends() -> Story {
 pub(crate) fn unreachable_ends() -> Story {
     ends(
         "unreachable",
-        |_| (),
+        |story| {
+            story.case.lab.faults[0].kind = FaultKind::PowerLoss {
+                node: "node3".to_owned(),
+                neighbour: Neighbour::Dead,
+            };
+        },
         945.0,
         errno(libc::EHOSTUNREACH, Some(dead_socket(20, 0, 936.0))),
     )

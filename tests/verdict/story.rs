@@ -142,6 +142,7 @@ impl Story {
         error: ConnectionEnd,
     ) -> &mut Self {
         self.open.remove(&(client.to_owned(), connection));
+        self.on_the_wire(t, client, connection, &error);
         self.event(
             t,
             Observation::DialFailed {
@@ -283,6 +284,7 @@ impl Story {
         end: ConnectionEnd,
     ) -> &mut Self {
         self.open.remove(&(client.to_owned(), connection));
+        self.on_the_wire(t, client, connection, &end);
         self.event(
             t,
             Observation::ConnectionClosed {
@@ -291,6 +293,65 @@ impl Story {
                 end,
             },
         )
+    }
+
+    /// The packets that an end by the kernel comes with: what was sent again, probes, a RST.
+    fn on_the_wire(&mut self, t: f64, client: &str, connection: u32, end: &ConnectionEnd) {
+        match end.errno {
+            Some(libc::ECONNRESET) => self.segment(t - 0.0001, client, connection, "R", false, 0),
+            Some(libc::ECONNREFUSED) => {
+                self.segment(t - 0.0001, client, connection, "RA", false, 0);
+            }
+            _ => {}
+        }
+        let Some(info) = end.tcp_info.filter(|_| end.errno == Some(libc::ETIMEDOUT)) else {
+            return;
+        };
+        let ago = |ms: u32| t - f64::from(ms) / 1e3;
+        let (first, last) = (ago(info.last_ack_recv_ms), ago(info.last_data_sent_ms));
+        for n in 0..=info.retransmits {
+            let share = f64::from(n) / f64::from(info.retransmits.max(1));
+            let at = first + (last - first) * share;
+            if info.retransmits > 0 {
+                self.segment(at, client, connection, "PA", true, n.into());
+            }
+        }
+        let interval = self.transport_of(client).keepalive.map(|k| k.interval);
+        for n in 1..=info.probes {
+            let back = interval.unwrap_or_default().as_secs_f64() * f64::from(info.probes - n + 1);
+            self.segment(t - back, client, connection, "A", true, n.into());
+        }
+    }
+
+    fn transport_of(&self, client: &str) -> &halfopen::plan::Transport {
+        let found = self.case.lab.clients.iter().find(|c| c.name == client);
+        &found.expect("a client").transport
+    }
+
+    /// A segment of a client's connection to or from aa-1.
+    fn segment(
+        &mut self,
+        t: f64,
+        client: &str,
+        connection: u32,
+        flags: &str,
+        own: bool,
+        retransmission: u32,
+    ) {
+        let local = self.local(client, connection);
+        let peer = self.case.lab.servers[0].listen[0];
+        let (from, to) = if own { (local, peer) } else { (peer, local) };
+        let segment = Segment {
+            node: "node1".to_owned(),
+            from,
+            to,
+            flags: flags.to_owned(),
+            seq: 1000,
+            len: if flags == "PA" { 127 } else { 0 },
+            retransmission,
+            stamp_ns: u64::try_from(seconds(t).as_nanos()).unwrap(),
+        };
+        self.event(t, Observation::Segment(segment));
     }
 
     /// Power loss of node3, with what clients were doing.
@@ -411,7 +472,7 @@ pub(crate) fn dead_socket(retransmits: u8, probes: u8, silent: f64) -> TcpInfo {
         rto_us: 120_000_000,
         rtt_us: 60,
         total_retrans: u32::from(retransmits) + 1,
-        last_data_sent_ms: 120_000,
+        last_data_sent_ms: (silent_ms / 3).min(120_000),
         last_data_recv_ms: silent_ms,
         last_ack_recv_ms: silent_ms,
         ..TcpInfo::default()

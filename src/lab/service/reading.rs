@@ -67,14 +67,15 @@ impl Loaded {
     }
 }
 
-/// A node whose clients use services.
-pub(crate) struct NodeRules {
+/// The rules of a node whose clients use services, and their connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRules {
     /// Node.
-    pub(crate) node: String,
+    pub node: String,
     /// As [`crate::record::Observation::Rules`] has them.
-    pub(crate) rules: Vec<String>,
+    pub rules: Vec<String>,
     /// What conntrack knows of connections to services.
-    pub(crate) flows: Vec<Flow>,
+    pub flows: Vec<Flow>,
 }
 
 impl Services {
@@ -83,7 +84,7 @@ impl Services {
     ///
     /// # Errors
     /// [`LabError::Kernel`] if conntrack is silent, [`LabError::Program`] if iptables-save fails.
-    pub(crate) fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LabError> {
+    pub fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LabError> {
         let mut nodes: Vec<NodeRules> = Vec::new();
         for table in &self.tables {
             let known = if ask { None } else { table.loaded.still() };

@@ -86,6 +86,7 @@ impl History {
             last.state == TcpState::Established
                 && last.send_queue == 0
                 && last.receive_queue == 0
+                && probes(last) == 0
                 && !waits(last)
         })
     }
@@ -289,6 +290,9 @@ struct Material {
     unacknowledged: bool,
 }
 
+/// Where in [`Material::counts`] TCP_INFO's probes stand.
+const PROBES: usize = 2;
+
 impl Material {
     fn of(shown: &Shown) -> Self {
         let info = shown.info.unwrap_or_default();
@@ -309,15 +313,29 @@ impl Material {
     }
 }
 
-/// Whether nothing has happened between the two but data on its way: the second may be a healthy exchange's.
+/// Whether nothing has happened between the two but data, or a first keepalive probe, on its way: the second may be a
+/// healthy exchange's.
 fn is_exchange(before: &Shown, after: &Shown) -> bool {
-    let (a, b) = (Material::of(before), Material::of(after));
-    let open = |m: &Material| matches!(m.state, TcpState::Established | TcpState::CloseWait);
-    let in_flight = after
-        .timer
-        .is_none_or(|timer| timer.kind != TimerKind::ZeroWindowProbe);
-    let pending = b.sends || b.receives || b.unacknowledged;
-    open(&b) && a.state == b.state && a.counts == b.counts && in_flight && pending
+    let (a, mut b) = (Material::of(before), Material::of(after));
+    let open = matches!(b.state, TcpState::Established | TcpState::CloseWait);
+    let in_flight = b.timer != Some(TimerKind::ZeroWindowProbe);
+    let first_probe = probes(before) == 0 && probes(after) == 1;
+    if first_probe {
+        b.counts = Material::of(&Shown {
+            timer: before.timer,
+            ..after.clone()
+        })
+        .counts;
+        b.counts[PROBES] = a.counts[PROBES];
+    }
+    let pending = b.sends || b.receives || b.unacknowledged || first_probe;
+    open && a.state == b.state && a.counts == b.counts && in_flight && pending
+}
+
+/// Keepalive probes that nobody has answered.
+fn probes(shown: &Shown) -> u8 {
+    let keepalive = shown.timer.filter(|t| t.kind == TimerKind::Keepalive);
+    keepalive.map_or(0, |timer| timer.count)
 }
 
 /// Whether what was on its way, or unread, at the first look still is at the second, and was in between.
@@ -330,7 +348,8 @@ fn is_same_wait(first: &Shown, second: &Shown) -> bool {
         && second.send_queue > 0
         && first.progress.acknowledged == second.progress.acknowledged;
     let unread = first.receive_queue > 0 && second.receive_queue > 0 && read(first) == read(second);
-    unacknowledged || unread
+    let unanswered = probes(first) > 0 && probes(second) >= probes(first);
+    unacknowledged || unread || unanswered
 }
 
 /// The retransmission timeout of a socket.

@@ -17,8 +17,8 @@ use crate::record::{Observation, Recorder};
 
 /// SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY of linux/sock_diag.h.
 const DESTROYED: [u32; 2] = [1, 3];
-/// The first address tried for a netlink socket. Left to itself the kernel takes a random one, and then all of its later
-/// dice fall otherwise: a lab with probes would not be the lab without.
+/// The first address tried for a netlink socket. Left to itself the kernel throws dice for one, the same that choose ports
+/// and endpoints.
 const FIRST_ADDRESS: u32 = 0x6861_0001;
 /// Addresses tried.
 const ADDRESSES: u32 = 64;

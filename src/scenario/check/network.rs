@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Checker, Kind, names_of};
 use crate::plan::address::{MAX_NODES, MAX_PODS, taken_by};
@@ -11,9 +12,15 @@ use crate::scenario::model::{Named, ServerSpec, ServiceSpec, Spanned, Text};
 use crate::scenario::source::Span;
 use crate::scenario::value::given;
 
+/// Below a second, so that the SYN's own timer (RFC 6298, 2.1) does not fire on a healthy path.
+const LONGEST_RTT: Duration = Duration::from_millis(900);
+/// Above what veth pairs take, which would go on top of it unseen.
+const SHORTEST_RTT: Duration = Duration::from_micros(200);
+
 impl Checker<'_> {
     pub(super) fn network(&mut self) {
         self.nodes();
+        self.rtt();
         self.servers();
         self.services();
     }
@@ -38,6 +45,28 @@ impl Checker<'_> {
             self.sysctls(&spec.sysctls);
         }
         self.pods();
+    }
+
+    /// A round trip that a network can have, and that leaves the fault's phases their meaning.
+    fn rtt(&mut self) {
+        let Some(rtt) = &self.scenario.rtt else {
+            return;
+        };
+        let Some(time) = rtt.get().map(|time| time.0) else {
+            return;
+        };
+        if time > LONGEST_RTT {
+            let message = "a round trip of more than 900 ms, which no path on Earth has";
+            self.push(
+                Problem::new(rtt.span, message)
+                    .help("write e.g. `rtt: 40ms`; by satellite it is some 600 ms"),
+            );
+        } else if time < SHORTEST_RTT {
+            let message = "a round trip of less than 200 us is the machine's own";
+            self.push(Problem::new(rtt.span, message).help(
+                "leave `rtt` out for a network as fast as the machine, or write e.g. `rtt: 1ms`",
+            ));
+        }
     }
 
     /// No node has more pods than its pod network has addresses.

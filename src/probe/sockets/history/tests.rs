@@ -166,6 +166,39 @@ fn one_exchange_after_the_other_is_none_that_lasts() {
     }
 }
 
+/// At rest, after so many keepalive probes.
+fn probed(count: u8) -> Shown {
+    let mut info = idle().info.unwrap();
+    info.probes = count;
+    Shown {
+        timer: timer(TimerKind::Keepalive, 2000, count),
+        info: Some(info),
+        ..idle()
+    }
+}
+
+#[test]
+fn a_keepalive_probe_that_is_answered_is_no_news_and_others_have_their_own_times() {
+    let mut history = History::new("client");
+    history.saw(probed(0), ms(1));
+    for second in 1..4 {
+        assert_eq!(history.saw(probed(1), ms(second * 1000)), []);
+        assert!(!history.is_settled(&ends()));
+        assert_eq!(history.saw(probed(0), ms(second * 1000 + 1)), []);
+        assert!(history.is_settled(&ends()));
+    }
+    assert_eq!(history.saw(probed(1), ms(5000)), []);
+    assert_eq!(
+        told(history.saw(probed(2), ms(7000))),
+        [
+            (ms(5000), Changed, Established, 0, 1),
+            (ms(7000), Changed, Established, 0, 2)
+        ]
+    );
+    let told = told(history.saw(probed(0), ms(8000)));
+    assert_eq!(told, [(ms(8000), Changed, Established, 0, 0)]);
+}
+
 #[test]
 fn a_zero_window_probe_is_news_at_once() {
     let mut history = History::new("client");

@@ -1,0 +1,62 @@
+//! `halfopen explain`.
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use super::stdout::say;
+use super::{Exit, inputs, with_causes};
+use crate::explain::{Options, explain as tell};
+use crate::report::record_reader;
+use crate::verdict::judge;
+
+/// Files of a folder that are named where there are too many of them.
+const NAMED: usize = 10;
+
+pub(super) fn explain(path: &Path, client: Option<&str>, verbose: bool) -> Exit {
+    let told = the_one_record(path).and_then(|file| tell_file(&file, client, verbose));
+    match told {
+        Ok(text) => say(text.trim_end(), Exit::Held),
+        Err(error) => Exit::usage(&error),
+    }
+}
+
+/// The record that `path` is, or the only one below it.
+fn the_one_record(path: &Path) -> Result<PathBuf, String> {
+    let mut files = inputs::files(&[path.to_owned()], &["ndjson"])?;
+    if files.len() == 1 {
+        return Ok(files.remove(0));
+    }
+    let mut names: Vec<_> = files
+        .iter()
+        .take(NAMED)
+        .map(|file| format!("  {}", file.display()))
+        .collect();
+    if files.len() > NAMED {
+        names.push(format!("  … and {} more", files.len() - NAMED));
+    }
+    Err(format!(
+        "{} has {} records; choose one:\n{}",
+        path.display(),
+        files.len(),
+        names.join("\n")
+    ))
+}
+
+fn tell_file(path: &Path, client: Option<&str>, verbose: bool) -> Result<String, String> {
+    let named = |error: String| format!("{}: {error}", path.display());
+    let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+    let record = record_reader::read(BufReader::new(file)).map_err(|e| named(with_causes(&e)))?;
+    if let Some(line) = record.cut_off_line {
+        eprintln!(
+            "warning: {}: line {line} is cut off and left out",
+            path.display()
+        );
+    }
+    let options = Options {
+        verbose,
+        client,
+        colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    tell(&record.events, &judge(&record.events), options).map_err(|e| named(e.to_string()))
+}

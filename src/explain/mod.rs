@@ -1,0 +1,303 @@
+//! The story of one case, for a terminal: what its clients saw, what their sockets' timers said, packets, rules, the
+//! cause, the outage in its parts, and what would have shortened it.
+//!
+//! A pure function of the record and of what was judged of it.
+
+pub mod counterfactual;
+mod namespace;
+mod series;
+mod socket;
+mod story;
+mod sum;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::plan::{Case, Cause, Client, Protocol, Workload};
+use crate::record::{Event, Observation};
+use crate::verdict::CaseResult;
+use crate::verdict::result::{ClientResult, word};
+use crate::verdict::units::{between, exact, measured};
+
+/// What of a case is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Everything, not only what fits a screen.
+    pub verbose: bool,
+    /// This client alone.
+    pub client: Option<&'a str>,
+    /// With bold headings, for a terminal.
+    pub colour: bool,
+}
+
+/// Why a case can't be explained.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ExplainError {
+    /// The record does not begin with its case.
+    #[error("the record does not say which case it is of")]
+    Nameless,
+    /// There is no such client.
+    #[error("the case has no client {asked:?}; its clients are {clients}")]
+    NoClient {
+        /// Who was asked for.
+        asked: String,
+        /// Who is there.
+        clients: String,
+    },
+}
+
+/// The story of a case, by its record and what was judged of it.
+///
+/// # Errors
+/// If the record names no case, or the case has no such client.
+pub fn explain(
+    record: &[Event],
+    result: &CaseResult,
+    options: Options<'_>,
+) -> Result<String, ExplainError> {
+    let case = case_of(record).ok_or(ExplainError::Nameless)?;
+    let names = || case.lab.clients.iter().map(|client| client.name.as_str());
+    if let Some(asked) = options.client
+        && names().all(|name| name != asked)
+    {
+        return Err(ExplainError::NoClient {
+            asked: asked.to_owned(),
+            clients: names().collect::<Vec<_>>().join(", "),
+        });
+    }
+    let mut text = heading(result, options);
+    let chosen = result
+        .clients
+        .iter()
+        .filter(|client| options.client.is_none_or(|name| client.name == name));
+    for client in chosen {
+        let Some(planned) = case.lab.clients.iter().find(|c| c.name == client.name) else {
+            continue;
+        };
+        let told = Told {
+            record,
+            case,
+            result,
+            planned,
+            client,
+            options,
+        };
+        let _ = write!(text, "\n{}", told.text());
+    }
+    let of_another = |text: &str| {
+        let mut others = names().filter(|name| options.client.is_some_and(|own| own != *name));
+        others.any(|name| text.starts_with(&format!("{name}: ")))
+    };
+    let warnings = result.warnings.iter().map(|warning| &warning.text);
+    let warnings: Vec<_> = warnings.filter(|text| !of_another(text)).collect();
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    Ok(text)
+}
+
+fn case_of(record: &[Event]) -> Option<&Case> {
+    record.iter().find_map(|event| match &event.what {
+        Observation::CaseStarted { case, .. } => Some(case.as_ref()),
+        _ => None,
+    })
+}
+
+fn heading(result: &CaseResult, options: Options<'_>) -> String {
+    let name = bold(&format!("{} / {}", result.scenario, result.case), options);
+    let clock = result
+        .clock
+        .map_or_else(String::new, |clock| format!(", {clock} clock"));
+    let kernel = result
+        .kernel
+        .as_ref()
+        .map_or_else(String::new, |kernel| format!(", Linux {kernel}"));
+    let hz = result
+        .hz
+        .map_or_else(String::new, |hz| format!(", HZ {hz}"));
+    let mut text = format!("{name}{clock}{kernel}{hz}\n");
+    if let Some(reason) = &result.reason {
+        let verdict = result.verdict;
+        let _ = writeln!(text, "{verdict}: {}", reason.text);
+    }
+    for fault in &result.faults {
+        let _ = match fault.at {
+            Some(at) => writeln!(
+                text,
+                "{} of {} at {}",
+                fault.kind,
+                fault.target,
+                measured(at)
+            ),
+            None => writeln!(
+                text,
+                "{} of {} is not in the record: no outage can be told from it",
+                fault.kind, fault.target
+            ),
+        };
+    }
+    text
+}
+
+fn bold(text: &str, options: Options<'_>) -> String {
+    if options.colour {
+        format!("\u{1b}[1m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// All that a client's story is told from.
+struct Told<'a> {
+    record: &'a [Event],
+    case: &'a Case,
+    result: &'a CaseResult,
+    planned: &'a Client,
+    client: &'a ClientResult,
+    options: Options<'a>,
+}
+
+impl Told<'_> {
+    fn text(&self) -> String {
+        let name = bold(&self.client.name, self.options);
+        let mut text = format!("{name}: {}\n  {}\n", self.outcome(), self.who());
+        if self.client.gone || self.client.fault_at.is_none() {
+            return text;
+        }
+        let had_outage = self.client.unexplained.is_some();
+        if let Some(evidence) = &self.client.evidence {
+            let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
+            let _ = writeln!(text, "  {cause}: {evidence}");
+        }
+        if had_outage || self.options.verbose {
+            self.section(&mut text, "", &story::lines(self));
+        }
+        if had_outage {
+            self.section(&mut text, "the segment sent again", &series::lines(self));
+            self.section(&mut text, "rules and connections", &namespace::lines(self));
+            self.section(&mut text, "the outage in its parts", &sum::lines(self));
+            self.section(&mut text, "published", &self.published());
+            let (title, lines) =
+                counterfactual::lines(self.planned, self.case, self.client, self.result);
+            self.section(&mut text, &title, &lines);
+        }
+        text
+    }
+
+    fn section(&self, text: &mut String, title: &str, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        text.push('\n');
+        if !title.is_empty() {
+            let _ = writeln!(text, "  {}", bold(title, self.options));
+        }
+        for line in lines {
+            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
+        }
+    }
+
+    /// What became of it, in one line.
+    fn outcome(&self) -> String {
+        let client = self.client;
+        if client.gone {
+            return String::from("gone: its own node lost its power");
+        }
+        if client.fault_at.is_none() {
+            return String::from("nothing to explain: no fault came into force");
+        }
+        let affected = client.affected != Some(false);
+        if !affected && client.unexplained.is_none() {
+            return String::from(
+                "not affected: no connection it held led to a node that was struck",
+            );
+        }
+        let cause = match client.cause {
+            Some(Cause::Unknown) if client.detected_after.is_none() => String::new(),
+            Some(Cause::Unknown) => String::from(", by what the evidence does not tell"),
+            Some(Cause::Never) => String::from(", and nothing ended its wait"),
+            Some(cause) => format!(", by {}", word(&cause)),
+            None => String::new(),
+        };
+        let detected = match client.detected_after {
+            Some(after) => format!(
+                "the dead connection given up after {}{cause}",
+                measured(after)
+            ),
+            None if affected => format!("the dead connection not given up{cause}"),
+            None => String::from("it held no dead connection, but dialled a dead endpoint"),
+        };
+        let recovered = match client.recovered_after {
+            Some(after) => format!("well again after {}", measured(after)),
+            None if !self.result.judged => String::from("not well again as far as the record goes"),
+            None => String::from("never well again within the case"),
+        };
+        format!("{recovered}; {detected}")
+    }
+
+    /// Who it is, in one line.
+    fn who(&self) -> String {
+        let client = self.planned;
+        let transport = match (client.program(), client.transport.protocol) {
+            (Some(program), _) => format!("exec {}", program.command.join(" ")),
+            (None, Protocol::H1) => format!("{}, HTTP/1.1", client.profile),
+            (None, Protocol::H2) => format!("{}, HTTP/2", client.profile),
+        };
+        let every = match &client.workload {
+            Workload::Poll { every } => format!(", polls every {}", exact(*every)),
+            Workload::LeaderElection { every, .. } => {
+                format!(", leader election every {}", exact(*every))
+            }
+            Workload::Exec(_) => String::new(),
+        };
+        let timeout = match client.transport.request_timeout {
+            Some(limit) => format!(", request timeout {}", exact(limit)),
+            None if client.program().is_none() => String::from(", no request timeout"),
+            None => String::new(),
+        };
+        format!("{transport}{every}{timeout}, on {}", client.node)
+    }
+
+    /// Published figures beside the measured ones.
+    fn published(&self) -> Vec<String> {
+        let figures = self.client.published.iter().flat_map(|p| &p.figures);
+        let mut lines = Vec::new();
+        for figure in figures {
+            let own = figure.measured.map_or_else(
+                || String::from("not measured"),
+                |time| format!("measured {}", measured(time)),
+            );
+            let (from, until) = (figure.from.words(), figure.until.words());
+            let published = exact(figure.published);
+            lines.push(format!("  {from} to {until}: published {published}, {own}"));
+            if let Some(note) = figure.note.as_ref().filter(|_| self.options.verbose) {
+                lines.push(format!("    {}", note.trim()));
+            }
+        }
+        lines
+    }
+
+    /// The prediction of its recovery, or of its detection if it predicts none.
+    fn predicted(&self) -> Option<String> {
+        let predicted = self.client.predicted.as_ref()?;
+        Some(match (predicted.recovery, predicted.detection) {
+            (Some(window), _) => format!(
+                "predicted: well again after {}",
+                between(window.min, window.max)
+            ),
+            (None, Some(window)) => format!(
+                "predicted: given up after {}, and never well again",
+                between(window.min, window.max)
+            ),
+            (None, None) => String::from("predicted: never well again"),
+        })
+    }
+}
+
+/// A time from the case's start, in a column.
+fn clock(at: Duration) -> String {
+    format!("{:>11.3} s", at.as_secs_f64())
+}

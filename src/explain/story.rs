@@ -1,0 +1,376 @@
+//! A client's outage in order of time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Told, clock, socket};
+use crate::plan::Place;
+use crate::record::{Observation, SocketChange};
+use crate::verdict::result::{ConnectionResult, StepKind, word};
+
+/// Dials alike that are told one by one; of more, the rest are counted.
+const ALIKE: usize = 2;
+
+/// Something that happened.
+struct Line {
+    at: Duration,
+    text: String,
+}
+
+/// The story, a line an event. Times are from the case's start and from the fault.
+pub(super) fn lines(told: &Told) -> Vec<String> {
+    let Some(fault) = told.client.fault_at else {
+        return Vec::new();
+    };
+    let mut story = if told.options.verbose {
+        everything(told)
+    } else {
+        screenful(told, fault)
+    };
+    story.sort_by_key(|line| line.at);
+    story.iter().map(|line| shown(line, fault)).collect()
+}
+
+fn shown(line: &Line, fault: Duration) -> String {
+    let since = match line.at.checked_sub(fault) {
+        Some(since) => format!("+{:.3}", since.as_secs_f64()),
+        None => String::new(),
+    };
+    format!("{} {since:>10}  {}", clock(line.at), line.text)
+}
+
+/// What fits a screen.
+fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
+    let mut story = Vec::new();
+    if let Some(at) = told.client.last_good_at {
+        let text = String::from("last good response");
+        story.push(Line { at, text });
+    }
+    let recovered = told.client.recovered_after.map(|after| fault + after);
+    story.extend(removals(told, fault, recovered));
+    story.extend(failures(told, fault));
+    story.extend(timers(told, fault));
+    let until = recovered.unwrap_or(Duration::MAX);
+    let alive = told
+        .client
+        .connections
+        .iter()
+        .filter(|c| c.dialled_at.or(c.opened_at).is_none_or(|at| at <= until));
+    let mut dials = Dials::default();
+    for connection in alive {
+        if connection.opened_at.is_none() && connection.dialled_at.is_some_and(|at| at > fault) {
+            if !dials.tells(connection) {
+                continue;
+            }
+        }
+        let steps = steps(connection, fault, until);
+        // The evidence of the cause stands above all this.
+        let evidence = told.client.evidence.as_ref();
+        let said = evidence.filter(|evidence| **evidence == connection.evidence);
+        story.extend(steps.map(|line| without(line, said)));
+    }
+    story.extend(dials.rest());
+    if let Some(at) = recovered {
+        let text = String::from("well again, and stays so");
+        story.push(Line { at, text });
+    }
+    story
+}
+
+fn without(line: Line, said: Option<&String>) -> Line {
+    let shorter = said.and_then(|said| line.text.strip_suffix(&format!(": {said}")));
+    Line {
+        text: shorter.map_or_else(|| line.text.clone(), str::to_owned),
+        ..line
+    }
+}
+
+/// Dials without a connection: the first ones are told, then they are counted.
+#[derive(Default)]
+struct Dials {
+    told: usize,
+    untold: usize,
+    last: Option<(Duration, String)>,
+}
+
+impl Dials {
+    fn tells(&mut self, dial: &ConnectionResult) -> bool {
+        if self.told < ALIKE {
+            self.told += 1;
+            return true;
+        }
+        self.untold += 1;
+        let at = dial.closed_at.or(dial.dialled_at).unwrap_or_default();
+        let to = dial.endpoint.as_deref().unwrap_or("an endpoint not known");
+        let how = match dial.closed_at {
+            Some(_) => format!("to {to}, given up by {}", word(&dial.cause)),
+            None => format!("to {to}, still under way at the end"),
+        };
+        self.last = Some((at, how));
+        false
+    }
+
+    fn rest(self) -> Option<Line> {
+        let (at, how) = self.last?;
+        let dials = if self.untold == 1 { "dial" } else { "dials" };
+        let text = format!("… {} more {dials} in vain, the last {how}", self.untold);
+        Some(Line { at, text })
+    }
+}
+
+fn steps(
+    connection: &ConnectionResult,
+    fault: Duration,
+    until: Duration,
+) -> impl Iterator<Item = Line> {
+    let wanted = connection.chain.iter().filter(move |step| {
+        let early = step.at < fault;
+        !early && step.at <= until && step.kind != StepKind::Opened
+    });
+    wanted.map(|step| Line {
+        at: step.at,
+        text: format!("connection {}: {}", connection.id, step.text),
+    })
+}
+
+fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> {
+    let Some(own) = &told.planned.target.service else {
+        return Vec::new();
+    };
+    let each = told.record.iter().filter_map(|event| match &event.what {
+        Observation::EndpointRemoved { service, endpoint } if service == own => Some(Line {
+            at: event.at(),
+            text: format!("{endpoint} leaves the rules of {service}; connections that exist stay where they are"),
+        }),
+        _ => None,
+    });
+    each.filter(|line| line.at >= fault && until.is_none_or(|until| line.at <= until))
+        .collect()
+}
+
+/// The first request that failed, and how many did.
+fn failures(told: &Told, fault: Duration) -> Vec<Line> {
+    let failed: Vec<_> = told
+        .record
+        .iter()
+        .filter_map(|event| match &event.what {
+            Observation::RequestFailed {
+                request,
+                error,
+                text,
+                ..
+            } if request.client == told.client.name && event.at() >= fault => {
+                Some((event.at(), request.number, word(error), text))
+            }
+            _ => None,
+        })
+        .collect();
+    let mut lines = Vec::new();
+    if let Some((at, number, _, text)) = failed.first() {
+        let text = format!("request {number} fails: {text}");
+        lines.push(Line { at: *at, text });
+    }
+    if let [_, .., (at, number, error, _)] = failed.as_slice() {
+        let count = failed.len() - 1;
+        let text = format!("request {number} fails ({error}): {count} more since the first");
+        lines.push(Line { at: *at, text });
+    }
+    lines
+}
+
+/// What the socket of the dead connection showed: at its fullest back-off seen, and last before the end.
+fn timers(told: &Told, fault: Duration) -> Vec<Line> {
+    let Some(end) = told.client.detected_after.map(|after| fault + after) else {
+        return Vec::new();
+    };
+    let dead = told
+        .client
+        .connections
+        .iter()
+        .find(|c| c.closed_at == Some(end));
+    let began = dead.and_then(|c| c.dialled_at.or(c.opened_at));
+    let Some(local) = dead.and_then(|c| local_of(told, c.id)) else {
+        return Vec::new();
+    };
+    let shown: Vec<_> = sockets(told, local, began.unwrap_or_default(), end)
+        .filter(|(at, _)| *at >= fault)
+        .collect();
+    let half = shown.len() / 2;
+    let picks = shown
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| *n == half || *n + 1 == shown.len());
+    picks
+        .map(|(_, (at, socket))| Line {
+            at: *at,
+            text: format!(
+                "its socket: {} Send-Q {}, {}",
+                word(&socket.state),
+                socket.send_queue,
+                socket::timer(socket.timer)
+            ),
+        })
+        .collect()
+}
+
+fn place<'a>(told: &'a Told) -> &'a str {
+    match &told.planned.place {
+        Place::Node(name) | Place::Pod(name) => name,
+    }
+}
+
+/// Sockets of a local address while they lived.
+fn sockets<'a>(
+    told: &'a Told,
+    local: SocketAddr,
+    from: Duration,
+    to: Duration,
+) -> impl Iterator<Item = (Duration, &'a crate::record::Socket)> {
+    told.record
+        .iter()
+        .filter_map(move |event| match &event.what {
+            Observation::Socket(socket)
+                if socket.local == local
+                    && socket.place == place(told)
+                    && socket.change != SocketChange::Ended
+                    && (from..=to).contains(&event.at()) =>
+            {
+                Some((event.at(), socket))
+            }
+            _ => None,
+        })
+}
+
+fn local_of(told: &Told, connection: u32) -> Option<SocketAddr> {
+    told.record.iter().find_map(|event| match &event.what {
+        Observation::DialStarted {
+            client,
+            connection: c,
+            local: Some(local),
+            ..
+        } if *client == told.client.name && *c == connection => Some(*local),
+        Observation::ConnectionOpened {
+            client,
+            connection: c,
+            local,
+            ..
+        } if *client == told.client.name && *c == connection => Some(*local),
+        _ => None,
+    })
+}
+
+/// Every event that speaks of the client.
+fn everything(told: &Told) -> Vec<Line> {
+    let name = told.client.name.as_str();
+    let locals: Vec<_> = told
+        .client
+        .connections
+        .iter()
+        .filter_map(|c| local_of(told, c.id))
+        .collect();
+    let mut story: Vec<_> = told
+        .record
+        .iter()
+        .filter_map(|event| {
+            let text = told_of(told, &event.what, name, &locals)?;
+            let at = match &event.what {
+                Observation::Segment(segment) => Duration::from_nanos(segment.stamp_ns),
+                _ => event.at(),
+            };
+            Some(Line { at, text })
+        })
+        .collect();
+    for connection in &told.client.connections {
+        story.extend(steps(connection, Duration::ZERO, Duration::MAX));
+    }
+    story
+}
+
+fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -> Option<String> {
+    Some(match what {
+        Observation::FaultInjected { fault, .. } => {
+            let kind = &told.case.lab.faults.get(*fault)?.kind;
+            format!("{} of {}", kind.name(), kind.target())
+        }
+        Observation::EndpointRemoved { service, endpoint } => {
+            format!("{endpoint} leaves the rules of {service}")
+        }
+        Observation::RequestSent {
+            request,
+            connection,
+            attempt,
+        } if request.client == name => {
+            format!(
+                "request {} handed to connection {connection}, try {attempt}",
+                request.number
+            )
+        }
+        Observation::Response {
+            request,
+            status,
+            server,
+            ..
+        } if request.client == name => {
+            let server = server.as_deref().unwrap_or("a server");
+            format!("response {} from {server}: {status}", request.number)
+        }
+        Observation::RequestFailed { request, text, .. } if request.client == name => {
+            format!("request {} fails: {text}", request.number)
+        }
+        Observation::RequestUnfinished { request, .. } if request.client == name => {
+            format!("request {} still waits", request.number)
+        }
+        Observation::ServerRequest {
+            server,
+            request: Some(request),
+            ..
+        } if request.client == name => {
+            format!("{server} received request {}", request.number)
+        }
+        Observation::PingSent { client, connection } if client == name => {
+            format!("connection {connection}: PING")
+        }
+        Observation::PingAcked { client, connection } if client == name => {
+            format!("connection {connection}: PING answered")
+        }
+        Observation::Segment(segment)
+            if locals.contains(&segment.from) || locals.contains(&segment.to) =>
+        {
+            let again = match segment.retransmission {
+                0 => String::new(),
+                n => format!(", again {n}"),
+            };
+            format!(
+                "packet {} -> {} [{}] seq {} len {}{again}",
+                segment.from, segment.to, segment.flags, segment.seq, segment.len
+            )
+        }
+        Observation::Socket(socket)
+            if locals.contains(&socket.local) && socket.place == place(told) =>
+        {
+            format!("socket {} {}", word(&socket.change), socket::line(socket))
+        }
+        Observation::Icmp {
+            node,
+            kind,
+            from,
+            to,
+        } if *node == told.planned.node => {
+            format!("ICMP type {} code {} from {from} to {to}", kind.0, kind.1)
+        }
+        Observation::ProgramStarted { client, .. } if client == name => {
+            String::from("its program starts")
+        }
+        Observation::ProgramExited {
+            client,
+            code,
+            signal,
+        } if client == name => match (code, signal) {
+            (Some(code), _) => format!("its program exits with {code}"),
+            (None, Some(signal)) => format!("its program is ended by signal {signal}"),
+            (None, None) => String::from("its program ends"),
+        },
+        Observation::Warning { text } => format!("warning: {text}"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,79 @@
+//! The parts of an outage, added up.
+
+use std::time::Duration;
+
+use super::{Told, clock};
+use crate::verdict::result::{Part, PartKind};
+use crate::verdict::units::exact;
+
+/// The kinds of parts with their sums, then what is unexplained, then the whole.
+pub(super) fn lines(told: &Told) -> Vec<String> {
+    let client = told.client;
+    let Some(unexplained) = client.unexplained else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for kind in kinds(&client.parts) {
+        let own: Vec<&Part> = client
+            .parts
+            .iter()
+            .filter(|part| part.kind == kind)
+            .collect();
+        let sum = own.iter().map(|part| part.lasted()).sum();
+        let times = if own.len() > 1 {
+            format!(" ({} times)", own.len())
+        } else {
+            String::new()
+        };
+        lines.push(line(kind.name(), sum, &format!("{}{times}", meaning(kind))));
+    }
+    lines.push(line(
+        "unexplained",
+        unexplained,
+        "between no two observed events",
+    ));
+    let whole = client.parts.iter().map(Part::lasted).sum::<Duration>() + unexplained;
+    let predicted = told.predicted().unwrap_or_default();
+    lines.push(line("outage", whole, &predicted));
+    if told.options.verbose {
+        lines.extend(client.parts.iter().map(verbose));
+    }
+    lines
+}
+
+/// In order of their first time.
+fn kinds(parts: &[Part]) -> Vec<PartKind> {
+    let mut kinds = Vec::new();
+    for part in parts {
+        if !kinds.contains(&part.kind) {
+            kinds.push(part.kind);
+        }
+    }
+    kinds
+}
+
+fn meaning(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::DeadConnection => "waiting on the dead connection",
+        PartKind::EndpointRemoval => "dialling a dead endpoint that the rules still named",
+        PartKind::DeadDial => "dialling a dead endpoint",
+        PartKind::Handshake => "SYN to a live endpoint until the connection is shaken hands",
+        PartKind::Response => "waiting for a live server's response",
+        PartKind::Backoff => "nothing in flight: the pause between two tries",
+    }
+}
+
+fn line(name: &str, time: Duration, text: &str) -> String {
+    format!("  {name:<17} {:>13.6} s  {text}", time.as_secs_f64())
+}
+
+fn verbose(part: &Part) -> String {
+    format!(
+        "  {} {:<17} {:>12}  {} → {}",
+        clock(part.from),
+        part.kind.name(),
+        exact(part.lasted()),
+        part.begins_with,
+        part.ends_with
+    )
+}

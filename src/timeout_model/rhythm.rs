@@ -1,0 +1,420 @@
+//! What a client is doing when a fault strikes: by its workload's rhythm and the fault's time, or by what was seen.
+
+use std::time::Duration;
+
+use super::kernel::Kernel;
+use crate::plan::{Client, Fault, LabPlan, Phase, Trigger, Window, Workload};
+
+/// What a request takes at most on top of the path and its server's delay: timers of a millisecond, handing over, and
+/// other work of the machine. It adds up from cycle to cycle, which is why of a late fault less can be said.
+const OVERHEAD: Duration = Duration::from_millis(10);
+/// The same of the first connection: keys and certificates.
+const HANDSHAKE: Duration = Duration::from_millis(250);
+/// A fault that waits for a response to be waited for holds that response back until the request is acknowledged, which it
+/// looks for in steps of this.
+const HELD_STEP: Duration = Duration::from_millis(50);
+/// The longest delayed acknowledgement (TCP_DELACK_MAX).
+const HELD: Duration = Duration::from_millis(200);
+/// The shortest (TCP_DELACK_MIN), and a tick.
+const DELAYED: Duration = Duration::from_millis(50);
+/// How exactly a record says when a response came, and a client kept its pause.
+const SEEN: Duration = Duration::from_millis(20);
+
+/// What a record says of the moment at which a fault struck a client. By default nothing, as before a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What the client was doing.
+    pub phase: Option<Phase>,
+    /// How long it had rested since its last response; of a client that was idle.
+    pub rested: Option<Duration>,
+}
+
+/// What a client may be doing at the fault. Both are possible where nobody can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Rhythm {
+    /// It pauses.
+    pub(super) idle: Option<Idle>,
+    /// It waits for a response; when it sent its request, before the fault.
+    pub(super) busy: Option<Window>,
+    /// Of the request it waits for: whether it can be unacknowledged, and whether it can be acknowledged.
+    pub(super) unacknowledged: bool,
+    pub(super) acknowledged: bool,
+    /// Requests that were answered on the connection before, at the least.
+    pub(super) exchanges: u32,
+    /// Whether the connection may have rested before, for a whole pause or for a server's delay.
+    pub(super) may_have_rested: bool,
+}
+
+/// A pause in which a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Idle {
+    /// From the fault to the next request.
+    pub(super) next: Window,
+    /// From the last response to the fault.
+    pub(super) rested: Window,
+}
+
+/// How long the parts of a client's cycle take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cycle {
+    /// Between a request's end and the next one's start.
+    pub(super) pause: Window,
+    /// From a request to its response.
+    pub(super) service: Window,
+    /// Requests of one cycle.
+    requests: (u32, u32),
+    /// A round trip.
+    pub(super) rtt: Duration,
+    /// What the server adds.
+    pub(super) delay: Window,
+}
+
+impl Cycle {
+    pub(super) fn of(client: &Client, plan: &LabPlan) -> Self {
+        let rtt = plan.round_trip();
+        let own = |name: &String| plan.servers.iter().find(|s| s.name == *name);
+        let delays = client.target.servers.iter().filter_map(own);
+        let delay = Window {
+            min: delays.map(|s| s.response_delay).min().unwrap_or_default(),
+            max: plan.slowest(client),
+        };
+        Self {
+            pause: Window {
+                min: client.workload.shortest_pause(),
+                max: client.workload.longest_pause(),
+            },
+            service: Window {
+                min: delay.min + rtt,
+                max: delay.max + rtt + OVERHEAD,
+            },
+            requests: match client.workload {
+                // Reads the lock, and writes it if it may.
+                Workload::LeaderElection { .. } => (1, 2),
+                Workload::Poll { .. } | Workload::Exec(_) => (1, 1),
+            },
+            rtt,
+            delay,
+        }
+    }
+
+    /// The pause after a response that was on its way when its server died: it still comes. `sent` is how long before that
+    /// its request went out.
+    fn answered(&self, sent: Window) -> Option<Idle> {
+        let on_its_way = !self.rtt.is_zero() && sent.max >= self.delay.min + self.rtt / 2;
+        on_its_way.then(|| Idle {
+            next: Window::of(self.pause.min, self.pause.max + self.rtt),
+            rested: Window::default(),
+        })
+    }
+
+    /// All requests of a cycle.
+    fn work(&self) -> Window {
+        let (least, most) = self.requests;
+        Window::of(self.service.min * least, self.service.max * most)
+    }
+
+    /// How many requests of a client that began at `start` are answered by a time, at the least.
+    fn answered_by(&self, at: Duration, start: Duration) -> u32 {
+        let since = at.saturating_sub(start + self.handshake().max);
+        let whole = Window::then(self.pause, self.work()).max;
+        u32::try_from(since.as_nanos() / whole.as_nanos().max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Opening a connection, and TLS.
+    fn handshake(&self) -> Window {
+        Window::of(self.rtt, self.rtt * 4 + HANDSHAKE)
+    }
+}
+
+impl Rhythm {
+    pub(super) fn of(
+        client: &Client,
+        plan: &LabPlan,
+        fault: &Fault,
+        seen: &Seen,
+        cycle: &Cycle,
+    ) -> Self {
+        let mut rhythm = Self::without_past(client, plan, fault, seen, cycle);
+        let (earliest, latest) = fault.trigger.times(plan);
+        rhythm.exchanges = cycle.answered_by(earliest, client.start);
+        let least = Window::then(cycle.pause, cycle.work()).min;
+        rhythm.may_have_rested = latest.is_none_or(|at| at >= client.start + least);
+        rhythm
+    }
+
+    fn without_past(
+        client: &Client,
+        plan: &LabPlan,
+        fault: &Fault,
+        seen: &Seen,
+        cycle: &Cycle,
+    ) -> Self {
+        let own =
+            matches!(&fault.trigger, Trigger::Phase { client: name, .. } if *name == client.name);
+        match (&fault.trigger, seen.phase) {
+            // The lab held the client where it is: that is exact.
+            (Trigger::Phase { phase, after, .. }, _) if own && seen.rested.is_none() => {
+                Self::waited_for(*phase, *after, client, plan, fault, cycle)
+            }
+            (_, Some(phase)) => Self::seen(phase, seen.rested, cycle),
+            (Trigger::At(at), None) if is_first(fault, plan) => Self::at(*at, client.start, cycle),
+            _ => Self::anytime(cycle),
+        }
+    }
+
+    /// A fault that waits for a phase of this client.
+    fn waited_for(
+        phase: Phase,
+        after: Duration,
+        client: &Client,
+        plan: &LabPlan,
+        fault: &Fault,
+        cycle: &Cycle,
+    ) -> Self {
+        match phase {
+            Phase::Connecting => Self::default(),
+            Phase::RequestUnacknowledged => Self {
+                busy: Some(Window::default()),
+                unacknowledged: true,
+                ..Self::default()
+            },
+            Phase::WaitingForResponse => Self {
+                busy: Some(Window {
+                    min: HELD_STEP,
+                    max: cycle.service.max + HELD + HELD_STEP,
+                }),
+                acknowledged: true,
+                ..Self::default()
+            },
+            Phase::Idle => {
+                let begun = Idle {
+                    next: cycle.pause,
+                    rested: Window::default(),
+                };
+                // It may be in a pause already when the time for it comes.
+                let when = match is_first(fault, plan) {
+                    true => Self::at(after, client.start, cycle),
+                    false => Self::anytime(cycle),
+                };
+                let idle = match when {
+                    Self {
+                        idle: Some(already),
+                        busy: None,
+                        ..
+                    } => already,
+                    Self {
+                        idle: Some(already),
+                        ..
+                    } => already.or(begun),
+                    _ => begun,
+                };
+                Self {
+                    idle: Some(idle),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+
+    /// What a record says of a client that nothing waited for.
+    fn seen(phase: Phase, rested: Option<Duration>, cycle: &Cycle) -> Self {
+        let busy = |unacknowledged| {
+            let sent = Window {
+                min: Duration::ZERO,
+                max: match unacknowledged {
+                    true => cycle.rtt + DELAYED,
+                    false => cycle.service.max,
+                },
+            };
+            Self {
+                idle: cycle.answered(sent),
+                busy: Some(sent),
+                unacknowledged,
+                acknowledged: !unacknowledged,
+                ..Self::default()
+            }
+        };
+        match phase {
+            Phase::Connecting => Self::default(),
+            Phase::RequestUnacknowledged => busy(true),
+            Phase::WaitingForResponse => busy(false),
+            Phase::Idle => {
+                let anytime = Idle::anytime(cycle);
+                let exact = rested
+                    .filter(|rested| *rested <= cycle.pause.max)
+                    .map(|rested| {
+                        let next = cycle.pause.earlier(Window::exactly(rested));
+                        Idle {
+                            next: Window::of(next.min.saturating_sub(SEEN), next.max + SEEN),
+                            rested: Window::of(rested.saturating_sub(SEEN), rested + SEEN),
+                        }
+                    });
+                Self {
+                    idle: Some(exact.unwrap_or(anytime)),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+
+    /// Nobody knows.
+    fn anytime(cycle: &Cycle) -> Self {
+        Self::busy_within(
+            Some(Idle::anytime(cycle)),
+            Window::of(Duration::ZERO, cycle.service.max),
+            cycle,
+        )
+    }
+
+    /// At a time of the case, of a client that began at `start`.
+    fn at(at: Duration, start: Duration, cycle: &Cycle) -> Self {
+        let since = at.saturating_sub(start);
+        let whole = Window::then(cycle.pause, cycle.work());
+        let handshake = cycle.handshake();
+        let begin = |n: u32| match n {
+            0 => Window::default(),
+            n => Window::of(handshake.min + whole.min * n, handshake.max + whole.max * n),
+        };
+        let cycles = |least: Duration| since.as_nanos() / least.as_nanos().max(1);
+        let (first, last) = (
+            since.saturating_sub(handshake.max).as_nanos() / whole.max.as_nanos().max(1),
+            cycles(whole.min),
+        );
+        // Where any of many cycles may be under way, anything may be.
+        let (Ok(first), Ok(last)) = (u32::try_from(first), u32::try_from(last)) else {
+            return Self::anytime(cycle);
+        };
+        if last > first + 1 {
+            return Self::anytime(cycle);
+        }
+        let (mut idle, mut busy): (Option<Idle>, Option<Window>) = (None, None);
+        for n in first..=last {
+            let (began, next) = (begin(n), begin(n + 1));
+            let opening = if n == 0 { handshake } else { Window::default() };
+            let most = cycle.work().max + opening.max;
+            if since >= began.min && since <= began.max + most {
+                let sent = Window::of(
+                    since.saturating_sub(began.max + cycle.work().max - cycle.service.max),
+                    since.saturating_sub(began.min).min(cycle.service.max),
+                );
+                let sent = Window::of(sent.min.min(sent.max), sent.max);
+                busy = Some(busy.map_or(sent, |other| other.around(sent)));
+            }
+            if since >= began.min + cycle.work().min + opening.min && since <= next.max {
+                let next = Window::of(
+                    next.min.saturating_sub(since),
+                    next.max.saturating_sub(since).min(cycle.pause.max),
+                );
+                let now = Idle {
+                    next: Window::of(next.min.min(next.max), next.max),
+                    rested: cycle.pause.earlier(next),
+                };
+                idle = Some(idle.map_or(now, |other| other.or(now)));
+            }
+        }
+        match busy {
+            Some(sent) => Self::busy_within(idle, sent, cycle),
+            None => Self {
+                idle,
+                ..Self::default()
+            },
+        }
+    }
+
+    /// A client that may wait for a response to a request sent within `sent` before the fault.
+    fn busy_within(idle: Option<Idle>, sent: Window, cycle: &Cycle) -> Self {
+        let one_way = cycle.rtt / 2;
+        let delayed = !cycle.delay.max.is_zero();
+        Self {
+            idle: [idle, cycle.answered(sent)]
+                .into_iter()
+                .flatten()
+                .reduce(Idle::or),
+            busy: Some(sent),
+            unacknowledged: sent.min <= one_way + DELAYED,
+            acknowledged: delayed && sent.max >= one_way,
+            ..Self::default()
+        }
+    }
+}
+
+impl Idle {
+    fn or(self, other: Self) -> Self {
+        Self {
+            next: self.next.around(other.next),
+            rested: self.rested.around(other.rested),
+        }
+    }
+
+    fn anytime(cycle: &Cycle) -> Self {
+        let somewhere = Window::of(Duration::ZERO, cycle.pause.max);
+        Self {
+            next: somewhere,
+            rested: somewhere,
+        }
+    }
+}
+
+/// Whether no fault before this one can have changed a client's rhythm.
+fn is_first(fault: &Fault, plan: &LabPlan) -> bool {
+    let (earliest, latest) = fault.trigger.times(plan);
+    let latest = latest.unwrap_or(earliest);
+    plan.faults
+        .iter()
+        .all(|other| std::ptr::eq(other, fault) || other.trigger.times(plan).0 >= latest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn cycle(pause: u64, delay: u64, rtt: u64) -> Cycle {
+        Cycle {
+            pause: Window::exactly(ms(pause)),
+            service: Window::of(ms(delay + rtt), ms(delay + rtt) + OVERHEAD),
+            requests: (1, 1),
+            rtt: ms(rtt),
+            delay: Window::exactly(ms(delay)),
+        }
+    }
+
+    #[test]
+    fn the_time_of_the_next_request_is_known_early_on() {
+        // Requests go out at 0, 5 and 10 s, a little later each.
+        let rhythm = Rhythm::at(ms(12_000), Duration::ZERO, &cycle(5_000, 0, 0));
+        let idle = rhythm.idle.expect("a pause");
+        assert!(rhythm.busy.is_none());
+        assert!(
+            idle.next.min >= ms(3_000) && idle.next.max <= ms(3_300),
+            "{idle:?}"
+        );
+        assert!(idle.rested.min >= ms(1_700) && idle.rested.max <= ms(2_000));
+    }
+
+    #[test]
+    fn the_error_grows_from_cycle_to_cycle_until_nothing_is_known() {
+        let width = |at| {
+            let idle = Rhythm::at(ms(at), Duration::ZERO, &cycle(1_000, 0, 0)).idle;
+            let next = idle.expect("a pause").next;
+            next.max - next.min
+        };
+        assert!(width(2_600) < width(12_600) && width(12_600) < ms(500));
+        assert_eq!(width(300_600), ms(1_000));
+    }
+
+    #[test]
+    fn a_slow_server_may_be_met_at_work() {
+        // Requests at 0, 4, 8 s, each answered a second later.
+        let at = |at| Rhythm::at(ms(at), Duration::ZERO, &cycle(3_000, 1_000, 40));
+        let asked = at(4_600);
+        assert!(asked.idle.is_none() && asked.acknowledged && !asked.unacknowledged);
+        let pause = at(6_500);
+        assert!(pause.busy.is_none() && pause.idle.is_some());
+    }
+}
