@@ -7,6 +7,7 @@ use crate::record::{ClockName, Event, Observation};
 use crate::timeout_model::{Kernel, Seen, predict_seen};
 
 use super::check::{self, Checked};
+use super::counters;
 use super::measure::{ClientMeasured, Detection, Measured, measure};
 use super::outcome::Outcome;
 use super::published;
@@ -23,7 +24,8 @@ pub fn judge(record: &[Event]) -> CaseResult {
     let (Some(timeline), Some(measured)) = (Timeline::new(record), measure(record)) else {
         return nameless();
     };
-    let expectations = expectations(timeline.case, &measured);
+    let mut expectations = expectations(timeline.case, &measured);
+    expectations.extend(counters::expectations(&timeline, &measured.outcome));
     let (verdict, reason) = verdict(&measured.outcome, &expectations);
     let clients = measured.clients.iter().map(|client| ClientResult {
         published: published::of(timeline.case, client),
@@ -54,8 +56,9 @@ pub(super) fn not_judged(
         let checked = unchecked(&expectation.check, verdict, &reason.text);
         ExpectationResult::new(expectation, checked)
     });
+    let counters = counters::not_judged(case, verdict, &reason.text);
     CaseResult {
-        expectations: expectations.collect(),
+        expectations: expectations.chain(counters).collect(),
         faults: faults(case, &vec![None; case.lab.faults.len()]),
         warnings: plan_warnings(case).collect(),
         ..empty(case, clock, verdict, Some(reason.clone()))

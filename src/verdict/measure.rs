@@ -153,7 +153,8 @@ fn measure_client<'a>(
         causes: &causes,
         requests: &requests,
     };
-    let recovered_after = recovered(&connections, &requests, from).filter(|_| gone_at.is_none());
+    let recovered_after = recovered(&connections, &requests, from)
+        .filter(|_| gone_at.is_none() && struck.fault.is_some());
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));

@@ -251,7 +251,7 @@ pub struct ConnectionResult {
 /// What came of an expectation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectationResult {
-    /// Client it is on.
+    /// Client it is on; of a counter, the node, server or client whose namespace counts it.
     pub client: String,
     /// As written.
     pub text: String,
@@ -275,16 +275,31 @@ pub struct ExpectationResult {
 
 impl ExpectationResult {
     pub(super) fn new(expectation: &plan::Expectation, checked: super::check::Checked) -> Self {
+        let plan::Expectation {
+            client,
+            text,
+            location,
+            ..
+        } = expectation;
+        Self::located(client, text, location, checked)
+    }
+
+    pub(super) fn located(
+        of: &str,
+        text: &str,
+        location: &Location,
+        checked: super::check::Checked,
+    ) -> Self {
         let Location {
             file,
             line,
             column,
             length,
             text: source,
-        } = expectation.location.clone();
+        } = location.clone();
         Self {
-            client: expectation.client.clone(),
-            text: expectation.text.clone(),
+            client: of.to_owned(),
+            text: text.to_owned(),
             verdict: checked.verdict,
             expected: checked.expected,
             actual: checked.actual,

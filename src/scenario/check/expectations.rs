@@ -168,7 +168,7 @@ impl Checker<'_> {
         }
     }
 
-    fn two(&mut self, span: crate::scenario::Span, found: usize, example: &str) -> bool {
+    pub(super) fn two(&mut self, span: crate::scenario::Span, found: usize, example: &str) -> bool {
         if found != 2 {
             let message = format!("`between` takes two bounds, found {found}");
             self.push(Problem::new(span, message).help(format!("write e.g. `between: {example}`")));
@@ -176,7 +176,7 @@ impl Checker<'_> {
         found == 2
     }
 
-    fn turned(&mut self, span: crate::scenario::Span, right: &str) {
+    pub(super) fn turned(&mut self, span: crate::scenario::Span, right: &str) {
         let problem = Problem::new(
             span,
             "this window is empty: its lower bound is above its upper bound",
