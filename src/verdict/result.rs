@@ -130,7 +130,7 @@ pub struct FaultResult {
 pub struct ClientResult {
     /// Name.
     pub name: String,
-    /// Its own node lost power; nothing more is said of it.
+    /// Its own node lost power, or it was killed; nothing more is said of it.
     pub gone: bool,
     /// Whether a connection it held at the fault led to a node that died; `None` if the record does not say.
     pub affected: Option<bool>,
