@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 
 const PORT: u16 = 80;
 
-fn power_loss(neighbour: Neighbour) -> FaultKind {
+fn power_loss(node: &str, neighbour: Neighbour) -> FaultKind {
     FaultKind::PowerLoss {
-        node: "node3".to_owned(),
+        node: node.to_owned(),
         neighbour,
     }
 }
@@ -30,6 +30,11 @@ fn plan(retries: &str) -> LabPlan {
     plan.pods[0]
         .sysctls
         .push(rig::sysctl("net.ipv4.tcp_retries2", retries));
+    plan.faults = vec![
+        rig::fault(power_loss("node3", Neighbour::Resolves)),
+        rig::fault(power_loss("node3", Neighbour::Dead)),
+        rig::fault(power_loss("node2", Neighbour::Resolves)),
+    ];
     plan
 }
 
@@ -88,7 +93,7 @@ fn two_pods_and_the_node_itself_die_together_in_silence() {
         let (recorder, events) = recorder();
         watch(&network, "node1", &recorder);
         watch(&network, "node3", &recorder);
-        let mut cut = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
+        let mut cut = fault::inject(&network, &plan, 0).unwrap();
 
         let [a, b, c] = &mut streams[..] else {
             panic!("three streams")
@@ -135,12 +140,8 @@ fn two_nodes_die_and_heal_one_by_one() {
     in_lab(async || {
         let plan = plan("3");
         let network = Network::build(&plan).unwrap();
-        let other = FaultKind::PowerLoss {
-            node: "node2".to_owned(),
-            neighbour: Neighbour::Resolves,
-        };
-        let first = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
-        let mut second = fault::inject(&network, &other).unwrap();
+        let first = fault::inject(&network, &plan, 0).unwrap();
+        let mut second = fault::inject(&network, &plan, 2).unwrap();
         drop(first);
         // The first node is back, the second is not: its rules are its own.
         let streams = connect_to_all(&network, &plan).await;
@@ -182,7 +183,7 @@ fn the_dead_do_not_deliver_either() {
             .await
             .unwrap();
 
-        let mut cut = fault::inject(&network, &power_loss(Neighbour::Resolves)).unwrap();
+        let mut cut = fault::inject(&network, &plan, 0).unwrap();
         assert_eq!(cut.vanished().unwrap(), Vanished::default());
         let silence = Duration::from_millis(500);
         for stream in [&mut outward, &mut inward, &mut streams[0]] {
@@ -209,14 +210,11 @@ fn the_dead_do_not_deliver_either() {
 #[test]
 fn neighbours_resolve_after_a_silent_loss_and_not_after_a_dark_one() {
     in_lab(async || {
-        for (neighbour, errno) in [
-            (Neighbour::Resolves, None),
-            (Neighbour::Dead, Some(libc::EHOSTUNREACH)),
-        ] {
+        for (fault, errno) in [(0, None), (1, Some(libc::EHOSTUNREACH))] {
             let plan = plan("15");
             let network = Network::build(&plan).unwrap();
             let _streams = connect_to_all(&network, &plan).await;
-            let _cut = fault::inject(&network, &power_loss(neighbour)).unwrap();
+            let _cut = fault::inject(&network, &plan, fault).unwrap();
             let client = network.namespace(&node("node2"));
             let dial = async |address| {
                 let dial = rig::connect(&client, address);
@@ -228,7 +226,7 @@ fn neighbours_resolve_after_a_silent_loss_and_not_after_a_dark_one() {
                 at(plan.nodes[2].address6, PORT),
             ];
             let ends = tokio::join!(dial(four), dial(six));
-            assert_eq!(ends, (errno, errno), "{neighbour:?}");
+            assert_eq!(ends, (errno, errno), "fault {fault}");
         }
     });
 }

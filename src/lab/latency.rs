@@ -35,10 +35,7 @@ const TCA_OPTIONS: u16 = 2;
 /// [`LabError::Kernel`] if it refuses otherwise.
 pub(super) fn add(network: &Network, plan: &LabPlan, in_guest: bool) -> Result<(), LabError> {
     let asked = plan.rtt.as_ref();
-    let Some(one_way) = asked
-        .map(|rtt| rtt.time / 2)
-        .or(in_guest.then_some(ONE_WAY))
-    else {
+    let Some(one_way) = one_way(plan, in_guest) else {
         return Ok(());
     };
     let requests = plan.nodes.iter().map(|node| {
@@ -62,6 +59,12 @@ pub(super) fn add(network: &Network, plan: &LabPlan, in_guest: bool) -> Result<(
         Some(rtt) => added.map_err(|error| without_netem(error, &rtt.location)),
         None => added,
     }
+}
+
+/// How long a packet takes from node to node, where the fabric delays it.
+pub(super) fn one_way(plan: &LabPlan, in_guest: bool) -> Option<Duration> {
+    let asked = plan.rtt.as_ref().map(|rtt| rtt.time / 2);
+    asked.or(in_guest.then_some(ONE_WAY))
 }
 
 /// What a kernel without netem says of it is made the case's own lack.

@@ -98,6 +98,15 @@ pub(crate) fn set_up(index: u32) -> RouteRequest {
     )
 }
 
+/// Takes a link down; its other end loses its carrier.
+pub(crate) fn set_down(index: u32) -> RouteRequest {
+    Request::new(
+        RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).down().build()),
+        0,
+        format!("taking link {index} down"),
+    )
+}
+
 /// An address on a link. See [`wait_for_addresses`].
 pub(crate) fn address(index: u32, address: IpAddr, prefix: u8) -> RouteRequest {
     let mut message = AddressMessage::default();
@@ -159,6 +168,11 @@ pub(crate) fn wait_for_carrier(channel: &mut Channel, links: &[u32]) -> io::Resu
         wait_until(channel, RTNLGRP_LINK, |channel| has_carrier(channel, index))?;
     }
     Ok(())
+}
+
+/// Asks for a link's state, which since Linux 6.8 makes the kernel take note of its carrier at once.
+pub(crate) fn note_carrier(channel: &mut Channel, index: u32) -> io::Result<()> {
+    has_carrier(channel, index).map(drop)
 }
 
 fn has_carrier(channel: &mut Channel, index: u32) -> io::Result<bool> {

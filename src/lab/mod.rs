@@ -1,7 +1,9 @@
 //! The lab: the only part that touches the kernel. It builds a network, runs servers and clients, breaks things, and
 //! records what it sees. It does not know what is expected.
 
+mod conntrack;
 pub mod fault;
+mod gate;
 mod latency;
 mod lateness;
 mod link;

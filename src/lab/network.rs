@@ -7,23 +7,28 @@
 //! Pods are attached as CNI's point-to-point plugin does it: a /32 and a /128 of their own, the gateway on the node's
 //! end of the veth, a route for each pod on its node, a route for each node's pod network on the others.
 
+mod wiring;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::LabError;
-use super::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
+use super::link::{self, ETH0, LOOPBACK};
 use super::namespace::Namespace;
 use super::netlink::Channel;
 use super::sysctl::{self, Drift};
-use crate::plan::{LabPlan, Node, Place, Pod, Sysctl};
+use crate::plan::{LabPlan, Node, Place, Sysctl};
 use crate::record::Observation;
+use wiring::{
+    Role, built_pod, mac, node_requests, pod_link, pod_link_index, pod_link_name, pod_requests,
+    pods_of, port_name, uplink,
+};
+pub(super) use wiring::{pod_routes, port_index};
 
 const FABRIC: &str = "fabric";
-const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Prefix lengths of a node's fabric and pod networks.
 const NODE_PREFIX: (u8, u8) = (24, 64);
 
@@ -32,7 +37,7 @@ const NODE_PREFIX: (u8, u8) = (24, 64);
 pub struct Network {
     fabric: Rc<Namespace>,
     nodes: HashMap<String, BuiltNode>,
-    pods: HashMap<String, Rc<Namespace>>,
+    pods: HashMap<String, BuiltPod>,
     observations: Vec<Observation>,
 }
 
@@ -43,10 +48,31 @@ pub(crate) struct BuiltNode {
     pub(crate) namespace: Rc<Namespace>,
     /// Name of its port on the fabric.
     pub(crate) port: String,
+    /// Index of its port.
+    pub(crate) port_index: u32,
     /// Names of its ends of the veth pairs to its pods.
     pub(crate) pod_links: Vec<String>,
     /// Its addresses on the fabric.
     pub(crate) addresses: [IpAddr; 2],
+    /// The networks of its pods, with their prefix lengths.
+    pub(crate) pod_networks: [(IpAddr, u8); 2],
+}
+
+/// A pod as built.
+#[derive(Debug)]
+pub(crate) struct BuiltPod {
+    /// Its namespace.
+    pub(crate) namespace: Rc<Namespace>,
+    /// Its node.
+    pub(crate) node: String,
+    /// Name of its node's end of its link.
+    pub(crate) link: String,
+    /// Index of that.
+    pub(crate) link_index: u32,
+    /// Its addresses.
+    pub(crate) addresses: [IpAddr; 2],
+    /// The gateway's addresses, on its node's end.
+    pub(crate) gateway: (IpAddr, IpAddr),
 }
 
 /// A namespace while the network is being built, with a netlink socket in it.
@@ -111,7 +137,7 @@ impl Network {
     pub fn namespace(&self, place: &Place) -> Rc<Namespace> {
         match place {
             Place::Node(name) => self.nodes.get(name).map(|node| &node.namespace),
-            Place::Pod(name) => self.pods.get(name),
+            Place::Pod(name) => self.pods.get(name).map(|pod| &pod.namespace),
         }
         .map(Rc::clone)
         .unwrap_or_else(|| panic!("the plan has {place:?}"))
@@ -124,7 +150,8 @@ impl Network {
     }
 
     /// The namespace with the bridge.
-    pub(crate) fn fabric(&self) -> &Rc<Namespace> {
+    #[must_use]
+    pub fn fabric(&self) -> &Rc<Namespace> {
         &self.fabric
     }
 
@@ -138,7 +165,47 @@ impl Network {
     /// The namespaces in which something may have run.
     pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Rc<Namespace>> {
         let nodes = self.nodes.values().map(|node| &node.namespace);
-        nodes.chain(self.pods.values())
+        nodes.chain(self.pods.values().map(|pod| &pod.namespace))
+    }
+
+    /// The namespaces of a node and its pods.
+    pub(crate) fn namespaces_of(&self, node: &str) -> impl Iterator<Item = &Rc<Namespace>> {
+        let own = self.nodes.get(node).map(|node| &node.namespace);
+        let pods = self.pods.values().filter(move |pod| pod.node == node);
+        own.into_iter().chain(pods.map(|pod| &pod.namespace))
+    }
+
+    /// A pod as built.
+    pub(crate) fn pod(&self, name: &str) -> Result<&BuiltPod, LabError> {
+        self.pods.get(name).ok_or_else(|| LabError::Unknown {
+            what: format!("pod {name}"),
+        })
+    }
+
+    /// The index of a node's uplink, a node's end of a pod's link, or a port of the fabric, by its name.
+    pub(crate) fn link_index(
+        &self,
+        namespace: &Rc<Namespace>,
+        link: &str,
+    ) -> Result<u32, LabError> {
+        if Rc::ptr_eq(namespace, &self.fabric) {
+            let port = self.nodes.values().find(|node| node.port == link);
+            if let Some(port) = port {
+                return Ok(port.port_index);
+            }
+        } else if link == "eth0" {
+            return Ok(ETH0);
+        }
+        let pods = self.pods.values().filter(|pod| pod.link == link);
+        let mut own = pods.filter(|pod| {
+            let node = self.nodes.get(&pod.node);
+            node.is_some_and(|node| Rc::ptr_eq(&node.namespace, namespace))
+        });
+        own.next()
+            .map(|pod| pod.link_index)
+            .ok_or_else(|| LabError::Unknown {
+                what: format!("link {link} in {}", namespace.name()),
+            })
     }
 
     /// All nodes but `name`.
@@ -243,158 +310,37 @@ impl Sites {
             let built = BuiltNode {
                 namespace: site.namespace,
                 port: port_name(node),
+                port_index: port_index(node),
                 pod_links: pods_of(plan, node).map(|(n, _)| pod_link_name(n)).collect(),
                 addresses: [node.address.into(), node.address6.into()],
+                pod_networks: [
+                    (node.pod_network.into(), NODE_PREFIX.0),
+                    (node.pod_network6.into(), NODE_PREFIX.1),
+                ],
             };
             (node.name.clone(), built)
         };
-        let pods = plan.pods.iter().zip(self.pods);
+        let mut namespaces: Vec<_> = self
+            .pods
+            .into_iter()
+            .map(|site| Some(site.namespace))
+            .collect();
+        let mut pods = HashMap::new();
+        for node in &plan.nodes {
+            for (number, n) in pods_of(plan, node) {
+                let pod = &plan.pods[n];
+                if let Some(namespace) = namespaces[n].take() {
+                    pods.insert(pod.name.clone(), built_pod(node, pod, number, namespace));
+                }
+            }
+        }
         Network {
             fabric: self.fabric.namespace,
             nodes: plan.nodes.iter().zip(self.nodes).map(built).collect(),
-            pods: pods
-                .map(|(pod, site)| (pod.name.clone(), site.namespace))
-                .collect(),
+            pods,
             observations,
         }
     }
-}
-
-/// A node's pods: their number on the node, from 1, and their position in the plan.
-fn pods_of<'a>(plan: &'a LabPlan, node: &'a Node) -> impl Iterator<Item = (u16, usize)> + 'a {
-    let pods = plan.pods.iter().enumerate();
-    let pods = pods.filter(|(_, pod)| pod.node == node.name);
-    (1..).zip(pods.map(|(n, _)| n))
-}
-
-/// The veth pair between the fabric and a node.
-fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
-    let number = u16::from(node.index);
-    let port = VethEnd {
-        name: &port_name(node),
-        index: port_index(node),
-        mac: mac(Role::Port, number),
-    };
-    let eth0 = VethEnd {
-        name: "eth0",
-        index: ETH0,
-        mac: mac(Role::Node, number),
-    };
-    link::veth(&port, Some(ETH0), &eth0, namespace.fd())
-}
-
-/// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
-fn pod_link(node: &Node, pod: &Pod, number: u16, namespace: &Namespace) -> [RouteRequest; 5] {
-    let index = pod_link_index(number);
-    let unique = u16::from(node.index) << 8 | number;
-    let near = VethEnd {
-        name: &pod_link_name(number),
-        index,
-        mac: mac(Role::PodLink, unique),
-    };
-    let eth0 = VethEnd {
-        name: "eth0",
-        index: ETH0,
-        mac: mac(Role::Pod, unique),
-    };
-    let gateway = gateway(node);
-    [
-        link::veth(&near, None, &eth0, namespace.fd()),
-        link::address(index, gateway.0, 32),
-        link::address(index, gateway.1, 128),
-        link::route(pod.address.into(), 32, Via::Link, index),
-        link::route(pod.address6.into(), 128, Via::Link, index),
-    ]
-}
-
-fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
-    let mut requests = vec![
-        link::set_up(LOOPBACK),
-        link::set_up(ETH0),
-        link::address(ETH0, node.address.into(), NODE_PREFIX.0),
-        link::address(ETH0, node.address6.into(), NODE_PREFIX.1),
-        // Service addresses are nobody's: a host-network client needs a route to them before DNAT in OUTPUT.
-        link::route(ANY4, 0, Via::Link, ETH0),
-        link::route(ANY6, 0, Via::Link, ETH0),
-    ];
-    for other in plan.nodes.iter().filter(|other| other.name != node.name) {
-        let routes = [
-            (
-                IpAddr::from(other.pod_network),
-                NODE_PREFIX.0,
-                other.address.into(),
-            ),
-            (
-                other.pod_network6.into(),
-                NODE_PREFIX.1,
-                other.address6.into(),
-            ),
-        ];
-        requests.extend(routes.map(|(network, prefix, router)| {
-            link::route(network, prefix, Via::Router(router), ETH0)
-        }));
-    }
-    requests
-}
-
-fn pod_requests(plan: &LabPlan, pod: &Pod) -> Result<Vec<RouteRequest>, LabError> {
-    let node = plan.nodes.iter().find(|node| node.name == pod.node);
-    let node = node.ok_or_else(|| LabError::Unknown {
-        what: format!("node {}", pod.node),
-    })?;
-    let gateway = gateway(node);
-    Ok(vec![
-        link::set_up(LOOPBACK),
-        link::set_up(ETH0),
-        link::address(ETH0, pod.address.into(), 32),
-        link::address(ETH0, pod.address6.into(), 128),
-        link::route(gateway.0, 32, Via::Link, ETH0),
-        link::route(gateway.1, 128, Via::Link, ETH0),
-        link::route(ANY4, 0, Via::Router(gateway.0), ETH0),
-        link::route(ANY6, 0, Via::Router(gateway.1), ETH0),
-    ])
-}
-
-fn port_name(node: &Node) -> String {
-    format!("node{}", node.index)
-}
-
-fn pod_link_name(number: u16) -> String {
-    format!("pod{number}")
-}
-
-/// Index of a pod's link on its node, after `lo` and `eth0`.
-fn pod_link_index(number: u16) -> u32 {
-    ETH0 + u32::from(number)
-}
-
-/// Index of a node's port in the fabric, after `lo` and the bridge.
-pub(super) fn port_index(node: &Node) -> u32 {
-    ETH0 + u32::from(node.index)
-}
-
-/// The pods' gateway: the first address of their node's pod networks.
-fn gateway(node: &Node) -> (IpAddr, IpAddr) {
-    (
-        IpAddr::V4(Ipv4Addr::from_bits(node.pod_network.to_bits() | 1)),
-        IpAddr::V6(Ipv6Addr::from_bits(node.pod_network6.to_bits() | 1)),
-    )
-}
-
-/// What a link-layer address belongs to.
-#[derive(Clone, Copy)]
-enum Role {
-    Fabric,
-    Port,
-    Node,
-    PodLink,
-    Pod,
-}
-
-/// A locally administered unicast address: the same on every run of a case.
-fn mac(role: Role, number: u16) -> [u8; 6] {
-    let [high, low] = number.to_be_bytes();
-    [0x02, 0x00, 0x00, role as u8, high, low]
 }
 
 /// The fabric only bridges: no IPv6 of its own, and no detour of bridged packets through iptables.

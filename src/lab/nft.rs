@@ -5,11 +5,12 @@
 //! would see the same packets, but not those of a pod's or a node's own link.) Egress needs Linux 5.16.
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, Nla as _};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Cmp, DataAttribute, DevHookNumber, ExpressionAttribute,
+    Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, DevHookNumber, ExpressionAttribute,
     Expressions, GenAttribute, GenMessage, Hook, HookNumber, Immediate, ListAttribute, Meta,
     MetaKey, NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage,
     TableAttribute, TableMessage, Verdict, VerdictAttribute,
@@ -31,6 +32,20 @@ const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_DEVICE_NAME: u16 = 1;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFTA_REJECT_TYPE: u16 = 1;
+const NFTA_REJECT_ICMP_CODE: u16 = 2;
+const NFT_REJECT_TCP_RST: u32 = 1;
+const NFT_REJECT_ICMPX_UNREACH: u32 = 2;
+const NFT_REJECT_ICMPX_HOST_UNREACH: u8 = 2;
+
+/// EtherTypes.
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Offsets of the flags in a TCP header, and of addresses (source, destination) in IP headers.
+const TCP_FLAGS: u32 = 13;
+const IPV4_ADDRESSES: (u32, u32) = (12, 16);
+const IPV6_ADDRESSES: (u32, u32) = (8, 24);
 
 /// A direction through a link, as its own namespace sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +57,6 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
-
     fn hook(self) -> DevHookNumber {
         match self {
             Self::Ingress => DevHookNumber::Ingress,
@@ -66,6 +74,16 @@ pub(crate) enum Match {
     NetworkByte(u32, u8),
     /// A byte of its network header lies between two values, both included.
     NetworkByteBetween(u32, u8, u8),
+    /// It comes from an address with this prefix of whole bytes. Its EtherType is matched before.
+    From(IpAddr, u8),
+    /// It goes to one.
+    To(IpAddr, u8),
+    /// It is TCP, or ICMP, or whatever has this number.
+    Protocol(u8),
+    /// Of these bits of its TCP flags just those others are set. That it is TCP is matched before.
+    TcpFlags(u8, u8),
+    /// One that chance picks: so many of 2^32.
+    Chance(u32),
 }
 
 /// What becomes of it.
@@ -75,6 +93,12 @@ pub(crate) enum Fate {
     Pass,
     /// It is counted, and vanishes without a word.
     Drop,
+    /// It is counted, vanishes, and its sender is answered with RST: at ingress only.
+    Reset,
+    /// It is counted, vanishes, and its sender is told "host unreachable": at ingress only.
+    Unreachable,
+    /// It is counted, goes on, and queueing disciplines see this priority of it: at egress only.
+    Priority(u32),
 }
 
 /// A rule: the first whose matches all hold decides.
@@ -89,6 +113,8 @@ pub(crate) struct Rule {
 /// The rules of one direction on some links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chain {
+    /// Its name: no other of its table has it.
+    pub(crate) name: &'static str,
     /// Which way.
     pub(crate) direction: Direction,
     /// Which links, by name.
@@ -117,7 +143,7 @@ impl Table {
         for chain in chains {
             messages.push((new_chain(name, chain), NLM_F_CREATE));
             for rule in &chain.rules {
-                let message = new_rule(name, chain.direction, rule);
+                let message = new_rule(name, chain.name, rule);
                 messages.push((message, NLM_F_CREATE | NLM_F_APPEND));
             }
         }
@@ -129,12 +155,12 @@ impl Table {
         })
     }
 
-    /// Packets dropped in `direction` since the table is in force.
-    pub(crate) fn dropped(&mut self, direction: Direction) -> Result<u64, LabError> {
+    /// Packets that the rules of `chain` counted since the table is in force.
+    pub(crate) fn counted(&mut self, chain: &str) -> Result<u64, LabError> {
         let filter = RuleMessage {
             attributes: vec![
                 RuleAttribute::Table(self.name.clone()),
-                RuleAttribute::Chain(direction.name().to_owned()),
+                RuleAttribute::Chain(chain.to_owned()),
             ],
         };
         let rules = self
@@ -239,7 +265,7 @@ fn new_chain(table: &str, chain: &Chain) -> NetfilterMessage {
     netdev(NfTablesMessage::NewChain(ChainMessage {
         attributes: vec![
             ChainAttribute::Table(table.to_owned()),
-            ChainAttribute::Name(chain.direction.name().to_owned()),
+            ChainAttribute::Name(chain.name.to_owned()),
             ChainAttribute::Hook(vec![
                 Hook::Number(HookNumber::Dev(chain.direction.hook())),
                 Hook::Priority(0),
@@ -251,62 +277,132 @@ fn new_chain(table: &str, chain: &Chain) -> NetfilterMessage {
     }))
 }
 
-fn new_rule(table: &str, direction: Direction, rule: &Rule) -> NetfilterMessage {
+fn new_rule(table: &str, chain: &str, rule: &Rule) -> NetfilterMessage {
     let mut expressions: Vec<_> = rule.matches.iter().flat_map(expressions_of).collect();
-    if rule.fate == Fate::Drop {
-        expressions.push(Expressions::Other {
-            expression_type: "counter".to_owned(),
-            attributes: vec![
+    if rule.fate != Fate::Pass {
+        expressions.push(other(
+            "counter",
+            vec![
                 DefaultNla::new(NFTA_COUNTER_BYTES, vec![0; 8]),
                 DefaultNla::new(NFTA_COUNTER_PACKETS, vec![0; 8]),
             ],
-        });
+        ));
     }
-    let code = match rule.fate {
-        Fate::Pass => NF_ACCEPT,
-        Fate::Drop => NF_DROP,
-    };
-    expressions.push(Expressions::Immediate(vec![
-        Immediate::DestinationRegister(Register::Verdict),
-        Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(
-            Verdict::Other(code),
-        )])),
-    ]));
+    expressions.extend(end_of(rule.fate));
     netdev(NfTablesMessage::NewRule(RuleMessage {
         attributes: vec![
             RuleAttribute::Table(table.to_owned()),
-            RuleAttribute::Chain(direction.name().to_owned()),
+            RuleAttribute::Chain(chain.to_owned()),
             RuleAttribute::Expressions(expressions.into_iter().map(ListAttribute::from).collect()),
         ],
     }))
 }
 
-fn expressions_of(what: &Match) -> Vec<Expressions> {
-    match *what {
-        Match::EtherType(value) => vec![
-            Expressions::Meta(vec![
-                Meta::Key(MetaKey::EtherTypeProtocol),
-                Meta::DestinationRegister(Register::Reg1),
-            ]),
-            compare(Operator::Equal, value.to_be_bytes().to_vec()),
-        ],
-        Match::NetworkByte(offset, value) => {
-            vec![load(offset), compare(Operator::Equal, vec![value])]
+fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+    Expressions::Other {
+        expression_type: name.to_owned(),
+        attributes,
+    }
+}
+
+/// What a rule does with what it speaks of.
+fn end_of(fate: Fate) -> Vec<Expressions> {
+    let verdict = |code| {
+        vec![Expressions::Immediate(vec![
+            Immediate::DestinationRegister(Register::Verdict),
+            Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(
+                Verdict::Other(code),
+            )])),
+        ])]
+    };
+    let kind = |kind: u32| DefaultNla::new(NFTA_REJECT_TYPE, kind.to_be_bytes().to_vec());
+    match fate {
+        Fate::Pass => verdict(NF_ACCEPT),
+        Fate::Drop => verdict(NF_DROP),
+        Fate::Reset => vec![other("reject", vec![kind(NFT_REJECT_TCP_RST)])],
+        Fate::Unreachable => {
+            let code = DefaultNla::new(NFTA_REJECT_ICMP_CODE, vec![NFT_REJECT_ICMPX_HOST_UNREACH]);
+            vec![other("reject", vec![kind(NFT_REJECT_ICMPX_UNREACH), code])]
         }
-        Match::NetworkByteBetween(offset, low, high) => vec![
-            load(offset),
-            compare(Operator::GreatherThanEqual, vec![low]),
-            compare(Operator::LessThanEqual, vec![high]),
+        Fate::Priority(priority) => vec![
+            Expressions::Immediate(vec![
+                Immediate::DestinationRegister(Register::Reg1),
+                Immediate::Data(DataAttribute::Value(priority.to_ne_bytes().to_vec())),
+            ]),
+            Expressions::Meta(vec![
+                Meta::Key(MetaKey::Priority),
+                Meta::SourceRegister(Register::Reg1),
+            ]),
         ],
     }
 }
 
-fn load(offset: u32) -> Expressions {
+fn expressions_of(what: &Match) -> Vec<Expressions> {
+    let equals = |value: Vec<u8>| compare(Operator::Equal, value);
+    match *what {
+        Match::EtherType(value) => vec![
+            meta(MetaKey::EtherTypeProtocol),
+            equals(value.to_be_bytes().to_vec()),
+        ],
+        Match::NetworkByte(offset, value) => vec![byte(offset), equals(vec![value])],
+        Match::NetworkByteBetween(offset, low, high) => vec![
+            byte(offset),
+            compare(Operator::GreatherThanEqual, vec![low]),
+            compare(Operator::LessThanEqual, vec![high]),
+        ],
+        Match::From(address, prefix) => within(address, prefix, |(from, _)| from),
+        Match::To(address, prefix) => within(address, prefix, |(_, to)| to),
+        Match::Protocol(number) => vec![meta(MetaKey::L4Proto), equals(vec![number])],
+        Match::TcpFlags(mask, flags) => vec![
+            load(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, 1),
+            Expressions::Bitwise(vec![
+                Bitwise::SourceRegister(Register::Reg1),
+                Bitwise::DestinationRegister(Register::Reg1),
+                Bitwise::Length(1),
+                Bitwise::Mask(DataAttribute::Value(vec![mask])),
+                Bitwise::Xor(DataAttribute::Value(vec![0])),
+            ]),
+            equals(vec![flags]),
+        ],
+        // Compared byte by byte; random bytes are as random in any order.
+        Match::Chance(share) => vec![
+            meta(MetaKey::PseudoRandom),
+            compare(Operator::LessThan, share.to_be_bytes().to_vec()),
+        ],
+    }
+}
+
+/// That an address of an IP header, of those at two offsets, begins as `address` does.
+fn within(address: IpAddr, prefix: u8, which: fn((u32, u32)) -> u32) -> Vec<Expressions> {
+    let (offsets, mut bytes) = match address {
+        IpAddr::V4(address) => (IPV4_ADDRESSES, address.octets().to_vec()),
+        IpAddr::V6(address) => (IPV6_ADDRESSES, address.octets().to_vec()),
+    };
+    bytes.truncate(usize::from(prefix / 8));
+    let length = u32::from(prefix / 8);
+    vec![
+        load(NFT_PAYLOAD_NETWORK_HEADER, which(offsets), length),
+        compare(Operator::Equal, bytes),
+    ]
+}
+
+fn meta(key: MetaKey) -> Expressions {
+    Expressions::Meta(vec![
+        Meta::Key(key),
+        Meta::DestinationRegister(Register::Reg1),
+    ])
+}
+
+fn byte(offset: u32) -> Expressions {
+    load(NFT_PAYLOAD_NETWORK_HEADER, offset, 1)
+}
+
+fn load(header: u32, offset: u32, length: u32) -> Expressions {
     Expressions::Payload(vec![
         Payload::DestinationRegister(Register::Reg1),
-        Payload::Base(NFT_PAYLOAD_NETWORK_HEADER),
+        Payload::Base(header),
         Payload::Offset(offset),
-        Payload::Len(1),
+        Payload::Len(length),
     ])
 }
 

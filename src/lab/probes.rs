@@ -130,6 +130,19 @@ impl Probes {
         Ok(())
     }
 
+    /// `node` has its power back: what is there is seen again.
+    pub(super) fn node_is_back(&self, node: &str) {
+        if let Some(sockets) = &self.sockets {
+            sockets.node_is_back(node);
+        }
+        if let Some(counters) = &self.counters {
+            counters.node_is_back(node);
+        }
+        for emulation in &self.emulations {
+            emulation.node_is_back(node);
+        }
+    }
+
     /// `node` has lost its power: of what was there nothing more is seen.
     pub(super) fn end_node(&self, node: &str) {
         if let Some(sockets) = &self.sockets {

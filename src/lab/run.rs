@@ -1,5 +1,7 @@
 //! One lab from its first namespace to its last event.
 
+mod faults;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -12,19 +14,22 @@ use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{self, Cut};
+use super::gate::{Gate, behind};
 use super::network::Network;
 use super::probes::Probes;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
 use super::{LabError, latency, lateness, masquerade, orphans};
+use faults::gates;
+
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
-use crate::plan::{self, FaultKind, LabPlan, Trigger};
+use crate::plan::{self, LabPlan, Trigger};
 use crate::record::{Event, Observation, Recorder, Stage, monotonic};
 use crate::server::lock::Stores;
 use crate::server::tls::Authority;
-use crate::server::{self, Commons};
+use crate::server::{self, BoundServer, Commons};
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 ///
@@ -93,6 +98,13 @@ fn addresses(client: &plan::Client, plan: &LabPlan) -> Vec<IpAddr> {
         .unwrap_or_default()
 }
 
+/// Something that runs in a lab.
+struct Inhabitant {
+    /// What it is called in the scenario, and its node; `None` for what is the lab's own.
+    home: Option<(String, String)>,
+    work: AbortHandle,
+}
+
 /// A built lab.
 struct Lab {
     plan: LabPlan,
@@ -102,10 +114,15 @@ struct Lab {
     probes: Probes,
     commons: Rc<Commons>,
     stop: watch::Sender<bool>,
-    /// What runs on each node, its pods' included.
-    inhabitants: RefCell<HashMap<String, Vec<AbortHandle>>>,
+    /// What runs, where.
+    inhabitants: RefCell<Vec<Inhabitant>>,
+    /// Each server's program, for it to hang.
+    gates: HashMap<String, Rc<Gate>>,
     programs: Vec<Rc<ProgramClient>>,
-    cuts: RefCell<Vec<Cut>>,
+    /// The faults in force, by their index.
+    cuts: RefCell<HashMap<usize, Cut>>,
+    /// What takes the endpoints of a node without power out of the rules, by node.
+    removals: RefCell<HashMap<String, Vec<AbortHandle>>>,
     pins_released: Cell<bool>,
     broken: Notify,
     is_broken: Cell<bool>,
@@ -115,6 +132,7 @@ impl Lab {
     async fn build(plan: LabPlan, recorder: Recorder, in_guest: bool) -> Result<Self, LabError> {
         let mut network = Network::build(&plan)?;
         latency::add(&network, &plan, in_guest)?;
+        fault::delay::prepare(&network, &plan, in_guest)?;
         for observation in network.take_observations() {
             recorder.emit(observation);
         }
@@ -138,8 +156,10 @@ impl Lab {
             commons: Rc::new(commons),
             stop: watch::Sender::new(false),
             inhabitants: RefCell::default(),
+            gates: gates(&plan),
             programs,
             cuts: RefCell::default(),
+            removals: RefCell::default(),
             pins_released: Cell::new(false),
             broken: Notify::new(),
             is_broken: Cell::new(false),
@@ -163,8 +183,8 @@ impl Lab {
             () = case => {}
             () = self.broken.notified() => {}
         }
-        for handle in self.inhabitants.borrow().values().flatten() {
-            handle.abort();
+        for inhabitant in &*self.inhabitants.borrow() {
+            inhabitant.work.abort();
         }
         if !self.is_broken.get() {
             self.look(&Stage::End);
@@ -188,11 +208,7 @@ impl Lab {
     fn start(self: &Rc<Self>, begun: Duration) -> Result<Vec<JoinHandle<()>>, LabError> {
         let mut servers = Vec::new();
         for server in &self.plan.servers {
-            let namespace = self.network.namespace(&server.place);
-            let bound = server::bind(server, &namespace, &self.commons).map_err(|e| {
-                LabError::Setup(format!("failed to bind server {}: {e}", server.name))
-            })?;
-            servers.push((server, bound));
+            servers.push((server, self.bind(server)?));
         }
         self.recorder.start_clock();
         let setup_us = u64::try_from((monotonic() - begun).as_micros()).unwrap_or(u64::MAX);
@@ -209,8 +225,7 @@ impl Lab {
         self.watch_phases();
         self.release_pins_when_connected();
         for (server, bound) in servers {
-            let name = format!("server {}", server.name);
-            self.watch_over(&name, Some(&server.node), bound.serve());
+            self.start_server(server, bound);
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.arm(index, &fault.trigger);
@@ -221,6 +236,26 @@ impl Lab {
             .iter()
             .map(|client| self.start_client(client))
             .collect())
+    }
+
+    fn bind(&self, server: &plan::Server) -> Result<BoundServer, LabError> {
+        let namespace = self.network.namespace(&server.place);
+        server::bind(server, &namespace, &self.commons)
+            .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))
+    }
+
+    fn start_server(self: &Rc<Self>, server: &plan::Server, bound: BoundServer) {
+        let what = format!("server {}", server.name);
+        let home = Some((server.name.as_str(), server.node.as_str()));
+        match self.gates.get(&server.name) {
+            Some(gate) => {
+                gate.open();
+                self.watch_over(&what, home, behind(Rc::clone(gate), bound.serve()));
+            }
+            None => {
+                self.watch_over(&what, home, bound.serve());
+            }
+        }
     }
 
     /// Has the probes look that look at stages of the case.
@@ -242,7 +277,7 @@ impl Lab {
             );
             return self.watch_over(
                 &format!("program {}", client.name),
-                Some(&client.node),
+                Some((&client.name, &client.node)),
                 async move {
                     if let Err(error) = work.await {
                         lab.break_by(error.into_observation());
@@ -260,7 +295,8 @@ impl Lab {
             seed: self.plan.seed,
         };
         let work = client::run(client.clone(), around);
-        self.watch_over(&format!("client {}", client.name), Some(&client.node), work)
+        let home = Some((client.name.as_str(), client.node.as_str()));
+        self.watch_over(&format!("client {}", client.name), home, work)
     }
 
     /// Notices a client that is already in a phase when the time for it comes.
@@ -283,20 +319,18 @@ impl Lab {
         });
     }
 
-    /// Runs `work`; a panic in it breaks the rig, and it ends with its node.
+    /// Runs `work`; a panic in it breaks the rig. It ends with what it is (its name and node), if it is of the scenario.
     fn watch_over(
         self: &Rc<Self>,
         what: &str,
-        node: Option<&str>,
+        home: Option<(&str, &str)>,
         work: impl Future<Output = ()> + 'static,
     ) -> JoinHandle<()> {
         let task = spawn_local(work);
-        let abort = task.abort_handle();
-        self.inhabitants
-            .borrow_mut()
-            .entry(node.unwrap_or_default().to_owned())
-            .or_default()
-            .push(abort);
+        self.inhabitants.borrow_mut().push(Inhabitant {
+            home: home.map(|(name, node)| (name.to_owned(), node.to_owned())),
+            work: task.abort_handle(),
+        });
         let (lab, what) = (Rc::clone(self), what.to_owned());
         spawn_local(async move {
             if let Err(error) = task.await
@@ -393,119 +427,5 @@ impl Lab {
             .clients
             .iter()
             .filter(move |c| c.target.service.as_ref().is_some_and(is_pinned))
-    }
-
-    fn arm(self: &Rc<Self>, index: usize, trigger: &Trigger) {
-        let lab = Rc::clone(self);
-        match trigger {
-            Trigger::At(at) => {
-                let wait = at.saturating_sub(self.recorder.now());
-                spawn_local(async move {
-                    sleep(wait).await;
-                    lab.inject(index);
-                });
-            }
-            Trigger::Phase {
-                client,
-                phase,
-                after,
-            } => {
-                self.commons
-                    .phases
-                    .on(client, *phase, *after, Box::new(move || lab.inject(index)));
-            }
-        }
-    }
-
-    /// Lets a fault happen, now: nothing else in the lab runs until it is done.
-    fn inject(self: &Rc<Self>, index: usize) {
-        let phases = self.commons.phases.phases();
-        let kind = &self.plan.faults[index].kind;
-        match fault::inject(&self.network, kind) {
-            Ok(cut) => self.cuts.borrow_mut().push(cut),
-            Err(error) => return self.break_by(error.into_observation()),
-        }
-        self.recorder.emit(Observation::FaultInjected {
-            fault: index,
-            phases,
-        });
-        self.look(&Stage::Fault(index));
-        match kind {
-            FaultKind::PowerLoss { node, .. } => self.end_node(node),
-        }
-        // What rules from now on, and by the time it has, the socket is gone.
-        for program in &self.programs {
-            program.note_options();
-        }
-    }
-
-    /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
-    fn end_node(self: &Rc<Self>, node: &str) {
-        for handle in self
-            .inhabitants
-            .borrow_mut()
-            .remove(node)
-            .unwrap_or_default()
-        {
-            handle.abort();
-        }
-        self.probes.end_node(node);
-        for program in self
-            .programs
-            .iter()
-            .filter(|program| program.node() == node)
-        {
-            program.lose_power();
-        }
-        for client in self.plan.clients.iter().filter(|c| c.node == node) {
-            self.recorder.emit(Observation::ClientGone {
-                client: client.name.clone(),
-            });
-        }
-        if !self.pins_released.get() && self.clients_of_pinned().next().is_some() {
-            let text = format!(
-                "the power of {node} was cut before every client of a service with `pin_first` had its first \
-                 response: the pin is released only now"
-            );
-            self.recorder.emit(Observation::Warning { text });
-            self.release_pins();
-        }
-        for service in &self.plan.services {
-            let lost = |e: &&plan::Endpoint| {
-                self.plan
-                    .servers
-                    .iter()
-                    .any(|s| s.name == e.server && s.node == node)
-            };
-            let lost: Vec<String> = service
-                .endpoints
-                .iter()
-                .filter(lost)
-                .map(|e| e.server.clone())
-                .collect();
-            if let (Some(removal), false) = (service.removal, lost.is_empty()) {
-                spawn_local(Rc::clone(self).remove_endpoints(removal, service.name.clone(), lost));
-            }
-        }
-    }
-
-    async fn remove_endpoints(
-        self: Rc<Self>,
-        removal: Duration,
-        service: String,
-        lost: Vec<String>,
-    ) {
-        sleep(removal).await;
-        let names: Vec<&str> = lost.iter().map(String::as_str).collect();
-        if let Err(error) = self.services.remove_endpoints(&service, &names).await {
-            return self.break_by(error.into_observation());
-        }
-        for endpoint in lost {
-            self.recorder.emit(Observation::EndpointRemoved {
-                service: service.clone(),
-                endpoint: endpoint.clone(),
-            });
-            self.look(&Stage::EndpointRemoved(endpoint));
-        }
     }
 }

@@ -136,12 +136,32 @@ impl Services {
         .await
     }
 
+    /// Puts endpoints that were taken out of a service's rules back into them, for connections from now on.
+    ///
+    /// # Errors
+    /// As [`Services::load`].
+    pub async fn add_endpoints(&self, service: &str, servers: &[&str]) -> Result<(), LabError> {
+        self.change(|state| {
+            if state.service.name != service {
+                return false;
+            }
+            let back = |server: &String| servers.contains(&server.as_str());
+            state.returning = state.removed.iter().filter(|s| back(s)).cloned().collect();
+            state.removed.retain(|server| !back(server));
+            !state.returning.is_empty()
+        })
+        .await
+    }
+
     /// Applies `change` to every service (it says whether it changed that one) and rewrites the nodes concerned.
     async fn change(
         &self,
         mut change: impl FnMut(&mut ServiceState) -> bool,
     ) -> Result<(), LabError> {
         let mut state = self.state.lock().await;
+        for service in state.iter_mut() {
+            service.returning.clear();
+        }
         let changed: Vec<bool> = state.iter_mut().map(&mut change).collect();
         let tables = self
             .tables

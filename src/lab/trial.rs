@@ -70,7 +70,8 @@ pub(crate) fn bridge() -> Result<(), LabError> {
 
 /// Whether nf_tables can drop packets at a link's ingress and egress, and count them.
 pub(crate) fn link_rules() -> Result<(), LabError> {
-    let chain = |direction| Chain {
+    let chain = |name, direction| Chain {
+        name,
         direction,
         links: vec!["lo".to_owned()],
         rules: vec![Rule {
@@ -78,9 +79,12 @@ pub(crate) fn link_rules() -> Result<(), LabError> {
             fate: Fate::Drop,
         }],
     };
-    let chains = [chain(Direction::Ingress), chain(Direction::Egress)];
+    let chains = [
+        chain("in", Direction::Ingress),
+        chain("out", Direction::Egress),
+    ];
     let mut table = Table::create(&namespace()?, "trial", &chains)?;
-    table.dropped(Direction::Egress).map(drop)
+    table.counted("out").map(drop)
 }
 
 /// Whether `program` (iptables-restore, ip6tables-restore) takes `rules` in a fresh namespace.

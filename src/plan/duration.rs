@@ -58,7 +58,8 @@ pub(super) fn of(
         .unwrap_or_default();
     // Who starts after all that is to be seen at work too.
     let last_start = plan.clients.iter().map(|c| c.start).max();
-    let whole = (fault + last).max(last_start.unwrap_or_default()) + settle.max(SETTLE);
+    let last_change = last_start.max(last_healing(plan)).unwrap_or_default();
+    let whole = (fault + last).max(last_change) + settle.max(SETTLE);
     // Whole seconds are what people read.
     let whole = Duration::from_secs(whole.as_secs() + u64::from(whole.subsec_nanos() > 0));
     if whole > LONGEST {
@@ -74,12 +75,15 @@ pub(super) fn of(
 
 /// The latest time at which the last fault fires; `None` = not known.
 fn last_fault(plan: &LabPlan) -> Option<Duration> {
-    let times: Option<Vec<Duration>> = plan
-        .faults
-        .iter()
-        .map(|f| f.trigger.times(plan).1)
-        .collect();
-    times?.into_iter().max()
+    let times = plan.faults.iter().map(|f| f.trigger.times(plan).1);
+    times.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// The latest time at which the last fault that heals has healed; `None` = not known.
+fn last_healing(plan: &LabPlan) -> Option<Duration> {
+    let healing = plan.faults.iter().filter_map(|f| Some((f, f.lasts?)));
+    let times = healing.map(|(f, lasts)| Some(f.trigger.times(plan).1? + lasts));
+    times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 fn upper_bound(expectation: &Expectation) -> Option<Duration> {

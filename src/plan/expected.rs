@@ -78,6 +78,8 @@ pub enum Cause {
     DialTimeout,
     /// RST received.
     Reset,
+    /// The kernel was told to destroy the socket.
+    SocketDestroyed,
     /// RST in answer to a SYN.
     Refused,
     /// ICMP or the neighbour table said there is no way.
@@ -107,6 +109,7 @@ impl Cause {
             Self::ClosedByClient => "closed_by_client",
             Self::DialTimeout => "dial_timeout",
             Self::Reset => "reset",
+            Self::SocketDestroyed => "socket_destroyed",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::ClosedByPeer => "closed_by_peer",

@@ -8,6 +8,7 @@ mod duration;
 mod expectation;
 mod expected;
 mod fault;
+pub(crate) mod fault_spec;
 mod listening;
 mod place;
 mod probes;
@@ -25,7 +26,9 @@ pub use counters::{CounterExpectation, Growth};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
-pub use fault::{Fault, FaultKind, Neighbour, Phase, Trigger};
+pub use fault::{
+    Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
+};
 pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
 pub use place::{Node, Place, Pod, Sysctl};
 pub use probes::Probes;

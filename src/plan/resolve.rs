@@ -4,20 +4,15 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, Fault, FaultKind, LabPlan, Location, Prediction, Repetition, RoundTrip, Trigger,
-    Workload, counters, duration, expectation, probes, program, published, target, transport,
-    warnings,
+    Case, Client, LabPlan, Location, Prediction, Repetition, RoundTrip, Workload, counters,
+    duration, expectation, fault_spec, probes, program, published, target, transport, warnings,
 };
-use crate::scenario::model::{
-    ClientSpec, FaultKindSpec, FaultSpec, Named, Scenario, Spanned, WorkloadSpec,
-};
+use crate::scenario::model::{ClientSpec, Named, Scenario, WorkloadSpec};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
 use crate::timeout_model;
 
 /// How long a request that is out at the end may take beyond its server's delay before it counts as unfinished.
 const DRAIN: Duration = Duration::from_millis(200);
-/// Before this a phase trigger does not fire: every client has its connection by then.
-const PHASE_AFTER: Duration = Duration::from_secs(5);
 /// Kubernetes' default lease of a leader election.
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -106,7 +101,7 @@ fn resolve(
         rtt,
         probes: probes::of(scenario, &topology, &clients, &counters),
         clients,
-        faults: faults(scenario, &locate),
+        faults: fault_spec::of(scenario, &topology, &locate),
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,
@@ -117,7 +112,7 @@ fn resolve(
         .iter()
         // Nobody knows a program's own timeouts beforehand.
         .filter(|c| c.program().is_none())
-        .map(|c| timeout_model::predict(c, &plan))
+        .filter_map(|c| timeout_model::foresee(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);
     plan.duration = duration::of(scenario, &plan, &predictions, &expectations, problems)?;
@@ -180,35 +175,5 @@ fn client(
         },
         start: given(&spec.start).map_or(Duration::ZERO, |start| start.0),
         location: locate(span),
-    })
-}
-
-fn faults(scenario: &Scenario, locate: &dyn Fn(Span) -> Location) -> Vec<Fault> {
-    let faults = scenario.faults.get().into_iter().flatten();
-    faults
-        .filter_map(|fault| {
-            let spec = fault.get()?;
-            let FaultKindSpec::PowerLoss(loss) = spec.fault.get()?;
-            Some(Fault {
-                trigger: trigger(spec)?,
-                kind: FaultKind::PowerLoss {
-                    node: loss.node.get()?.clone(),
-                    neighbour: given(&loss.neighbour).copied().unwrap_or_default(),
-                },
-                location: locate(fault.span),
-            })
-        })
-        .collect()
-}
-
-fn trigger(spec: &FaultSpec) -> Option<Trigger> {
-    if let Some(at) = given(&spec.at) {
-        return Some(Trigger::At(at.0));
-    }
-    let when = spec.when.as_ref().and_then(Spanned::get)?;
-    Some(Trigger::Phase {
-        client: when.client.get()?.clone(),
-        phase: *when.phase.get()?,
-        after: given(&when.after).map_or(PHASE_AFTER, |after| after.0),
     })
 }

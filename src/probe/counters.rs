@@ -124,6 +124,13 @@ impl CounterProbe {
         Ok(())
     }
 
+    /// `node` has its power back: what is there now is seen.
+    pub fn node_is_back(&self, node: &str) {
+        for site in self.sites.iter().filter(|site| site.node == node) {
+            site.dead.set(false);
+        }
+    }
+
     /// `node` has lost its power: of what was there nothing more is seen.
     pub fn end_node(&self, node: &str) {
         for site in self.sites.iter().filter(|site| site.node == node) {

@@ -300,6 +300,18 @@ pub enum Observation {
         /// Phase each client was in, by name.
         phases: Vec<(String, Phase)>,
     },
+    /// A fault is no longer in force: its time is over.
+    FaultHealed {
+        /// Index into the case's faults.
+        fault: usize,
+    },
+    /// An endpoint is in a service's rules again.
+    EndpointAdded {
+        /// Service.
+        service: String,
+        /// Server.
+        endpoint: String,
+    },
     /// An endpoint left a service's rules.
     EndpointRemoved {
         /// Service.

@@ -1,5 +1,6 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
+mod faults;
 mod nodes;
 mod probes;
 
@@ -9,6 +10,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 use super::counters::CountersSpec;
+pub use faults::{
+    ConntrackDeletedSpec, DelaySpec, EndpointSpec, FaultKindSpec, FaultSpec, HangSpec,
+    LinkDownSpec, LossSpec, PathSpec, Percent, PowerLossSpec, PowerRestoreSpec, ProcessKillSpec,
+    RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
+};
+
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
 use super::uptime::Uptime;
@@ -17,7 +24,7 @@ pub use probes::{ProbesSpec, Switch};
 
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
-use crate::plan::{App, Cause, Emulation, Neighbour, Phase, Protocol, RetryOn};
+use crate::plan::{App, Cause, Emulation, Protocol, RetryOn};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -292,48 +299,6 @@ pub struct RetrySpec {
     pub backoff: Option<Spanned<Time>>,
     /// On which errors.
     pub on: Option<Spanned<OneOrList<RetryOn>>>,
-}
-
-/// A fault: what breaks, and either `at` which time or `when` a client is in a phase.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FaultSpec {
-    /// Time from the case's start.
-    pub at: Option<Spanned<Time>>,
-    /// A client's phase to wait for.
-    pub when: Option<Spanned<WhenSpec>>,
-    /// What breaks.
-    pub fault: Spanned<FaultKindSpec>,
-}
-
-/// A client's phase to wait for.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WhenSpec {
-    /// The client.
-    pub client: Spanned<String>,
-    /// The phase.
-    pub phase: Spanned<Phase>,
-    /// Not before this time from the case's start (default 5s: all clients have their connections by then).
-    pub after: Option<Spanned<Time>>,
-}
-
-/// What breaks.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKindSpec {
-    /// A node and everything on it is gone, and says nothing.
-    PowerLoss(PowerLossSpec),
-}
-
-/// A node and everything on it is gone, and says nothing.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PowerLossSpec {
-    /// The node.
-    pub node: Spanned<String>,
-    /// Whether its link-layer address still resolves, as in cloud networks (default `resolves`).
-    pub neighbour: Option<Spanned<Neighbour>>,
 }
 
 /// What must hold for a client. Times count from the fault.

@@ -10,6 +10,7 @@ mod ending;
 mod fit;
 mod keepalive;
 mod kernel;
+mod other_faults;
 mod predict;
 mod rhythm;
 mod rto;
@@ -21,6 +22,7 @@ mod window;
 
 pub use keepalive::keepalive;
 pub use kernel::{HZ, Kernel, connect, orphan, retransmission, zero_window};
+pub use other_faults::foresee;
 pub use predict::{predict, predict_seen};
 pub use rhythm::Seen;
 pub use rto::{Path, first_rto, settled_rto};

@@ -113,7 +113,9 @@ impl Known<'_, '_> {
             None => format!("dialled {target}; where its SYN went is not known"),
         };
         if let Some(endpoint) = &connection.endpoint
-            && !self.timeline.alive(endpoint.node, dialled)
+            && !self
+                .timeline
+                .answers(endpoint.node, &endpoint.name, dialled)
         {
             text += &self.why_dead(connection, endpoint, dialled);
         }

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Client, Keepalive, Neighbour, Place};
+use crate::plan::{Client, FaultKind, Keepalive, Neighbour, Place, Where};
 use crate::record::{
     Observation, RequestError, Segment, Socket, SocketChange, SocketTimer, TcpInfo,
 };
 use crate::timeout_model::{Kernel, TcpSysctls};
 
 use super::cause::{self, Found};
-use super::connections::Connection;
+use super::connections::{Connection, Endpoint};
 use super::timeline::{Moment, Timeline};
 
 /// A packet's own stamp may lie this far before the event that the client writes of it.
@@ -190,6 +190,8 @@ pub(super) struct Evidence<'a> {
     pub server_closed: bool,
     /// Its endpoint's node died, and its link-layer address with it, before this end.
     pub dead_neighbour: bool,
+    /// The kernel was told to destroy its socket.
+    pub destroyed: bool,
     /// An ICMP error reached its node before this end.
     pub icmp: bool,
     /// When the case is over, by its plan.
@@ -244,7 +246,6 @@ impl<'a> Evidence<'a> {
         let (ended, end) = connection.end?;
         let (keepalive, user_timeout) = options(archive, client, connection);
         let timeline = archive.timeline;
-        let node = connection.endpoint.as_ref().map(|endpoint| endpoint.node);
         Some(Self {
             end,
             ended: ended.at,
@@ -265,8 +266,15 @@ impl<'a> Evidence<'a> {
             server_closed: server_closed(archive, connection, ended.at),
             dead_neighbour: timeline.faults.iter().any(|fault| {
                 fault.at <= ended
-                    && fault.fault.kind.neighbour() == Neighbour::Dead
-                    && fault.dead_node() == node
+                    && connection.endpoint.as_ref().is_some_and(|to| {
+                        no_neighbour(&fault.fault.kind, client, to, timeline)
+                    })
+            }),
+            destroyed: timeline.faults.iter().any(|fault| {
+                let kind = &fault.fault.kind;
+                fault.at <= ended
+                    && connection.held_at(fault.at)
+                    && matches!(kind, FaultKind::SocketDestroyed { client: c, .. } if *c == client.name)
             }),
             icmp: archive.icmp.iter().any(|(at, on, kind)| {
                 // Destination unreachable: type 3 of ICMP, type 1 of ICMPv6.
@@ -274,6 +282,21 @@ impl<'a> Evidence<'a> {
             }),
             case_over: timeline.case.lab.duration,
         })
+    }
+}
+
+/// Whether a fault leaves somebody on the way to an endpoint without a neighbour.
+fn no_neighbour(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Timeline) -> bool {
+    match kind {
+        FaultKind::PowerLoss { node, neighbour } => {
+            *neighbour == Neighbour::Dead && node == to.node
+        }
+        FaultKind::LinkDown { behind } => {
+            let end = timeline.place(to.node, &to.name);
+            let place = Where::At(behind.clone());
+            place.is_crossed(&timeline.case.lab, &client.place, &end)
+        }
+        _ => false,
     }
 }
 

@@ -183,7 +183,7 @@ fn faults(case: &Case, injected: &[Option<Duration>]) -> Vec<FaultResult> {
         .zip(injected)
         .map(|(fault, at)| FaultResult {
             kind: fault.kind.name().to_owned(),
-            target: fault.kind.target().to_owned(),
+            target: fault.kind.target(),
             at: *at,
         });
     each.collect()
@@ -281,23 +281,15 @@ impl<'a> Predicted<'a> {
         }
     }
 
-    /// Where a measurement lies outside: of what was said beforehand, and also of what is said once it is known what the
-    /// client was doing, for that may have been open.
+    /// Where a measurement lies outside: of what was said beforehand, or, where that was open, of what is said once it is
+    /// known what the client was doing.
     fn findings(&self, client: &ClientMeasured, measured: &Measured) -> Vec<String> {
         let Some(beforehand) = self.beforehand else {
             return Vec::new();
         };
-        let before = outside_prediction(client, beforehand, measured);
-        let Some(given_phase) = self.given_phase.as_ref().filter(|_| !before.is_empty()) else {
-            return before;
-        };
-        let after = outside_prediction(client, given_phase, measured);
-        match (after.is_empty(), beforehand.cause) {
-            (true, _) => after,
-            // It said nothing beforehand.
-            (false, Cause::Unknown) => after,
-            (false, _) => before,
-        }
+        let given_phase = self.given_phase.as_ref();
+        let known = given_phase.filter(|_| beforehand.cause == Cause::Unknown);
+        outside_prediction(client, known.unwrap_or(beforehand), measured)
     }
 }
 
@@ -353,7 +345,10 @@ fn outside_prediction(
         .duration
         .saturating_sub(client.fault_at.unwrap_or_default());
     let mut outside = Vec::new();
+    // Where it is open what the fault meets, no window is not "never".
+    let open = prediction.cause == Cause::Unknown;
     match client.detection {
+        _ if open && prediction.detection.is_none() => {}
         Detection::After(after) => {
             outside.extend(apart("detected", Some(after), prediction.detection, lasted));
         }
@@ -366,12 +361,14 @@ fn outside_prediction(
         Detection::NotAffected | Detection::Unknown => {}
     }
     if client.affected == Some(true) {
-        outside.extend(apart(
-            "recovered",
-            client.recovered_after,
-            prediction.recovery,
-            lasted,
-        ));
+        if !open || prediction.recovery.is_some() {
+            outside.extend(apart(
+                "recovered",
+                client.recovered_after,
+                prediction.recovery,
+                lasted,
+            ));
+        }
         let cause = client.cause.as_ref().map(|found| found.cause);
         let differs = cause.filter(|cause| contradicts(*cause, prediction, lasted));
         outside.extend(differs.map(|cause| {

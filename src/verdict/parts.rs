@@ -138,8 +138,8 @@ impl Known<'_, '_> {
     /// client's requests waited on it then, else since the first request that was handed to it.
     fn waiting(&self, connection: &Connection, struck: Option<Moment>) -> Option<Part> {
         let opened = connection.opened?;
-        let node = connection.endpoint.as_ref()?.node;
-        let lost = self.timeline.power_lost(node).or(struck)?;
+        let to = connection.endpoint.as_ref()?;
+        let lost = self.timeline.silent_from(to.node, &to.name).or(struck)?;
         let handed = || {
             let mut sendings = self.requests.sendings().into_iter();
             sendings.find(|(at, id)| *id == connection.id && *at > lost)
@@ -425,7 +425,7 @@ fn split(known: &Known, dial: Part) -> Vec<Part> {
         .iter()
         .find(|s| s.name == *service)
         .is_some_and(|s| s.endpoints.iter().any(|e| e.server == endpoint.name));
-    let died = known.timeline.power_lost(endpoint.node);
+    let died = known.timeline.silent_from(endpoint.node, &endpoint.name);
     if !behind || died.is_none() {
         return vec![dial];
     }

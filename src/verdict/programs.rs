@@ -73,8 +73,7 @@ fn received(client: &Client, timeline: &Timeline, connections: &[Connection]) ->
                     .get_mut(&(server.as_str(), *peer))
                     .filter(|waiting| !waiting.is_empty());
                 if let Some(waiting) = oldest {
-                    let node = timeline.node_of_server(server);
-                    let alive = node.is_some_and(|node| timeline.alive(node, *at));
+                    let alive = timeline.server_answers(server, *at);
                     requests[waiting.remove(0)].0.outcome =
                         Some((*at, Outcome::Answered { alive }));
                 }
@@ -109,9 +108,7 @@ fn without_answer(
             let found = lab.servers.iter().find(|s| s.name == server);
             let delay = found.map_or(Duration::ZERO, |server: &Server| server.response_delay);
             let in_flight = request.first.at + delay + IN_FLIGHT > timeline.last();
-            let alive = timeline
-                .node_of_server(server)
-                .is_some_and(|node| timeline.alive(node, Moment::END));
+            let alive = timeline.server_answers(server, Moment::END);
             if in_flight && alive {
                 return None;
             }
@@ -150,11 +147,11 @@ fn lost(client: &Client, timeline: &Timeline, connection: &Connection) -> Option
     })
 }
 
-/// When the client first sent data to a node without power, if it had to send it again.
+/// When the client first sent data to an endpoint that could not answer, if it had to send it again.
 fn sent_in_vain(client: &Client, timeline: &Timeline, connection: &Connection) -> Option<Moment> {
     let local = connection.local?;
-    let node = connection.endpoint.as_ref()?.node;
-    let lost = timeline.power_lost(node)?;
+    let endpoint = connection.endpoint.as_ref()?;
+    let lost = timeline.silent_from(endpoint.node, &endpoint.name)?;
     let ended = connection.ended().unwrap_or(Moment::END);
     let mut first = None;
     for (at, what) in &timeline.events {

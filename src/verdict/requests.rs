@@ -18,7 +18,7 @@ const ANSWER: Duration = Duration::from_millis(200);
 pub(super) enum Outcome {
     /// A response that a server's record has too.
     Answered {
-        /// The server's node had power when the client had its response.
+        /// The server could answer still when the client had its response.
         alive: bool,
     },
     /// The client says it has a response, but no server's record has it.
@@ -223,9 +223,9 @@ fn slowest_answer(client: &Client, timeline: &Timeline) -> Duration {
 /// What servers say they answered.
 struct Served<'t, 'a> {
     timeline: &'t Timeline<'a>,
-    /// Nodes of the servers that answered, by request number.
+    /// The servers that answered, by request number.
     by_request: HashMap<u32, Vec<&'a str>>,
-    /// Of programs that do not number their requests: when, and on which node, by peer.
+    /// Of programs that do not number their requests: when, and which server, by peer.
     by_peer: HashMap<(IpAddr, u16), Vec<(Moment, &'a str)>>,
 }
 
@@ -246,23 +246,21 @@ impl<'t, 'a> Served<'t, 'a> {
             else {
                 continue;
             };
-            let Some(node) = timeline.node_of_server(server) else {
-                continue;
-            };
+            let server = server.as_str();
             match request {
                 Some(request) if request.client == client => {
                     served
                         .by_request
                         .entry(request.number)
                         .or_default()
-                        .push(node);
+                        .push(server);
                 }
                 Some(_) => {}
                 None => served
                     .by_peer
                     .entry(canonical(*peer))
                     .or_default()
-                    .push((*at, node)),
+                    .push((*at, server)),
             }
         }
         served
@@ -270,18 +268,19 @@ impl<'t, 'a> Served<'t, 'a> {
 
     /// What to think of the response that a client says it had `at` a moment.
     fn outcome(&self, number: u32, local: Option<SocketAddr>, sent: Moment, at: Moment) -> Outcome {
-        let mut nodes = self.by_request.get(&number).cloned().unwrap_or_default();
+        let mut servers = self.by_request.get(&number).cloned().unwrap_or_default();
         if let Some(responses) = local.and_then(|local| self.by_peer.get(&canonical(local))) {
             let in_time = responses
                 .iter()
                 .filter(|(when, _)| (sent..=at).contains(when));
-            nodes.extend(in_time.map(|(_, node)| node));
+            servers.extend(in_time.map(|(_, server)| server));
         }
-        if nodes.is_empty() {
+        if servers.is_empty() {
             return Outcome::Claimed;
         }
-        // What a node sent before it died may arrive after its death.
-        let alive = nodes.iter().any(|node| self.timeline.alive(node, at));
+        // What a server sent before it died may arrive after its death.
+        let mut servers = servers.iter();
+        let alive = servers.any(|server| self.timeline.server_answers(server, at));
         Outcome::Answered { alive }
     }
 }

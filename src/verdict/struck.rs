@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Client, Phase};
+use crate::plan::{Client, FaultKind, Phase, Process, Where};
 use crate::record::Observation;
 
 use super::connections::Connection;
@@ -24,11 +24,8 @@ pub(super) fn struck<'t, 'a>(
     connections: &'t [Connection<'a>],
     requests: &Requests,
 ) -> Struck<'t, 'a> {
-    let by = |fault| struck_by(fault, connections, requests);
-    let own = timeline
-        .faults
-        .iter()
-        .find(|fault| fault.dead_node() == Some(&client.node));
+    let by = |fault| struck_by(client, fault, timeline, connections, requests);
+    let own = timeline.ended_by_fault(client);
     let strikes = timeline.faults.iter().map(by);
     let first = strikes
         .into_iter()
@@ -43,18 +40,16 @@ pub(super) fn struck<'t, 'a>(
 }
 
 fn struck_by<'t, 'a>(
+    client: &Client,
     fault: &'t Injected<'a>,
+    timeline: &Timeline<'a>,
     connections: &'t [Connection<'a>],
     requests: &Requests,
 ) -> Struck<'t, 'a> {
     let held = connections
         .iter()
         .filter(|connection| connection.held_at(fault.at));
-    // Those whose endpoint the record does not name may be dead as well.
-    let suspects = held.filter(|connection| match &connection.endpoint {
-        Some(endpoint) => fault.dead_node() == Some(endpoint.node),
-        None => true,
-    });
+    let suspects = held.filter(|connection| strikes(client, fault, timeline, connection));
     let suspects: Vec<_> = suspects.collect();
     let dead = waited_on(&suspects, fault.at, requests);
     Struck {
@@ -64,6 +59,55 @@ fn struck_by<'t, 'a>(
             Some(connection) => connection.endpoint.as_ref().map(|_| true),
         },
         dead,
+    }
+}
+
+/// Whether a fault strikes a connection that the client holds when it comes. Of one whose endpoint the record does not
+/// name, it may.
+fn strikes(
+    client: &Client,
+    fault: &Injected,
+    timeline: &Timeline,
+    connection: &Connection,
+) -> bool {
+    let to = connection.endpoint.as_ref();
+    let leads_to = |server: &str| to.is_none_or(|to| to.name == server);
+    let of_client = |name: &str| name == client.name;
+    let crosses = |place: &Where| {
+        to.is_none_or(|to| {
+            let end = timeline.place(to.node, &to.name);
+            place.is_crossed(&timeline.case.lab, &client.place, &end)
+        })
+    };
+    match &fault.fault.kind {
+        FaultKind::PowerLoss { node, .. } => to.is_none_or(|to| to.node == node),
+        FaultKind::ProcessKill {
+            process: Process::Server(server),
+        }
+        | FaultKind::Hang { server } => leads_to(server),
+        FaultKind::LinkDown { behind } => crosses(&Where::At(behind.clone())),
+        FaultKind::Loss { path, .. }
+        | FaultKind::Delay { path, .. }
+        | FaultKind::Reject { path, .. } => crosses(&path.place),
+        // Only one that is being opened has a SYN on the way.
+        FaultKind::SynDrop { path } => {
+            let dialling = connection.opened.is_none_or(|opened| opened > fault.at);
+            dialling && crosses(&path.place)
+        }
+        FaultKind::ConntrackDeleted { service, server } => {
+            client.target.service.as_ref() == Some(service)
+                && server.as_deref().is_none_or(leads_to)
+        }
+        FaultKind::SocketDestroyed { client, server } => {
+            of_client(client) && server.as_deref().is_none_or(leads_to)
+        }
+        // What is established stays with rules that change, and power that comes back finds nothing established.
+        FaultKind::EndpointRemoved { .. }
+        | FaultKind::EndpointAdded { .. }
+        | FaultKind::PowerRestore { .. }
+        | FaultKind::ProcessKill {
+            process: Process::Client(_),
+        } => false,
     }
 }
 
@@ -96,10 +140,10 @@ fn waited_on<'t, 'a>(
         .or_else(|| dead.last().copied())
 }
 
-/// Whether a connection's endpoint had no power when it was dialled.
+/// Whether a connection's endpoint could not answer when it was dialled.
 pub(super) fn led_to_dead(connection: &Connection, dialled: Moment, timeline: &Timeline) -> bool {
     let endpoint = connection.endpoint.as_ref();
-    endpoint.is_some_and(|endpoint| !timeline.alive(endpoint.node, dialled))
+    endpoint.is_some_and(|endpoint| !timeline.answers(endpoint.node, &endpoint.name, dialled))
 }
 
 /// What a client was doing at a fault.
@@ -108,11 +152,11 @@ pub(super) fn phase(client: &str, fault: &Injected) -> Option<Phase> {
     phase.map(|(_, phase)| *phase)
 }
 
-/// When the client was no more: by its own event, else by its node's.
+/// When the client was no more: by its own event, else by the fault that ended it.
 pub(super) fn gone(client: &Client, timeline: &Timeline) -> Option<Duration> {
     let event = timeline.events.iter().find_map(|(at, what)| match what {
         Observation::ClientGone { client: c } if *c == client.name => Some(at.at),
         _ => None,
     });
-    event.or_else(|| timeline.power_lost(&client.node).map(|at| at.at))
+    event.or_else(|| timeline.ended_by_fault(client).map(|fault| fault.at.at))
 }

@@ -1,8 +1,10 @@
-//! A record in order of time, with what is asked of it most: its case, its faults, and which nodes had power when.
+//! A record in order of time, with what is asked of it most: its case, its faults, and who could answer when.
 
 use std::time::Duration;
 
-use crate::plan::{Case, Fault, Location, Phase, Sysctl};
+use crate::plan::{
+    Case, Client, Fault, FaultKind, Location, Phase, Place, Process, Server, Sysctl,
+};
 use crate::record::{ClockName, Event, Observation};
 
 /// A place in the record: its time, and its order among events of the same time (a virtual clock has many).
@@ -36,13 +38,15 @@ pub(super) struct Injected<'a> {
     pub index: usize,
     pub fault: &'a Fault,
     pub at: Moment,
+    /// When it healed, or another fault undid it.
+    pub until: Option<Moment>,
     pub phases: &'a [(String, Phase)],
 }
 
 impl Injected<'_> {
-    /// The node that lost its power by this fault.
-    pub(super) fn dead_node(&self) -> Option<&str> {
-        self.fault.kind.dead_node()
+    /// Whether it is in force at a moment.
+    fn in_force(&self, at: Moment) -> bool {
+        self.at <= at && self.until.is_none_or(|until| at < until)
     }
 }
 
@@ -98,17 +102,58 @@ impl<'a> Timeline<'a> {
         })
     }
 
-    /// When a node lost its power.
-    pub(super) fn power_lost(&self, node: &str) -> Option<Moment> {
-        self.faults
-            .iter()
-            .find(|fault| fault.dead_node() == Some(node))
-            .map(|fault| fault.at)
+    /// When a client was ended by a fault: its node's loss of power, or its own death.
+    pub(super) fn ended_by_fault(&self, client: &Client) -> Option<&Injected<'a>> {
+        self.faults.iter().find(|fault| match &fault.fault.kind {
+            FaultKind::PowerLoss { node, .. } => *node == client.node,
+            FaultKind::ProcessKill {
+                process: Process::Client(name),
+            } => *name == client.name,
+            _ => false,
+        })
     }
 
-    /// Whether a node had power at a moment.
-    pub(super) fn alive(&self, node: &str, at: Moment) -> bool {
-        self.power_lost(node).is_none_or(|lost| at < lost)
+    /// From when on what stands at an endpoint, a server or just an address, could not answer for the first time.
+    pub(super) fn silent_from(&self, node: &str, server: &str) -> Option<Moment> {
+        let mut silencing = self.silencing(node, server);
+        silencing.next().map(|fault| fault.at)
+    }
+
+    /// Whether what stands at an endpoint, a server or just an address, could answer at a moment.
+    pub(super) fn answers(&self, node: &str, server: &str, at: Moment) -> bool {
+        !self.silencing(node, server).any(|fault| fault.in_force(at))
+    }
+
+    /// Whether a server could answer at a moment.
+    pub(super) fn server_answers(&self, server: &str, at: Moment) -> bool {
+        self.node_of_server(server)
+            .is_some_and(|node| self.answers(node, server, at))
+    }
+
+    /// The faults while which an endpoint does not answer: it has no power, does not run or hangs, or its link is down.
+    fn silencing(&self, node: &str, server: &str) -> impl Iterator<Item = &Injected<'a>> {
+        self.faults
+            .iter()
+            .filter(move |fault| match &fault.fault.kind {
+                FaultKind::PowerLoss { node: dead, .. } => dead == node,
+                FaultKind::ProcessKill {
+                    process: Process::Server(name),
+                }
+                | FaultKind::Hang { server: name } => name == server,
+                FaultKind::LinkDown { behind } => {
+                    behind.holds(&self.case.lab, &self.place(node, server))
+                }
+                _ => false,
+            })
+    }
+
+    /// Where an endpoint is: its server's place, else its node.
+    pub(super) fn place(&self, node: &str, server: &str) -> Place {
+        let mut servers = self.case.lab.servers.iter();
+        match servers.find(|s| s.name == server) {
+            Some(server) => server.place.clone(),
+            None => Place::Node(node.to_owned()),
+        }
     }
 
     /// The node a server runs on.
@@ -152,18 +197,68 @@ impl<'a> Timeline<'a> {
 }
 
 fn injected<'a>(case: &'a Case, events: &[(Moment, &'a Observation)]) -> Vec<Injected<'a>> {
-    let injected = events.iter().filter_map(|(at, what)| match what {
-        Observation::FaultInjected { fault, phases } => {
-            let index = *fault;
-            let fault = case.lab.faults.get(index)?;
-            Some(Injected {
-                index,
-                fault,
-                at: *at,
-                phases,
-            })
+    let mut all: Vec<Injected<'a>> = Vec::new();
+    for (at, what) in events {
+        match what {
+            Observation::FaultInjected { fault, phases } => {
+                let index = *fault;
+                let Some(fault) = case.lab.faults.get(index) else {
+                    continue;
+                };
+                if let FaultKind::PowerRestore { node } = &fault.kind {
+                    start_again(&mut all, case, *at, |server| server.node == *node);
+                    end(&mut all, *at, |f| f.kind.dead_node() == Some(node));
+                }
+                all.push(Injected {
+                    index,
+                    fault,
+                    at: *at,
+                    until: None,
+                    phases,
+                });
+            }
+            Observation::FaultHealed { fault } => {
+                let healed = case.lab.faults.get(*fault);
+                match healed.map(|fault| &fault.kind) {
+                    Some(FaultKind::PowerLoss { node, .. }) => {
+                        start_again(&mut all, case, *at, |server| server.node == *node);
+                    }
+                    Some(FaultKind::ProcessKill {
+                        process: Process::Server(name),
+                    }) => start_again(&mut all, case, *at, |server| server.name == *name),
+                    _ => {}
+                }
+                end(&mut all, *at, |f| {
+                    healed.is_some_and(|healed| std::ptr::eq(f, healed))
+                });
+            }
+            _ => {}
         }
-        _ => None,
-    });
-    injected.collect()
+    }
+    all
+}
+
+/// The chosen of the faults in force end.
+fn end(all: &mut [Injected], at: Moment, chosen: impl Fn(&Fault) -> bool) {
+    for earlier in all.iter_mut().filter(|earlier| chosen(earlier.fault)) {
+        earlier.until = earlier.until.or(Some(at));
+    }
+}
+
+/// The chosen servers are started again: they are neither killed nor hanging.
+fn start_again(all: &mut [Injected], case: &Case, at: Moment, chosen: impl Fn(&Server) -> bool) {
+    let servers = case.lab.servers.iter().filter(|server| chosen(server));
+    let names: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
+    for earlier in all {
+        let again = match &earlier.fault.kind {
+            FaultKind::ProcessKill {
+                process: Process::Server(name),
+            }
+            | FaultKind::Hang { server: name } => names.contains(&name.as_str()),
+            _ => false,
+        };
+        if again {
+            earlier.until = earlier.until.or(Some(at));
+        }
+    }
 }

@@ -7,16 +7,18 @@
 )]
 
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Duration;
 
 use halfopen::lab::namespace::Namespace;
+use halfopen::lab::network::Network;
 use halfopen::plan::{
-    Client, Endpoint, LabPlan, Location, Node, Place, Pod, Probes, Protocol, Service, Sysctl,
-    Target, Workload,
+    App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
+    Server, Service, Sysctl, Target, Trigger, Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -166,6 +168,34 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
     }
 }
 
+/// A server in the pod of its name, on `address`.
+pub fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server {
+    Server {
+        name: name.to_owned(),
+        place: pod(name),
+        node: plan.pod(name).unwrap().node.clone(),
+        listen: vec![address],
+        tls: false,
+        tls_names: Vec::new(),
+        protocols: vec![Protocol::H1],
+        app: App::Echo,
+        response_delay: Duration::ZERO,
+        store: name.to_owned(),
+        accept_queue: halfopen::plan::AcceptQueue::default(),
+        emulate: None,
+    }
+}
+
+/// A fault that fires when a test says so.
+pub fn fault(kind: FaultKind) -> Fault {
+    Fault {
+        trigger: Trigger::At(Duration::ZERO),
+        kind,
+        lasts: None,
+        location: Location::default(),
+    }
+}
+
 /// A sysctl as a scenario would set it.
 pub fn sysctl(key: &str, value: &str) -> Sysctl {
     Sysctl {
@@ -251,4 +281,64 @@ pub async fn echo(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
 /// Address and port.
 pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
     SocketAddr::new(address.into(), port)
+}
+
+/// All that is set up in a lab's namespaces: links with their state, addresses, routes, queueing disciplines, rules.
+pub fn state(network: &Network, plan: &LabPlan) -> String {
+    let nodes = plan.nodes.iter().map(|n| network.namespace(&node(&n.name)));
+    let pods = plan.pods.iter().map(|p| network.namespace(&pod(&p.name)));
+    let all = nodes.chain(pods).chain([Rc::clone(network.fabric())]);
+    let commands = [
+        "ip -o link",
+        "ip -o addr",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "tc qdisc",
+        "nft list ruleset",
+        "iptables-save -t nat",
+    ];
+    let mut state = String::new();
+    for namespace in all {
+        for command in commands {
+            let mut words = command.split(' ');
+            let mut run = Command::new(words.next().unwrap());
+            run.args(words).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+            let output = namespace.enter(|| run.output()).unwrap();
+            assert!(output.status.success(), "{command}: {output:?}");
+            let mut lines: Vec<_> = String::from_utf8(output.stdout)
+                .unwrap()
+                .lines()
+                // Counters of what passed, and times of printing.
+                .filter(|line| !line.starts_with(['#', ':']))
+                .map(uncounted)
+                .collect();
+            lines.sort();
+            state += &format!("{}: {command}\n{}\n", namespace.name(), lines.join("\n"));
+        }
+    }
+    state
+}
+
+/// A rule without what it has counted.
+fn uncounted(line: &str) -> String {
+    let words: Vec<_> = line.split(' ').collect();
+    let counted = |n: usize| n > 0 && ["packets", "bytes"].contains(&words[n - 1]);
+    let kept = (0..words.len()).filter(|n| !counted(*n)).map(|n| words[n]);
+    kept.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether an echo comes back within `patience`.
+pub async fn answers(stream: &mut TcpStream, patience: Duration) -> bool {
+    let echoed = tokio::time::timeout(patience, echo(stream, "?")).await;
+    matches!(echoed, Ok(Ok(())))
+}
+
+/// Whether a server can be dialled within `patience`, and how not: `None` = silence.
+pub async fn dials(
+    from: &Namespace,
+    address: SocketAddr,
+    patience: Duration,
+) -> Option<Result<(), ErrorKind>> {
+    let dialled = tokio::time::timeout(patience, connect(from, address)).await;
+    dialled.ok().map(|d| d.map(drop).map_err(|e| e.kind()))
 }

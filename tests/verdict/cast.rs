@@ -50,6 +50,7 @@ impl Story {
                             node: "node3".to_owned(),
                             neighbour: Neighbour::Resolves,
                         },
+                        lasts: None,
                         location: Location::default(),
                     }],
                     probes: Probes::default(),

@@ -4,6 +4,7 @@ mod agreement;
 mod cast;
 mod causes;
 mod expectations;
+mod faults;
 mod outcomes;
 mod parts;
 mod properties;

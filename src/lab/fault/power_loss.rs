@@ -6,59 +6,55 @@
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::Cut;
+use super::path::{Way, discovery};
 use crate::lab::LabError;
 use crate::lab::link::{self, ETH0};
 use crate::lab::netlink::Channel;
 use crate::lab::network::{BuiltNode, Network};
-use crate::lab::nft::{Chain, Direction, Fate, Match, Rule, Table};
+use crate::lab::nft::{Chain, Direction, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fate, Match, Rule, Table};
 use crate::plan::Neighbour;
 
-const BOTH: [Direction; 2] = [Direction::Ingress, Direction::Egress];
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// Offsets in an IPv6 packet without extension headers, as neighbour discovery is sent.
-const IPV6_NEXT_HEADER: u32 = 6;
-const IPV6_ICMP_TYPE: u32 = 40;
-const ICMPV6: u8 = 58;
-/// Router solicitation (133) to redirect (137): RFC 4861.
-const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
-
-pub(super) fn inject(network: &Network, name: &str, neighbour: Neighbour) -> Result<Cut, LabError> {
+pub(super) fn inject(
+    network: &Network,
+    table: &str,
+    name: &str,
+    neighbour: Neighbour,
+) -> Result<Cut, LabError> {
     let node = network.node(name)?;
     let rules = match neighbour {
         Neighbour::Resolves => silent(),
         Neighbour::Dead => dark(),
     };
-    // Several nodes may lose power: on the fabric each has a table of its own.
-    let table = format!("power_loss_{}", node.port);
     // The fabric first: that is the instant of the fault.
     let fabric = Table::create(
         network.fabric(),
-        &table,
+        table,
         &chains(std::slice::from_ref(&node.port), &rules),
     )?;
     let inside = Table::create(
         &node.namespace,
-        &table,
+        table,
         &chains(&inside_links(node), &dark()),
     )?;
     if neighbour == Neighbour::Dead {
         forget(network, name, node)?;
     }
     Ok(Cut {
-        fabric,
+        outside: Some(fabric),
         inside: Some(inside),
+        ..Cut::default()
     })
 }
 
 fn chains(links: &[String], rules: &[Rule]) -> Vec<Chain> {
-    BOTH.map(|direction| Chain {
-        direction,
-        links: links.to_vec(),
-        rules: rules.to_vec(),
-    })
-    .into()
+    [(Way::Out, Direction::Ingress), (Way::In, Direction::Egress)]
+        .map(|(way, direction)| Chain {
+            name: way.chain(),
+            direction,
+            links: links.to_vec(),
+            rules: rules.to_vec(),
+        })
+        .into()
 }
 
 /// The links by which the node, its pods and its own processes speak to each other.
@@ -70,19 +66,11 @@ fn inside_links(node: &BuiltNode) -> Vec<String> {
 
 /// IPv4 and IPv6 vanish; ARP and neighbour discovery go on being answered.
 fn silent() -> Vec<Rule> {
-    let discovery = Rule {
-        matches: vec![
-            Match::EtherType(ETHERTYPE_IPV6),
-            Match::NetworkByte(IPV6_NEXT_HEADER, ICMPV6),
-            Match::NetworkByteBetween(IPV6_ICMP_TYPE, NEIGHBOUR_DISCOVERY.0, NEIGHBOUR_DISCOVERY.1),
-        ],
-        fate: Fate::Pass,
-    };
     let vanish = |ethertype| Rule {
         matches: vec![Match::EtherType(ethertype)],
         fate: Fate::Drop,
     };
-    vec![discovery, vanish(ETHERTYPE_IPV4), vanish(ETHERTYPE_IPV6)]
+    vec![discovery(), vanish(ETHERTYPE_IPV4), vanish(ETHERTYPE_IPV6)]
 }
 
 /// Everything vanishes.

@@ -15,6 +15,8 @@ pub(super) struct ServiceState {
     chain: String,
     pub(super) pinned: Option<String>,
     pub(super) removed: Vec<String>,
+    /// Endpoints that were not in the rules, and are to be in the next ones.
+    pub(super) returning: Vec<String>,
 }
 
 impl ServiceState {
@@ -25,6 +27,7 @@ impl ServiceState {
             chain: chain_part(number, &service.name),
             pinned: service.pin_first.clone(),
             removed: Vec::new(),
+            returning: Vec::new(),
         }
     }
 
@@ -138,7 +141,7 @@ fn render_nat(text: &mut String, services: &[&ServiceState], load: Load) {
             if state.removed.contains(&endpoint.server) {
                 chains.push(sep.clone());
                 rules.push(format!("-X {sep}"));
-            } else if load == Load::Whole {
+            } else if load == Load::Whole || state.returning.contains(&endpoint.server) {
                 chains.push(sep.clone());
                 let own = host(endpoint.address);
                 rules.push(format!("-A {sep} -s {own} -j KUBE-MARK-MASQ"));

@@ -116,19 +116,23 @@ impl Checker<'_> {
             return;
         };
         let faults = self.scenario.faults.get().into_iter().flatten();
-        let loss = faults
-            .filter_map(|f| f.get()?.fault.get())
-            .find_map(|kind| {
-                let FaultKindSpec::PowerLoss(loss) = kind;
-                (loss.node.get() == Some(node)).then_some(loss)
-            });
-        if let Some(loss) = loss {
+        let mut kinds = faults.filter_map(|f| f.get()?.fault.get());
+        let end = kinds.find_map(|kind| match kind {
+            FaultKindSpec::PowerLoss(loss) if loss.node.get() == Some(node) => Some((
+                loss.node.span,
+                format!("runs on `{node}`, which loses its power"),
+            )),
+            FaultKindSpec::ProcessKill(kill) => {
+                let killed = kill.client.as_ref().filter(|c| c.get() == name.get())?;
+                Some((killed.span, "is killed".to_owned()))
+            }
+            _ => None,
+        });
+        if let Some((span, end)) = end {
             let word = name.get().map_or("", String::as_str);
-            let message = format!(
-                "client `{word}` runs on `{node}`, which loses its power: it is gone, and shows nothing"
-            );
-            let problem = Problem::new(name.span, message).also(loss.node.span, "lost here");
-            self.push(problem.help("expect something of clients on other nodes"));
+            let message = format!("client `{word}` {end}: it is gone, and shows nothing");
+            let problem = Problem::new(name.span, message).also(span, "lost here");
+            self.push(problem.help("expect something of other clients"));
         }
     }
 

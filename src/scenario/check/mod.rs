@@ -12,6 +12,7 @@ mod probes;
 mod programs;
 mod published;
 mod repeat;
+mod sequence;
 
 use super::diagnostic::{Problem, suggest};
 use super::matrix::Axis;

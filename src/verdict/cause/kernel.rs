@@ -25,6 +25,7 @@ pub(super) fn of(e: &Evidence) -> Judged {
         None if e.program && e.end.tcp_info.is_some() => of_timeout(e),
         Some(libc::ECONNRESET) => reset(e),
         Some(libc::ECONNREFUSED) => refused(e),
+        Some(libc::ECONNABORTED) => destroyed(e),
         Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => unreachable(e),
         _ => Err(e.end.text.clone()),
     }
@@ -45,6 +46,20 @@ fn reset(e: &Evidence) -> Judged {
     }
     let text = format!("{}: a RST to it was seen on the wire", e.end.text);
     found(Cause::Reset, text)
+}
+
+fn destroyed(e: &Evidence) -> Judged {
+    let text = &e.end.text;
+    if !e.destroyed {
+        return Err(format!("{text}, but nobody destroyed its socket"));
+    }
+    if e.end.tcp_info.is_some_and(|info| info.state != STATE_CLOSE) {
+        return Err(format!("{text}, but its socket reads otherwise"));
+    }
+    found(
+        Cause::SocketDestroyed,
+        format!("{text}: its kernel was told to destroy it"),
+    )
 }
 
 fn refused(e: &Evidence) -> Judged {

@@ -1,0 +1,179 @@
+//! Links, addresses and routes of a network, by the plan: what each namespace is asked for.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+
+use super::BuiltPod;
+use crate::lab::LabError;
+use crate::lab::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
+use crate::lab::namespace::Namespace;
+use crate::plan::{LabPlan, Node, Pod};
+
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// A node's pods: their number on the node, from 1, and their position in the plan.
+pub(super) fn pods_of<'a>(
+    plan: &'a LabPlan,
+    node: &'a Node,
+) -> impl Iterator<Item = (u16, usize)> + 'a {
+    let pods = plan.pods.iter().enumerate();
+    let pods = pods.filter(|(_, pod)| pod.node == node.name);
+    (1..).zip(pods.map(|(n, _)| n))
+}
+
+/// The veth pair between the fabric and a node.
+pub(super) fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
+    let number = u16::from(node.index);
+    let port = VethEnd {
+        name: &port_name(node),
+        index: port_index(node),
+        mac: mac(Role::Port, number),
+    };
+    let eth0 = VethEnd {
+        name: "eth0",
+        index: ETH0,
+        mac: mac(Role::Node, number),
+    };
+    link::veth(&port, Some(ETH0), &eth0, namespace.fd())
+}
+
+pub(super) fn built_pod(node: &Node, pod: &Pod, number: u16, namespace: Rc<Namespace>) -> BuiltPod {
+    BuiltPod {
+        namespace,
+        node: node.name.clone(),
+        link: pod_link_name(number),
+        link_index: pod_link_index(number),
+        addresses: [pod.address.into(), pod.address6.into()],
+        gateway: gateway(node),
+    }
+}
+
+/// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
+pub(super) fn pod_link(
+    node: &Node,
+    pod: &Pod,
+    number: u16,
+    namespace: &Namespace,
+) -> Vec<RouteRequest> {
+    let index = pod_link_index(number);
+    let unique = u16::from(node.index) << 8 | number;
+    let near = VethEnd {
+        name: &pod_link_name(number),
+        index,
+        mac: mac(Role::PodLink, unique),
+    };
+    let eth0 = VethEnd {
+        name: "eth0",
+        index: ETH0,
+        mac: mac(Role::Pod, unique),
+    };
+    let mut requests = vec![link::veth(&near, None, &eth0, namespace.fd())];
+    let addresses = [pod.address.into(), pod.address6.into()];
+    requests.extend(pod_routes(index, gateway(node), addresses));
+    requests
+}
+
+/// What a node's end of a pod's link needs when it is up: the gateway's addresses, and the routes to the pod.
+pub(in crate::lab) fn pod_routes(
+    index: u32,
+    gateway: (IpAddr, IpAddr),
+    pod: [IpAddr; 2],
+) -> [RouteRequest; 4] {
+    [
+        link::address(index, gateway.0, 32),
+        link::address(index, gateway.1, 128),
+        link::route(pod[0], 32, Via::Link, index),
+        link::route(pod[1], 128, Via::Link, index),
+    ]
+}
+
+pub(super) fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
+    let mut requests = vec![
+        link::set_up(LOOPBACK),
+        link::set_up(ETH0),
+        link::address(ETH0, node.address.into(), super::NODE_PREFIX.0),
+        link::address(ETH0, node.address6.into(), super::NODE_PREFIX.1),
+        // Service addresses are nobody's: a host-network client needs a route to them before DNAT in OUTPUT.
+        link::route(ANY4, 0, Via::Link, ETH0),
+        link::route(ANY6, 0, Via::Link, ETH0),
+    ];
+    for other in plan.nodes.iter().filter(|other| other.name != node.name) {
+        let routes = [
+            (
+                IpAddr::from(other.pod_network),
+                super::NODE_PREFIX.0,
+                other.address.into(),
+            ),
+            (
+                other.pod_network6.into(),
+                super::NODE_PREFIX.1,
+                other.address6.into(),
+            ),
+        ];
+        requests.extend(routes.map(|(network, prefix, router)| {
+            link::route(network, prefix, Via::Router(router), ETH0)
+        }));
+    }
+    requests
+}
+
+pub(super) fn pod_requests(plan: &LabPlan, pod: &Pod) -> Result<Vec<RouteRequest>, LabError> {
+    let node = plan.nodes.iter().find(|node| node.name == pod.node);
+    let node = node.ok_or_else(|| LabError::Unknown {
+        what: format!("node {}", pod.node),
+    })?;
+    let gateway = gateway(node);
+    Ok(vec![
+        link::set_up(LOOPBACK),
+        link::set_up(ETH0),
+        link::address(ETH0, pod.address.into(), 32),
+        link::address(ETH0, pod.address6.into(), 128),
+        link::route(gateway.0, 32, Via::Link, ETH0),
+        link::route(gateway.1, 128, Via::Link, ETH0),
+        link::route(ANY4, 0, Via::Router(gateway.0), ETH0),
+        link::route(ANY6, 0, Via::Router(gateway.1), ETH0),
+    ])
+}
+
+pub(super) fn port_name(node: &Node) -> String {
+    format!("node{}", node.index)
+}
+
+pub(super) fn pod_link_name(number: u16) -> String {
+    format!("pod{number}")
+}
+
+/// Index of a pod's link on its node, after `lo` and `eth0`.
+pub(super) fn pod_link_index(number: u16) -> u32 {
+    ETH0 + u32::from(number)
+}
+
+/// Index of a node's port in the fabric, after `lo` and the bridge.
+pub(in crate::lab) fn port_index(node: &Node) -> u32 {
+    ETH0 + u32::from(node.index)
+}
+
+/// The pods' gateway: the first address of their node's pod networks.
+fn gateway(node: &Node) -> (IpAddr, IpAddr) {
+    (
+        IpAddr::V4(Ipv4Addr::from_bits(node.pod_network.to_bits() | 1)),
+        IpAddr::V6(Ipv6Addr::from_bits(node.pod_network6.to_bits() | 1)),
+    )
+}
+
+/// What a link-layer address belongs to.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Fabric,
+    Port,
+    Node,
+    PodLink,
+    Pod,
+}
+
+/// A locally administered unicast address: the same on every run of a case.
+pub(super) fn mac(role: Role, number: u16) -> [u8; 6] {
+    let [high, low] = number.to_be_bytes();
+    [0x02, 0x00, 0x00, role as u8, high, low]
+}
