@@ -21,8 +21,6 @@ use super::program::{Files, ProgramClient};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
 use super::{LabError, latency, lateness, masquerade, orphans};
-use faults::gates;
-
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, LabPlan, Trigger};
@@ -30,6 +28,7 @@ use crate::record::{Event, Observation, Recorder, Stage, monotonic};
 use crate::server::lock::Stores;
 use crate::server::tls::Authority;
 use crate::server::{self, BoundServer, Commons};
+use faults::gates;
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 ///

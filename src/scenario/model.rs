@@ -9,13 +9,13 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
-use super::counters::CountersSpec;
 pub use faults::{
     ConntrackDeletedSpec, DelaySpec, EndpointSpec, FaultKindSpec, FaultSpec, HangSpec,
     LinkDownSpec, LossSpec, PathSpec, Percent, PowerLossSpec, PowerRestoreSpec, ProcessKillSpec,
     RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
 };
 
+use super::counters::CountersSpec;
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
 use super::uptime::Uptime;

@@ -17,8 +17,8 @@ use std::time::Duration;
 use halfopen::lab::namespace::Namespace;
 use halfopen::lab::network::Network;
 use halfopen::plan::{
-    App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
-    Server, Service, Sysctl, Target, Trigger, Workload,
+    AcceptQueue, App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod,
+    Probes, Protocol, Server, Service, Sysctl, Target, Trigger, Workload,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -181,7 +181,7 @@ pub fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server {
         app: App::Echo,
         response_delay: Duration::ZERO,
         store: name.to_owned(),
-        accept_queue: halfopen::plan::AcceptQueue::default(),
+        accept_queue: AcceptQueue::default(),
         emulate: None,
     }
 }
