@@ -138,6 +138,9 @@ impl Probes {
         if let Some(counters) = &self.counters {
             counters.node_is_back(node);
         }
+        for emulation in &self.emulations {
+            emulation.node_is_back(node);
+        }
     }
 
     /// `node` has lost its power: of what was there nothing more is seen.

@@ -118,6 +118,14 @@ impl TwRecycle {
         }
     }
 
+    /// `node` has its power again: its kernel has seen nobody yet.
+    pub(super) fn node_is_back(&self, node: &str) {
+        if self.node == node {
+            self.dead.set(false);
+            self.memory.take();
+        }
+    }
+
     /// Judges SYNs, for ever.
     ///
     /// # Errors
