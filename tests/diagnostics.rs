@@ -51,6 +51,7 @@ macro_rules! bad {
 
 bad! {
     workloads: "workloads",
+    counters: "counters",
     distribution_of_one: "distribution-of-one",
     duplicate_key: "duplicate-key",
     duplicate_name: "duplicate-name",
@@ -68,9 +69,11 @@ bad! {
     fault_value: "fault-value",
     matrix_bad_value: "matrix-bad-value",
     matrix_matches_nothing: "matrix-matches-nothing",
+    masqueraded_program: "masqueraded-program",
     merge_key: "merge-key",
     missing_fields: "missing-fields",
     no_duration: "no-duration",
+    nothing_breaks: "nothing-breaks",
     only_a_comment: "only-a-comment",
     overlapping_addresses: "overlapping-addresses",
     probes: "probes",

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 
 use super::stdout::say;
 use super::{Exit, run};
-use crate::plan::{Case, Cause, LabPlan, Odds, Phase, Prediction, Trigger, Window};
+use crate::plan::{Case, Cause, LabPlan, Phase, Prediction, Trigger, Window};
 use crate::verdict::units::{between, exact};
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
@@ -101,42 +101,31 @@ fn window(
     }
 }
 
-/// Where chance sends dials to a dead endpoint: by when a client has recovered, with which probability.
+/// Where chance sends dials to a dead endpoint: within which time a client has recovered with which probability.
 fn chances(prediction: &Prediction) -> Option<String> {
-    let quantiles = QUANTILES.iter().filter_map(|wanted| {
-        let mut sum = 0.0;
-        let reached = prediction.odds.iter().find(|odds| {
-            sum += odds.probability;
-            sum >= *wanted
-        })?;
-        Some((sum, reached))
-    });
-    let mut said: Vec<(f64, &Odds)> = quantiles.collect();
-    said.dedup_by_key(|(_, odds)| odds.dead_dials);
-    let said: Vec<_> = said.iter().map(|(sum, odds)| chance(*sum, odds)).collect();
+    let mut sum = 0.0;
+    let mut said = Vec::new();
+    for odds in &prediction.odds {
+        sum += odds.probability;
+        // Rounded down: nobody is promised more than there is.
+        let percent = (sum * 1000.0 + 1e-6).floor() / 10.0;
+        let within = between(odds.recovery.min, odds.recovery.max);
+        said.push(format!("{} dead: {within}, {percent} %", odds.dead_dials));
+        if sum >= ENOUGH {
+            break;
+        }
+    }
     (!said.is_empty()).then(|| {
         format!(
-            "{}: chance sends dials to a dead endpoint: {}",
+            "{}: chance sends dials to a dead endpoint; recovered after as many dead dials, and probability of no more:\n    {}",
             prediction.client,
-            said.join("; ")
+            said.join("\n    ")
         )
     })
 }
 
-/// Shares of all runs that are told.
-const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
-
-fn chance(sum: f64, odds: &Odds) -> String {
-    // Rounded down: nobody is promised more than there is.
-    let percent = (sum * 1000.0).floor() / 10.0;
-    let dials = match odds.dead_dials {
-        0 => "none".to_owned(),
-        1 => "at most one".to_owned(),
-        n => format!("at most {n}"),
-    };
-    let by = between(odds.recovery.min, odds.recovery.max);
-    format!("P(recovered after {by}, or sooner) = {percent} % ({dials})")
-}
+/// Beyond this share of all runs nothing more is told.
+const ENOUGH: f64 = 0.99;
 
 /// An enum's name as it stands in YAML.
 fn name(value: &impl serde::Serialize) -> String {

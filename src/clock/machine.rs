@@ -194,6 +194,11 @@ pub async fn probe_in_namespace() -> Vec<Check> {
             trial::conntrack_table(),
             "sudo modprobe nf_conntrack_netlink",
         ),
+        Check::tried(
+            "packet queue by netlink",
+            trial::packet_queue(),
+            "sudo modprobe nfnetlink_queue",
+        ),
         Check::tried("sock_diag", trial::sock_diag(), "sudo modprobe tcp_diag"),
         Check::tried(
             "AF_PACKET",
@@ -212,7 +217,7 @@ pub async fn probe_in_namespace() -> Vec<Check> {
 }
 
 /// What services are made of: name, rules, kernel module.
-const RULES: [(&str, &str, &str); 4] = [
+const RULES: [(&str, &str, &str); 5] = [
     (
         "DNAT and masquerade",
         "*nat\n:X - [0:0]\n-A X -p tcp -j DNAT --to-destination :1\n-A POSTROUTING -j MASQUERADE --random-fully\nCOMMIT\n",
@@ -232,6 +237,11 @@ const RULES: [(&str, &str, &str); 4] = [
         "conntrack match and REJECT",
         "*filter\n-A OUTPUT -m conntrack --ctstate NEW -j REJECT\nCOMMIT\n",
         "xt_conntrack ipt_REJECT ip6t_REJECT",
+    ),
+    (
+        "NFQUEUE, for emulations",
+        "*filter\n-A INPUT -p tcp --syn -j NFQUEUE --queue-num 0\nCOMMIT\n",
+        "xt_NFQUEUE",
     ),
 ];
 

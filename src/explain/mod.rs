@@ -204,7 +204,7 @@ impl Told<'_> {
     fn outcome(&self) -> String {
         let client = self.client;
         if client.gone {
-            return String::from("gone: its own node lost its power");
+            return String::from("gone: its own node lost its power, or it was killed");
         }
         if client.fault_at.is_none() {
             return String::from("nothing to explain: no fault came into force");

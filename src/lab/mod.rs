@@ -7,11 +7,13 @@ mod gate;
 mod latency;
 mod lateness;
 mod link;
+mod masquerade;
 pub mod namespace;
 pub(crate) mod netlink;
 pub mod network;
 mod nft;
 mod orphans;
+mod packet_queue;
 mod probes;
 pub mod process;
 pub(crate) mod program;
@@ -19,6 +21,7 @@ mod run;
 pub mod service;
 pub mod sysctl;
 pub(crate) mod trial;
+pub(crate) mod tw_recycle;
 
 use std::io;
 

@@ -70,6 +70,11 @@ impl Channel {
         })
     }
 
+    /// The socket itself, for reading what the kernel sends unasked.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Sends `requests` at once and returns when the kernel has done them all.
     ///
     /// The kernel answers a failed request in any case, and the last one always, so one acknowledgement is enough.

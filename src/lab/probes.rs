@@ -9,6 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use super::LabError;
 use super::network::Network;
 use super::service::Services;
+use super::tw_recycle::TwRecycle;
 use crate::plan::{LabPlan, Place};
 use crate::probe::counters::CounterProbe;
 use crate::probe::packets::PacketProbe;
@@ -21,6 +22,8 @@ pub(super) struct Probes {
     packets: Vec<Rc<PacketProbe>>,
     sockets: Option<Rc<SocketProbe>>,
     counters: Option<CounterProbe>,
+    /// Emulations that count, and have to be at work as long as the case lasts.
+    emulations: Vec<Rc<TwRecycle>>,
     rules: bool,
     /// A program may be run at the case's end, when nobody waits any more.
     programs: bool,
@@ -37,6 +40,7 @@ impl Probes {
     pub(super) fn open(
         plan: &LabPlan,
         network: &Network,
+        emulations: Vec<TwRecycle>,
         recorder: &Recorder,
         in_guest: bool,
     ) -> Result<Self, LabError> {
@@ -63,6 +67,7 @@ impl Probes {
             packets,
             sockets,
             counters,
+            emulations: emulations.into_iter().map(Rc::new).collect(),
             rules: plan.probes.rules,
             programs: !in_guest,
         })
@@ -80,7 +85,12 @@ impl Probes {
             let work = async move { probe.run().await }.boxed_local();
             ("looking at sockets", work)
         });
-        packets.chain(sockets).collect()
+        let emulations = self.emulations.iter().map(|emulation| {
+            let emulation = Rc::clone(emulation);
+            let work = async move { emulation.run().await }.boxed_local();
+            ("judging SYNs", work)
+        });
+        packets.chain(sockets).chain(emulations).collect()
     }
 
     /// A stage of the case is reached: records what is looked at only then, and whatever is not in the record yet.
@@ -103,6 +113,9 @@ impl Probes {
         if let Some(counters) = self.counters.as_ref().filter(|_| counted) {
             let looked = counters.look(stage, &self.recorder);
             looked.map_err(LabError::kernel("reading counters"))?;
+            for emulation in &self.emulations {
+                emulation.look(stage, &self.recorder);
+            }
         }
         if self.rules {
             for read in services.read(self.programs && *stage == Stage::End)? {
@@ -125,6 +138,9 @@ impl Probes {
         if let Some(counters) = &self.counters {
             counters.node_is_back(node);
         }
+        for emulation in &self.emulations {
+            emulation.node_is_back(node);
+        }
     }
 
     /// `node` has lost its power: of what was there nothing more is seen.
@@ -134,6 +150,9 @@ impl Probes {
         }
         if let Some(counters) = &self.counters {
             counters.end_node(node);
+        }
+        for emulation in &self.emulations {
+            emulation.end_node(node);
         }
     }
 }

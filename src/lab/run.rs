@@ -19,9 +19,8 @@ use super::network::Network;
 use super::probes::Probes;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
-use super::{LabError, latency, lateness, orphans};
-use faults::gates;
-
+use super::tw_recycle::TwRecycle;
+use super::{LabError, latency, lateness, masquerade, orphans};
 use crate::client::phase::PhaseBoard;
 use crate::client::{self, Surroundings};
 use crate::plan::{self, LabPlan, Trigger};
@@ -30,6 +29,7 @@ use crate::server::lock::Stores;
 use crate::server::nodes::Registries;
 use crate::server::tls::Authority;
 use crate::server::{self, BoundServer, Commons};
+use faults::gates;
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 ///
@@ -137,7 +137,9 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        let probes = Probes::open(&plan, &network, &recorder, in_guest)?;
+        masquerade::load(&network, &plan).await?;
+        let emulations = TwRecycle::load(&network, &plan).await?;
+        let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder)?;
         let commons = Commons {

@@ -208,8 +208,8 @@ pub(crate) fn find_program(name: &str) -> Result<PathBuf, LabError> {
         })
 }
 
-/// Loads `rules` in a namespace, to see whether it can be done.
-pub(crate) async fn try_rules(
+/// Loads `rules`, the input of `program` (iptables-restore, ip6tables-restore), in a namespace beside those it has.
+pub(crate) async fn load_rules(
     namespace: &Rc<Namespace>,
     program: &str,
     rules: &str,

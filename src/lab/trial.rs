@@ -25,6 +25,7 @@ use super::link::{self, ETH0, LOOPBACK, VethEnd};
 use super::namespace::Namespace;
 use super::netlink::{Channel, Request};
 use super::nft::{Chain, Direction, Fate, Match, Rule, Table};
+use super::packet_queue::PacketQueue;
 use super::{service, sysctl};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -88,7 +89,12 @@ pub(crate) fn link_rules() -> Result<(), LabError> {
 
 /// Whether `program` (iptables-restore, ip6tables-restore) takes `rules` in a fresh namespace.
 pub(crate) async fn rules(program: &str, rules: &str) -> Result<(), LabError> {
-    service::try_rules(&namespace()?, program, rules).await
+    service::load_rules(&namespace()?, program, rules).await
+}
+
+/// Whether packets can be queued for a program to judge.
+pub(crate) fn packet_queue() -> Result<(), LabError> {
+    PacketQueue::bind(&*namespace()?, 0).map(drop)
 }
 
 /// Whether conntrack's table can be read.

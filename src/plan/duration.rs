@@ -29,8 +29,12 @@ pub(super) fn of(
     let span = scenario.name.span;
     let help = "write e.g. `duration: 60s` at the top of the file";
     let Some(fault) = fault else {
-        let message =
-            "this scenario needs a `duration`: nobody knows when a client will be `connecting`";
+        let message = match plan.faults.is_empty() {
+            true => "this scenario needs a `duration`: nothing breaks in it",
+            false => {
+                "this scenario needs a `duration`: nobody knows when a client will be `connecting`"
+            }
+        };
         problems.push(Problem::new(span, message).help(help));
         return None;
     };

@@ -95,7 +95,7 @@ fn put(
 }
 
 /// Whether an entry's matrix values are all among those of the case.
-fn applies(entry: &ExpectWhenSpec, variant: &Variant) -> bool {
+pub(super) fn applies(entry: &ExpectWhenSpec, variant: &Variant) -> bool {
     let conditions = entry.matrix.get().into_iter().flat_map(|m| m.iter());
     conditions.into_iter().all(|(_, key, OneOrList(wanted))| {
         let value = variant

@@ -3,11 +3,14 @@
 //! No I/O and no look at the machine. [`LabPlan`] is all the lab is told; what is expected stays in [`Case`].
 
 pub mod address;
+pub(crate) mod counters;
 mod duration;
 mod expectation;
 mod expected;
 mod fault;
 pub(crate) mod fault_spec;
+mod listening;
+mod place;
 mod probes;
 pub mod profile;
 pub(crate) mod program;
@@ -20,19 +23,22 @@ pub(crate) mod transport;
 mod warnings;
 mod workload;
 
+pub use counters::{CounterExpectation, Growth};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
 };
 pub use fault::{
     Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
 };
+pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
+pub use place::{Node, Place, Pod, Sysctl};
 pub use probes::Probes;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
 pub use resolve::{PlanOptions, cases};
 pub use workload::{CloseOnFailure, DOWNLOAD_PART, LEASE_SHARE, Work, Workload, Workloads};
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +60,9 @@ pub struct Case {
     pub lab: LabPlan,
     /// What must hold afterwards.
     pub expectations: Vec<Expectation>,
+    /// What must hold of the kernel's counters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<CounterExpectation>,
     /// What must hold of all repetitions together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spread: Vec<QuantileExpectation>,
@@ -104,61 +113,6 @@ pub struct RoundTrip {
     pub location: Location,
 }
 
-/// A machine that can lose power.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Node {
-    /// Name.
-    pub name: String,
-    /// Number from 1; decides its addresses.
-    pub index: u8,
-    /// Address on the fabric (/24).
-    pub address: Ipv4Addr,
-    /// Address on the fabric (/64).
-    pub address6: Ipv6Addr,
-    /// Network of its pods (/24). Its first address is the pods' gateway.
-    pub pod_network: Ipv4Addr,
-    /// Network of its pods (/64). Its first address is the pods' gateway.
-    pub pod_network6: Ipv6Addr,
-    /// Sysctls written in the node's own namespace (its pods do not see them).
-    pub sysctls: Vec<Sysctl>,
-}
-
-/// A sysctl to write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sysctl {
-    /// Dotted key, e.g. `net.ipv4.tcp_retries2`.
-    pub key: String,
-    /// Value as written.
-    pub value: String,
-    /// Where it stood.
-    pub location: Location,
-}
-
-/// A pod: a network namespace behind its node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Pod {
-    /// Name (that of its one server or client).
-    pub name: String,
-    /// Its node.
-    pub node: String,
-    /// Address in the node's pod network.
-    pub address: Ipv4Addr,
-    /// Address in the node's pod network.
-    pub address6: Ipv6Addr,
-    /// Sysctls written in the pod's namespace.
-    pub sysctls: Vec<Sysctl>,
-}
-
-/// Where a server or a client runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// On the node itself (host network).
-    Node(String),
-    /// In a pod.
-    Pod(String),
-}
-
 /// A server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
@@ -182,6 +136,12 @@ pub struct Server {
     pub response_delay: Duration,
     /// Store its `lock` or `nodes` app works on: one for all servers of a service, surviving any node.
     pub store: String,
+    /// Connections that wait to be accepted.
+    #[serde(default)]
+    pub accept_queue: AcceptQueue,
+    /// What the lab does in its kernel's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulate: Option<Emulated>,
 }
 
 /// What a server does.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::topology::Topology;
-use super::{Client, Place};
+use super::{Client, CounterExpectation, Location, Place, counters};
 use crate::scenario::given;
 use crate::scenario::model::{OffOr, Scenario, Spanned, Switch};
 
@@ -17,6 +17,9 @@ pub struct Probes {
     pub sockets: bool,
     /// Counters of every namespace.
     pub counters: bool,
+    /// Counters that must be there, with where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_counters: Vec<(String, Location)>,
     /// The services' rules and connections.
     pub rules: bool,
     /// Nodes and pods whose link's packets are kept.
@@ -31,6 +34,7 @@ impl Default for Probes {
         Self {
             sockets: true,
             counters: true,
+            named_counters: Vec::new(),
             rules: true,
             packets: Vec::new(),
             packet_limit: PACKET_LIMIT,
@@ -43,7 +47,12 @@ fn packet_limit() -> u64 {
 }
 
 /// The probes of a scenario. Packets are kept where records are: see [`crate::runner::run`].
-pub(super) fn of(scenario: &Scenario, topology: &Topology, clients: &[Client]) -> Probes {
+pub(super) fn of(
+    scenario: &Scenario,
+    topology: &Topology,
+    clients: &[Client],
+    expected: &[CounterExpectation],
+) -> Probes {
     let spec = given(&scenario.probes).cloned().unwrap_or_default();
     let on = |switch: &Option<Spanned<Switch>>| given(switch) != Some(&Switch::Off);
     let mut packets = match given(&spec.packets) {
@@ -60,6 +69,7 @@ pub(super) fn of(scenario: &Scenario, topology: &Topology, clients: &[Client]) -
     Probes {
         sockets: on(&spec.sockets),
         counters: on(&spec.counters),
+        named_counters: counters::named(expected),
         rules: on(&spec.rules),
         packets,
         packet_limit: given(&spec.packet_limit).map_or(PACKET_LIMIT, |size| size.0),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::topology::Topology;
 use super::{
-    Case, Client, LabPlan, Location, Prediction, Repetition, RoundTrip, duration, expectation,
-    fault_spec, probes, published, target, transport, warnings, workload,
+    Case, Client, LabPlan, Location, Prediction, Repetition, RoundTrip, counters, duration,
+    expectation, fault_spec, probes, published, target, transport, warnings, workload,
 };
 use crate::scenario::model::{ClientSpec, Named, Scenario};
 use crate::scenario::{Diagnostic, Loaded, Problem, Span, Variant, given};
@@ -85,6 +85,7 @@ fn resolve(
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
     let clients = clients(scenario, &topology, &locate);
+    let counters = counters::of(variant, &topology, &locate);
     let rtt = scenario.rtt.as_ref().and_then(|rtt| {
         Some(RoundTrip {
             time: rtt.get()?.0,
@@ -96,7 +97,7 @@ fn resolve(
         duration: Duration::ZERO,
         drain: DRAIN + slowest + rtt.as_ref().map_or(Duration::ZERO, |rtt| rtt.time * 2),
         rtt,
-        probes: probes::of(scenario, &topology, &clients),
+        probes: probes::of(scenario, &topology, &clients, &counters),
         clients,
         faults: fault_spec::of(scenario, &topology, &locate),
         nodes: topology.nodes,
@@ -118,6 +119,7 @@ fn resolve(
         name: variant.name.clone(),
         description: given(&scenario.description).cloned(),
         repetition: None,
+        counters,
         spread: expectation::of_all(variant, &locate),
         warnings: warnings::of(scenario, &plan, &locate),
         lab: plan,

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    App, Endpoint, Location, Node, Place, Pod, Protocol, Server, Service, Sysctl, address,
+    AcceptQueue, App, Emulated, Endpoint, Location, Node, Place, Pod, Protocol, Server, Service,
+    Sysctl, address,
 };
 use crate::scenario::model::{Named, NamedEntry, OffOr, Scenario, ServerSpec, Spanned, Text};
 use crate::scenario::{Span, given};
@@ -84,6 +85,7 @@ impl Builder<'_> {
                 pod_network: address::pod_network(index),
                 pod_network6: address::pod_network6(index),
                 sysctls,
+                masquerade: given(&spec.masquerade).copied().unwrap_or_default(),
             });
         }
     }
@@ -135,6 +137,7 @@ impl Builder<'_> {
             address: address::pod(index, n),
             address6: address::pod6(index, n),
             sysctls,
+            uptime: Duration::ZERO,
         });
         Some(Place::Pod(name.to_owned()))
     }
@@ -184,6 +187,18 @@ impl Builder<'_> {
                 .into_iter()
                 .next()
                 .unwrap_or_else(|| name.to_owned()),
+            accept_queue: AcceptQueue {
+                backlog: given(&spec.backlog)
+                    .copied()
+                    .unwrap_or(AcceptQueue::default().backlog),
+                accepts: given(&spec.accepts).copied(),
+            },
+            emulate: spec.emulate.as_ref().and_then(|emulate| {
+                Some(Emulated {
+                    what: *emulate.get()?,
+                    location: (self.locate)(emulate.span),
+                })
+            }),
         })
     }
 
@@ -226,6 +241,9 @@ impl Builder<'_> {
             };
             let host = given(&spec.host_network).copied().unwrap_or_default();
             if let Some(place) = self.place(name, node, host, spec.sysctls.as_ref()) {
+                if let (Place::Pod(_), Some(pod)) = (&place, self.topology.pods.last_mut()) {
+                    pod.uptime = given(&spec.uptime).map_or(Duration::ZERO, |uptime| uptime.0);
+                }
                 self.topology.clients.insert(name.to_owned(), place);
             }
         }

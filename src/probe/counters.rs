@@ -3,7 +3,7 @@
 //! The files are opened once, in their namespace, and stay with it; each reading of one from its beginning is made anew.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::lab::LabError;
 use crate::lab::namespace::Namespace;
-use crate::plan::{LabPlan, Place};
+use crate::plan::{LabPlan, Location, Place};
 use crate::record::{Observation, Recorder, Stage};
 
 /// Groups of `/proc/net/snmp` and `/proc/net/netstat` that are kept.
@@ -76,10 +76,33 @@ impl CounterProbe {
                 dead: Cell::new(false),
             })
         };
-        Ok(Self {
+        let probe = Self {
             sites: nodes.chain(pods).map(site).collect::<Result<_, _>>()?,
             room: RefCell::new(vec![0; ROOM]),
-        })
+        };
+        probe.has_all(&plan.probes.named_counters)?;
+        Ok(probe)
+    }
+
+    /// Whether this kernel counts what is asked for by name: what is not there would read as never having grown.
+    fn has_all(&self, named: &[(String, Location)]) -> Result<(), LabError> {
+        if named.is_empty() {
+            return Ok(());
+        }
+        let mut known = HashSet::new();
+        for site in &self.sites {
+            let read = site.each(&mut self.room.borrow_mut(), |name, _| {
+                known.insert(name);
+            });
+            read.map_err(LabError::kernel("reading a namespace's counters"))?;
+        }
+        match named.iter().find(|(name, _)| !known.contains(name)) {
+            None => Ok(()),
+            Some((name, location)) => Err(LabError::Missing {
+                what: format!("a counter {name}"),
+                location: Some(location.clone()),
+            }),
+        }
     }
 
     /// Records what has been counted since the last look, or, at the first, since the namespaces were made. Of a namespace
@@ -120,19 +143,24 @@ impl Site {
     fn look(&self, room: &mut [u8]) -> io::Result<BTreeMap<String, u64>> {
         let mut deltas = BTreeMap::new();
         let mut last = self.last.borrow_mut();
-        let mut count = |name: String, value: u64| {
+        self.each(room, |name, value| {
             let before = last.insert(name.clone(), value).unwrap_or(0);
             if value > before {
                 deltas.insert(name, value - before);
             }
-        };
+        })?;
+        Ok(deltas)
+    }
+
+    /// Has `count` see every counter and its value.
+    fn each(&self, room: &mut [u8], mut count: impl FnMut(String, u64)) -> io::Result<()> {
         for file in &self.network {
             network_counters(&read(file, room)?, &mut count);
         }
         if let Some(file) = &self.conntrack {
             conntrack_counters(&read(file, room)?, &mut count);
         }
-        Ok(deltas)
+        Ok(())
     }
 }
 

@@ -55,6 +55,46 @@ pub(crate) fn flows(channel: &mut Channel, services: &[SocketAddr]) -> io::Resul
     Ok(flows)
 }
 
+/// Who sends from `from` to `to` in truth, by the conntrack of the node that masquerades it: the namespace of `channel`.
+/// `None` if that knows of nothing.
+///
+/// # Errors
+/// If the kernel does not say.
+pub(crate) fn masqueraded(
+    channel: &mut Channel,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Option<SocketAddr>> {
+    let family = match from {
+        SocketAddr::V4(_) => NetfilterProtoFamily::IPv4,
+        SocketAddr::V6(_) => NetfilterProtoFamily::IPv6,
+    };
+    // A reply would go the other way.
+    let reply = ConntrackAttribute::CtaTupleReply(vec![
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress(to.ip()),
+            IPTuple::DestinationAddress(from.ip()),
+        ]),
+        Tuple::Proto(vec![
+            ProtoTuple::Protocol(Protocol::Tcp),
+            ProtoTuple::SourcePort(to.port()),
+            ProtoTuple::DestinationPort(from.port()),
+        ]),
+    ]);
+    let header = NetfilterHeader::new(family, 0, 0);
+    let ask = NetfilterMessage::new(header, ConntrackMessage::Get(vec![reply]));
+    let found = match channel.get(ask) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        found => found?,
+    };
+    Ok(found.into_iter().find_map(|message| match message.inner {
+        NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
+            flow(&attributes).map(|flow| flow.from)
+        }
+        _ => None,
+    }))
+}
+
 /// An entry; `None` if it is none of TCP.
 fn flow(attributes: &[ConntrackAttribute]) -> Option<Flow> {
     let (mut forth, mut back, mut state, mut timeout_s, mut status) =

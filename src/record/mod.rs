@@ -320,7 +320,8 @@ pub enum Observation {
         /// When they were read.
         stage: Stage,
         /// What each has grown by since the stage before (at the start: since the namespace was made), where that is not
-        /// zero; by the kernel's name with its group, e.g. `TcpExt.TCPTimeouts`.
+        /// zero; by the kernel's name with its group, e.g. `TcpExt.TCPTimeouts`. What an emulation counts in the kernel's
+        /// place has `emulated.` before it.
         deltas: BTreeMap<String, u64>,
     },
     /// The services' rules of a node, and what its conntrack knows of their connections.

@@ -5,6 +5,7 @@
 //! file come at once. Nothing here looks at the machine: a file that parses here parses everywhere.
 
 mod check;
+pub mod counters;
 mod decode;
 mod diagnostic;
 mod matrix;
@@ -13,6 +14,7 @@ pub mod published;
 pub mod repeat;
 mod source;
 mod tree;
+pub mod uptime;
 mod value;
 mod workload;
 

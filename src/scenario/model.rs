@@ -1,13 +1,13 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
 mod faults;
+mod nodes;
 mod probes;
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 pub use faults::{
     ConntrackDeletedSpec, DelaySpec, EndpointSpec, FaultKindSpec, FaultSpec, HangSpec,
@@ -15,8 +15,11 @@ pub use faults::{
     RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
 };
 
+use super::counters::CountersSpec;
 use super::published::PublishedSpec;
 use super::repeat::DistributionSpec;
+use super::uptime::Uptime;
+pub use nodes::{NodeSpec, Nodes};
 pub use probes::{ProbesSpec, Switch};
 
 pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
@@ -25,7 +28,7 @@ pub use super::workload::{
     DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec, PollSpec, ResyncSpec,
     StreamSpec, WatchSpec, WorkloadSpec,
 };
-use crate::plan::{App, Cause, Protocol, RetryOn};
+use crate::plan::{App, Cause, Emulation, Protocol, RetryOn};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -62,85 +65,13 @@ pub struct Scenario {
     pub expect: Option<Spanned<Named<ExpectSpec>>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
+    /// What must hold of the kernel's counters: by node, server or client, and by the counter's name with its group, e.g.
+    /// `TcpExt.ListenDrops`. An emulation's stand in the group `emulated`, e.g. `emulated.TcpExt.PAWSPassive`.
+    pub expect_counters: Option<Spanned<CountersSpec>>,
     /// Figures that others have published of this, by client.
     pub published: Option<Spanned<Named<PublishedSpec>>>,
     /// Dotted paths into this file, each with the values it shall take: one case for every combination.
     pub matrix: Option<Spanned<Matrix>>,
-}
-
-/// Nodes, in the file's order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Nodes(pub Vec<(Spanned<String>, NodeSpec)>);
-
-impl Nodes {
-    /// Names and settings, where they could be read.
-    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &str, &NodeSpec)> {
-        self.0
-            .iter()
-            .filter_map(|(name, spec)| Some((name, name.get()?.as_str(), spec)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Nodes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Nodes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of node names, or a mapping from node names")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Nodes, E> {
-                Err(E::custom(format!(
-                    "expected a list of node names, found `{text}`\nwrite `[{text}]`"
-                )))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Nodes, A::Error> {
-                let mut nodes = Vec::new();
-                while let Some(name) = items.next_element()? {
-                    nodes.push((name, NodeSpec::default()));
-                }
-                Ok(Nodes(nodes))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Nodes, A::Error> {
-                let mut nodes = Vec::new();
-                while let Some((name, spec)) = map.next_entry::<_, Spanned<NodeSpec>>()? {
-                    nodes.push((name, spec.value.unwrap_or_default()));
-                }
-                Ok(Nodes(nodes))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Nodes {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Nodes".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let node = generator.subschema_for::<NodeSpec>();
-        json_schema!({ "anyOf": [
-            { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-            { "type": "object", "additionalProperties": { "anyOf": [node, { "type": "null" }] } },
-        ] })
-    }
-}
-
-/// A machine that can lose power.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NodeSpec {
-    /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
-    pub sysctls: Option<Spanned<Named<Text>>>,
 }
 
 /// A server.
@@ -163,6 +94,13 @@ pub struct ServerSpec {
     pub response_delay: Option<Spanned<Time>>,
     /// Sysctls of its pod.
     pub sysctls: Option<Spanned<Named<Text>>>,
+    /// Connections that may wait to be accepted, as given to listen(2) (default 1024); the kernel takes one more.
+    pub backlog: Option<Spanned<u16>>,
+    /// Connections its program accepts on each of its addresses before it accepts no more (default: no end). Those
+    /// accepted go on being served.
+    pub accepts: Option<Spanned<u32>>,
+    /// What the lab does in its kernel's place, for new connections to this server.
+    pub emulate: Option<Spanned<Emulation>>,
 }
 
 /// A virtual address.
@@ -212,6 +150,9 @@ pub struct ClientSpec {
     pub sysctls: Option<Spanned<Named<Text>>>,
     /// When it starts, from the case's start (default at once).
     pub start: Option<Spanned<Time>>,
+    /// By how much longer than others its machine is up (default 0s). All pods of a lab have one kernel and so one clock; a
+    /// server's emulation of `tw_recycle` adds this to the timestamps of this pod's SYNs when it judges them.
+    pub uptime: Option<Spanned<Uptime>>,
 }
 
 /// A struct with all of a transport's knobs, and before them fields of its own.
@@ -428,6 +369,8 @@ pub struct ExpectWhenSpec {
     pub matrix: Spanned<Named<OneOrList<Text>>>,
     /// What must hold there, by client.
     pub expect: Spanned<Named<ExpectSpec>>,
+    /// What must hold of counters there.
+    pub expect_counters: Option<Spanned<CountersSpec>>,
 }
 
 /// The matrix, which is applied to the file's text before it gets its shape (see [`super::matrix`]).

@@ -320,6 +320,16 @@ impl JsonSchema for Time {
 
 /// Reads a duration; the error is what is wrong and what would be right.
 fn parse_time(text: &str) -> Result<Duration, (String, String)> {
+    let parsed = parse_any_time(text)?;
+    if parsed > LONGEST {
+        let message = format!("`{}` is longer than 24h", text.trim());
+        return Err((message, "no scenario waits longer than a day".to_owned()));
+    }
+    Ok(parsed)
+}
+
+/// As [`parse_time`], however long it is.
+pub(super) fn parse_any_time(text: &str) -> Result<Duration, (String, String)> {
     const RIGHT: &str = "write a number and a unit: `30s`, `200ms`, `1m30s`, `2h`";
     let text = text.trim();
     if text.starts_with('-') {
@@ -329,17 +339,12 @@ fn parse_time(text: &str) -> Result<Duration, (String, String)> {
         let unit = format!("write `{text}s` if seconds are meant, `{text}ms` for milliseconds");
         return Err((format!("`{text}` has no unit"), unit));
     }
-    let parsed = humantime::parse_duration(text).map_err(|error| {
+    humantime::parse_duration(text).map_err(|error| {
         (
             format!("`{text}` is not a duration: {error}"),
             RIGHT.to_owned(),
         )
-    })?;
-    if parsed > LONGEST {
-        let message = format!("`{text}` is longer than 24h");
-        return Err((message, "no scenario waits longer than a day".to_owned()));
-    }
-    Ok(parsed)
+    })
 }
 
 /// A number of bytes with its unit.

@@ -33,8 +33,6 @@ pub const SERVER_HEADER: &str = "x-halfopen-server";
 /// Request header in which a client says `CLIENT/NUMBER`, or `CLIENT/WORKLOAD/NUMBER`.
 pub const REQUEST_HEADER: &str = "x-halfopen-request";
 
-/// Connections the kernel holds ready for accept().
-const BACKLOG: i32 = 1024;
 /// Pause after accept() failed for want of something (descriptors, memory), which a retry at once would not find.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,7 +81,7 @@ pub fn bind(
     };
     let mut listeners = Vec::new();
     for address in &server.listen {
-        let (listener, bound) = listen(namespace, *address)
+        let (listener, bound) = listen(namespace, *address, server.accept_queue.backlog)
             .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
         commons.recorder.emit(Observation::ServerListening {
             server: server.name.clone(),
@@ -103,7 +101,11 @@ pub fn bind(
     })
 }
 
-fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn listen(
+    namespace: &Namespace,
+    address: SocketAddr,
+    backlog: u16,
+) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = namespace.tcp_socket(address)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -111,7 +113,7 @@ fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<(TcpListener
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog.into())?;
     let listener = TcpListener::from_std(socket.into())?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
@@ -138,9 +140,11 @@ impl BoundServer {
 }
 
 async fn accept_all(shared: Rc<Shared>, listener: TcpListener) {
-    loop {
+    let mut left = shared.server.accept_queue.accepts;
+    while left != Some(0) {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                left = left.map(|n| n - 1);
                 shared
                     .tasks
                     .spawn(connection::run(Rc::clone(&shared), stream, peer));
@@ -155,6 +159,8 @@ async fn accept_all(shared: Rc<Shared>, listener: TcpListener) {
             }
         }
     }
+    // The kernel goes on without the program, as long as there is room in the queue of a socket that still listens.
+    std::future::pending().await
 }
 
 /// accept(2): errors of a connection that was already over when it was accepted.

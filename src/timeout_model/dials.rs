@@ -12,7 +12,7 @@ const NEIGHBOUR_FAILS: Window = Window {
     max: Duration::from_secs(5),
 };
 /// Dials of which one in a million is as unlucky as this says nothing against the model.
-const UNLUCKY: f64 = 1e-6;
+pub(super) const UNLUCKY: f64 = 1e-6;
 /// As many numbers of dead dials are told apart.
 const TOLD: usize = 32;
 
@@ -41,11 +41,13 @@ impl Situation<'_> {
                 min: given_up.min,
                 ..next
             }),
-            Fate::GivenUp((given_up, _)) => Some(self.redial(given_up)),
+            Fate::GivenUp((given_up, cause)) => Some(self.redial(given_up, cause)),
             Fate::Kept | Fate::PerhapsKept => None,
             // With no connection to give up, the next request dials.
             Fate::NoConnection | Fate::Unsure(None) => Some(next),
-            Fate::Unsure(Some(given_up)) => Some(next.around(self.redial(given_up))),
+            Fate::Unsure(Some(given_up)) => {
+                Some(next.around(self.redial(given_up, Cause::Unknown)))
+            }
         }
     }
 
@@ -153,7 +155,7 @@ impl Situation<'_> {
     }
 
     /// When the first dial after giving up begins.
-    fn redial(&self, given_up: Window) -> Window {
+    fn redial(&self, given_up: Window, cause: Cause) -> Window {
         let t = self.transport;
         let retry = &t.retry;
         let again = retry.attempts > 0
@@ -169,6 +171,11 @@ impl Situation<'_> {
             if given_up.max <= idle.next.min {
                 return idle.next;
             }
+        }
+        // A request that ran out of time has failed: nothing sends it again, and the workload pauses.
+        let own_limit = matches!(cause, Cause::RequestTimeout | Cause::ReadTimeout);
+        if own_limit && t.protocol == Protocol::H1 {
+            return given_up.then(pause);
         }
         // The next request may come as soon as an idle connection is gone.
         let tested_idle = t.keepalive.is_some()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dials::Dials;
+use super::dials::{Dials, UNLUCKY};
 use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
 use crate::plan::{Cause, Client, Fault, LabPlan, Odds, Prediction, Service, Trigger, Window};
@@ -161,10 +161,22 @@ impl<'a> Hit<'a> {
                 .min()
             {
                 Some(next) => by = next,
-                None => return Some((recovery, situation.odds(first_dial, &dials))),
+                None => {
+                    let odds = situation.odds(first_dial, &dials);
+                    return Some((all_of(&odds).unwrap_or(recovery), odds));
+                }
             }
         }
     }
+}
+
+/// The window of all recoveries that are likely at all, where each is told.
+fn all_of(odds: &[Odds]) -> Option<Window> {
+    let told: f64 = odds.iter().map(|odds| odds.probability).sum();
+    let windows = odds.iter().map(|odds| odds.recovery);
+    windows
+        .reduce(Window::around)
+        .filter(|_| told >= 1.0 - UNLUCKY)
 }
 
 /// The first fault that takes a node.

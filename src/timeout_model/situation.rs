@@ -10,9 +10,6 @@ use crate::plan::{Cause, Client, Fault, LabPlan, Neighbour, Transport, Window};
 
 /// Scheduling, and what else makes a timer of a program late.
 pub(super) const SLACK: Duration = Duration::from_millis(250);
-/// What a connection was given up early by on paper: times are rounded to a tick, and a packet's way is not a phase's.
-const ROUNDED: Duration = Duration::from_millis(10);
-
 /// What becomes of the connection that a client has at the fault.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fate {
@@ -151,7 +148,7 @@ impl<'a> Situation<'a> {
 /// Ticks and scheduling make every timer late.
 fn given_up(by: Option<Candidate>) -> Fate {
     by.map_or(Fate::Kept, |(window, cause)| {
-        let window = Window::of(window.min.saturating_sub(ROUNDED), window.max + SLACK);
-        Fate::GivenUp((window, cause))
+        let max = window.max + SLACK;
+        Fate::GivenUp((Window { max, ..window }, cause))
     })
 }

@@ -104,18 +104,23 @@ pub(super) fn expected(check: &Check) -> String {
         | Check::TwoLeaders(window)
         | Check::NotReady(window)
         | Check::ReadyAgain(window) => expected_time(*window),
-        Check::RequestsFailed(CountWindow { min, max })
-        | Check::HealthyCuts(CountWindow { min, max })
-        | Check::Dials(CountWindow { min, max }) => match max {
-            Some(max) if min == max => min.to_string(),
-            Some(max) if *min == 0 => format!("at most {max}"),
-            Some(max) => format!("{min} to {max}"),
-            None => format!("at least {min}"),
-        },
+        Check::RequestsFailed(window) | Check::HealthyCuts(window) | Check::Dials(window) => {
+            expected_count(*window)
+        }
         Check::Cause(causes) => {
             let words: Vec<_> = causes.iter().map(word).collect();
             words.join(" or ")
         }
+    }
+}
+
+/// What a window of a count wants.
+pub(super) fn expected_count(CountWindow { min, max }: CountWindow) -> String {
+    match max {
+        Some(max) if min == max => min.to_string(),
+        Some(max) if min == 0 => format!("at most {max}"),
+        Some(max) => format!("{min} to {max}"),
+        None => format!("at least {min}"),
     }
 }
 
@@ -210,12 +215,14 @@ pub(super) fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
     }
 }
 
-fn count(window: CountWindow, actual: u32) -> (Verdict, String) {
+/// Whether a count lies in a window, and the count in words.
+pub(super) fn count(window: CountWindow, actual: u32) -> (Verdict, String) {
     let holds = actual >= window.min && window.max.is_none_or(|max| actual <= max);
     (pass_if(holds), actual.to_string())
 }
 
-fn pass_if(holds: bool) -> Verdict {
+/// The verdict on what holds, or does not.
+pub(super) fn pass_if(holds: bool) -> Verdict {
     if holds { Verdict::Pass } else { Verdict::Fail }
 }
 

@@ -142,7 +142,7 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
         .iter()
         .map(|client| distribution(&client.name, &judged))
         .collect();
-    let mut expectations: Vec<_> = (0..case.expectations.len())
+    let mut expectations: Vec<_> = (0..case.expectations.len() + case.counters.len())
         .filter_map(|index| in_each(index, repetitions))
         .collect();
     expectations.extend(

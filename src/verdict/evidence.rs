@@ -224,6 +224,9 @@ pub(super) struct SocketSeen {
     pub last: Option<TcpInfo>,
 }
 
+/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
+const TICK: Duration = Duration::from_millis(10);
+
 /// What a client's requests say of an end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RequestsSeen {
@@ -331,6 +334,15 @@ fn wire(archive: &Archive, connection: &Connection, ended: Duration) -> Wire {
     // Answered probes are none that end a connection: those count that came since the peer was last heard of.
     if let [.., last] = wire.probes[..] {
         let heard = archive.sent_to(local, began.at, last).map(stamp).max();
+        // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
+        let acknowledged = connection
+            .end
+            .and_then(|(_, end)| end.tcp_info)
+            .map(|info| {
+                let ago = Duration::from_millis(info.last_ack_recv_ms.into());
+                ended.saturating_sub(ago) + TICK
+            });
+        let heard = heard.max(acknowledged);
         wire.probes
             .retain(|at| heard.is_none_or(|heard| *at > heard));
     }

@@ -7,6 +7,7 @@ use crate::record::{ClockName, Event, Observation};
 use crate::timeout_model::{Kernel, Seen, predict_seen};
 
 use super::check::{self, Checked};
+use super::counters;
 use super::measure::{ClientMeasured, Detection, Measured, measure};
 use super::outcome::Outcome;
 use super::published;
@@ -24,7 +25,8 @@ pub fn judge(record: &[Event]) -> CaseResult {
     let (Some(timeline), Some(measured)) = (Timeline::new(record), measure(record)) else {
         return nameless();
     };
-    let expectations = expectations(timeline.case, &measured);
+    let mut expectations = expectations(timeline.case, &measured);
+    expectations.extend(counters::expectations(&timeline, &measured.outcome));
     let (verdict, reason) = verdict(&measured.outcome, &expectations);
     let clients = measured.clients.iter().map(|client| ClientResult {
         published: published::of(timeline.case, client),
@@ -55,8 +57,9 @@ pub(super) fn not_judged(
         let checked = unchecked(&expectation.check, verdict, &reason.text);
         ExpectationResult::new(expectation, checked)
     });
+    let counters = counters::not_judged(case, verdict, &reason.text);
     CaseResult {
-        expectations: expectations.collect(),
+        expectations: expectations.chain(counters).collect(),
         faults: faults(case, &vec![None; case.lab.faults.len()]),
         warnings: plan_warnings(case).collect(),
         ..empty(case, clock, verdict, Some(reason.clone()))
@@ -305,23 +308,15 @@ impl<'a> Predicted<'a> {
         }
     }
 
-    /// Where a measurement lies outside: of what was said beforehand, and also of what is said once it is known what the
-    /// client was doing, for that may have been open.
+    /// Where a measurement lies outside: of what was said beforehand, or, where that was open, of what is said once it is
+    /// known what the client was doing.
     fn findings(&self, client: &ClientMeasured, measured: &Measured) -> Vec<String> {
         let Some(beforehand) = self.beforehand else {
             return Vec::new();
         };
-        let before = outside_prediction(client, beforehand, measured);
-        let Some(given_phase) = self.given_phase.as_ref().filter(|_| !before.is_empty()) else {
-            return before;
-        };
-        let after = outside_prediction(client, given_phase, measured);
-        match (after.is_empty(), beforehand.cause) {
-            (true, _) => after,
-            // It said nothing beforehand.
-            (false, Cause::Unknown) => after,
-            (false, _) => before,
-        }
+        let given_phase = self.given_phase.as_ref();
+        let known = given_phase.filter(|_| beforehand.cause == Cause::Unknown);
+        outside_prediction(client, known.unwrap_or(beforehand), measured)
     }
 }
 
@@ -377,7 +372,10 @@ fn outside_prediction(
         .duration
         .saturating_sub(client.fault_at.unwrap_or_default());
     let mut outside = Vec::new();
+    // Where it is open what the fault meets, no window is not "never".
+    let open = prediction.cause == Cause::Unknown;
     match client.detection {
+        _ if open && prediction.detection.is_none() => {}
         Detection::After(after) => {
             outside.extend(apart("detected", Some(after), prediction.detection, lasted));
         }
@@ -390,12 +388,14 @@ fn outside_prediction(
         Detection::NotAffected | Detection::Unknown => {}
     }
     if client.affected == Some(true) {
-        outside.extend(apart(
-            "recovered",
-            client.recovered_after,
-            prediction.recovery,
-            lasted,
-        ));
+        if !open || prediction.recovery.is_some() {
+            outside.extend(apart(
+                "recovered",
+                client.recovered_after,
+                prediction.recovery,
+                lasted,
+            ));
+        }
         let cause = client.cause.as_ref().map(|found| found.cause);
         let differs = cause.filter(|cause| contradicts(*cause, prediction, lasted));
         outside.extend(differs.map(|cause| {

@@ -167,7 +167,9 @@ fn measure_client<'a>(
         .iter()
         .all(|of| of.measured.recovered_after.is_some());
     let own = worst.map(|of| &of.measured);
-    let recovered_after = own.and_then(|own| own.recovered_after).filter(|_| well);
+    let recovered_after = own
+        .and_then(|own| own.recovered_after)
+        .filter(|_| well && fault.is_some());
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));

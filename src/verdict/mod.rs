@@ -9,6 +9,7 @@ pub mod cause;
 pub mod chain;
 mod check;
 mod connections;
+mod counters;
 mod distribution;
 mod evidence;
 mod judge;

@@ -130,7 +130,7 @@ pub struct FaultResult {
 pub struct ClientResult {
     /// Name.
     pub name: String,
-    /// Its own node lost power; nothing more is said of it.
+    /// Its own node lost power, or it was killed; nothing more is said of it.
     pub gone: bool,
     /// Whether a connection it held at the fault led to a node that died; `None` if the record does not say.
     pub affected: Option<bool>,
@@ -297,7 +297,7 @@ pub struct ConnectionResult {
 /// What came of an expectation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectationResult {
-    /// Client it is on.
+    /// Client it is on; of a counter, the node, server or client whose namespace counts it.
     pub client: String,
     /// Its workload it is on; `None` = the client as a whole.
     #[serde(default)]
@@ -324,17 +324,36 @@ pub struct ExpectationResult {
 
 impl ExpectationResult {
     pub(super) fn new(expectation: &plan::Expectation, checked: super::check::Checked) -> Self {
+        let plan::Expectation {
+            client,
+            workload,
+            text,
+            location,
+            ..
+        } = expectation;
+        Self {
+            workload: workload.clone(),
+            ..Self::located(client, text, location, checked)
+        }
+    }
+
+    pub(super) fn located(
+        of: &str,
+        text: &str,
+        location: &Location,
+        checked: super::check::Checked,
+    ) -> Self {
         let Location {
             file,
             line,
             column,
             length,
             text: source,
-        } = expectation.location.clone();
+        } = location.clone();
         Self {
-            client: expectation.client.clone(),
-            workload: expectation.workload.clone(),
-            text: expectation.text.clone(),
+            client: of.to_owned(),
+            workload: None,
+            text: text.to_owned(),
             verdict: checked.verdict,
             expected: checked.expected,
             actual: checked.actual,

@@ -17,8 +17,8 @@ use std::time::Duration;
 use halfopen::lab::namespace::Namespace;
 use halfopen::lab::network::Network;
 use halfopen::plan::{
-    App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod, Probes, Protocol,
-    Server, Service, Sysctl, Target, Trigger, Workload, Workloads,
+    AcceptQueue, App, Client, Endpoint, Fault, FaultKind, LabPlan, Location, Node, Place, Pod,
+    Probes, Protocol, Server, Service, Sysctl, Target, Trigger, Workload, Workloads,
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -89,6 +89,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
         pod_network: Ipv4Addr::new(192, 168, index - 1, 0),
         pod_network6: Ipv6Addr::new(0xfd00, index.into(), 0, 0, 0, 0, 0, 0),
         sysctls: Vec::new(),
+        masquerade: false,
     };
     let pod = |(n, (name, node)): (usize, &(&str, u8))| {
         let host = u8::try_from(n).unwrap() + 2;
@@ -98,6 +99,7 @@ pub fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
             address: Ipv4Addr::new(192, 168, node - 1, host),
             address6: Ipv6Addr::new(0xfd00, (*node).into(), 0, 0, 0, 0, 0, host.into()),
             sysctls: Vec::new(),
+            uptime: Duration::ZERO,
         }
     };
     LabPlan {
@@ -182,6 +184,8 @@ pub fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server {
         app: App::Echo,
         response_delay: Duration::ZERO,
         store: name.to_owned(),
+        accept_queue: AcceptQueue::default(),
+        emulate: None,
     }
 }
 

@@ -253,6 +253,8 @@ pub(crate) fn echo(name: &str) -> plan::Server {
         app: App::Echo,
         response_delay: Duration::ZERO,
         store: "aa".to_owned(),
+        accept_queue: plan::AcceptQueue::default(),
+        emulate: None,
     }
 }
 

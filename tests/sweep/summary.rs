@@ -64,8 +64,11 @@ pub(crate) fn of(all: &[(String, Vec<Swept>)]) -> Summary {
     }
 }
 
+/// What is wrong with a model.
+type Change = fn(Model) -> Model;
+
 fn controls(all: &[(String, Vec<Swept>)]) -> Vec<Control> {
-    let wrong: [(&str, fn(Model) -> Model); 5] = [
+    let wrong: [(&str, Change); 5] = [
         ("HZ=1000 instead of 250", |m| Model { hz: 1000, ..m }),
         ("HZ=100 instead of 250", |m| Model { hz: 100, ..m }),
         ("one retry more", |m| Model {
@@ -81,7 +84,7 @@ fn controls(all: &[(String, Vec<Swept>)]) -> Vec<Control> {
             ..m
         }),
     ];
-    let control = |(name, change): (&'static str, fn(Model) -> Model)| {
+    let control = |(name, change): (&'static str, Change)| {
         let each = all.iter().flat_map(|(_, swept)| swept).filter(|one| {
             let series = one.judged.series.as_ref();
             series.is_some_and(|series| match name {

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use halfopen::plan::{
-    App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan, Location,
-    Neighbour, Node, Place, Pod, Prediction, Probes, Protocol, Server, Service, Target, Transport,
-    Trigger, Warning, Window, Workload, Workloads,
+    AcceptQueue, App, Case, Cause, Check, Client, Endpoint, Expectation, Fault, FaultKind, LabPlan,
+    Location, Neighbour, Node, Place, Pod, Prediction, Probes, Protocol, Server, Service, Target,
+    Transport, Trigger, Warning, Window, Workload, Workloads,
 };
 use halfopen::record::ClockName;
 
@@ -24,6 +24,7 @@ impl Story {
             pod_network: Ipv4Addr::new(192, 168, index, 0),
             pod_network6: Ipv6Addr::new(0xfd00, 0, 0, index.into(), 0, 0, 0, 0),
             sysctls: Vec::new(),
+            masquerade: false,
         };
         let mut story = Self {
             case: Case {
@@ -31,6 +32,7 @@ impl Story {
                 name: "default".to_owned(),
                 description: None,
                 repetition: None,
+                counters: Vec::new(),
                 spread: Vec::new(),
                 lab: LabPlan {
                     seed: 0,
@@ -97,6 +99,7 @@ impl Story {
             address,
             address6: Ipv6Addr::new(0xfd00, 0, 0, node.into(), 0, 0, 0, number.into()),
             sysctls: Vec::new(),
+            uptime: Duration::ZERO,
         });
         address
     }
@@ -114,6 +117,8 @@ impl Story {
             app: App::Lock,
             response_delay: Duration::ZERO,
             store: "aa".to_owned(),
+            accept_queue: AcceptQueue::default(),
+            emulate: None,
         });
     }
 

@@ -132,6 +132,35 @@ fn parse_tcp(bytes: &[u8], length: u32, from: IpAddr, to: IpAddr) -> Option<Pack
     }))
 }
 
+/// The timestamp that an IP packet's TCP segment bears (TSval, RFC 7323), if it has one and it was not cut off.
+pub(crate) fn timestamp(bytes: &[u8]) -> Option<u32> {
+    const TIMESTAMPS: u8 = 8;
+    let Some(Packet::Tcp(_)) = parse(bytes) else {
+        return None;
+    };
+    let ip = match bytes.first()? >> 4 {
+        4 => usize::from(bytes.first()? & 0x0f) * 4,
+        _ => 40,
+    };
+    let segment = bytes.get(ip..)?;
+    let header_length = usize::from(segment.get(12)? >> 4) * 4;
+    let mut options = segment.get(20..header_length)?;
+    loop {
+        let length = match options.first()? {
+            0 => return None,
+            1 => 1,
+            &kind => {
+                let length = usize::from(*options.get(1)?);
+                if kind == TIMESTAMPS && length == 10 {
+                    return long(options, 2);
+                }
+                length.max(2)
+            }
+        };
+        options = options.get(length..)?;
+    }
+}
+
 fn parse_icmp(bytes: &[u8], from: IpAddr, to: IpAddr) -> Option<Packet> {
     let kind = (*bytes.first()?, *bytes.get(1)?);
     Some(Packet::Icmp { kind, from, to })
@@ -220,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn a_timestamp_is_found_wherever_it_stands() {
+        let with = |options: [u8; 12]| {
+            let mut segment = tcp(SYN, 0);
+            segment[20..].copy_from_slice(&options);
+            segment
+        };
+        let syn = with([1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!(timestamp(&v4(6, &syn)), Some(258));
+        assert_eq!(timestamp(&v6(6, &syn)), Some(258));
+        let last = with([4, 2, 8, 10, 0, 0, 1, 3, 0, 0, 0, 0]);
+        assert_eq!(timestamp(&v4(6, &last)), Some(259));
+        let ended = with([0, 1, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!(timestamp(&v4(6, &ended)), None);
+        let none = with([2, 4, 5, 0xb4, 1, 3, 3, 7, 1, 1, 4, 2]);
+        assert_eq!(timestamp(&v4(6, &none)), None);
+    }
+
+    #[test]
     fn icmp_has_its_type_and_code() {
         let unreachable = |version: u8| match version {
             4 => parse(&v4(1, &[3, 1, 0, 0])),
@@ -245,7 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
-            let _ = parse(&bytes);
+            let _ = (parse(&bytes), timestamp(&bytes));
         }
 
         #[test]
@@ -257,7 +304,8 @@ mod tests {
         ) {
             let mut bytes = if six { v6(6, &tcp(ACK, 0)) } else { v4(6, &tcp(ACK, 20)) };
             bytes[at] = value;
-            let _ = parse(&bytes[..cut.min(bytes.len())]);
+            let cut = &bytes[..cut.min(bytes.len())];
+            let _ = (parse(cut), timestamp(cut));
         }
     }
 }

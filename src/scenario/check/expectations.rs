@@ -274,7 +274,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn two(&mut self, span: crate::scenario::Span, found: usize, example: &str) -> bool {
+    pub(super) fn two(&mut self, span: crate::scenario::Span, found: usize, example: &str) -> bool {
         if found != 2 {
             let message = format!("`between` takes two bounds, found {found}");
             self.push(Problem::new(span, message).help(format!("write e.g. `between: {example}`")));
@@ -282,7 +282,7 @@ impl<'a> Checker<'a> {
         found == 2
     }
 
-    fn turned(&mut self, span: crate::scenario::Span, right: &str) {
+    pub(super) fn turned(&mut self, span: crate::scenario::Span, right: &str) {
         let problem = Problem::new(
             span,
             "this window is empty: its lower bound is above its upper bound",

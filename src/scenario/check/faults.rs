@@ -21,7 +21,7 @@ impl Checker<'_> {
         let Some(faults) = scenario.faults.get() else {
             return;
         };
-        if faults.is_empty() {
+        if self.nothing_breaks() && !self.refuses_by_itself() {
             self.push(
                 Problem::new(
                     scenario.faults.span,

@@ -3,8 +3,10 @@
 //! Values that could not be read are passed over; they are reported already.
 
 mod clients;
+mod counters;
 mod expectations;
 mod faults;
+mod listening;
 mod network;
 mod probes;
 mod programs;
@@ -31,8 +33,10 @@ pub(super) fn check(scenario: &Scenario, axes: &[Axis], problems: &mut Vec<Probl
     checker.network();
     checker.clients();
     checker.faults();
+    checker.listening();
     checker.probes();
     checker.expectations(axes);
+    checker.counters();
     checker.published();
     checker.repeat();
 }

@@ -1,0 +1,90 @@
+//! Expectations of counters: what a namespace counted from the case's start to its end.
+
+use crate::plan::{Case, CountWindow, CounterExpectation, Growth};
+use crate::record::{Observation, Stage};
+
+use super::check::{Checked, count, expected_count, pass_if};
+use super::outcome::Outcome;
+use super::result::{ExpectationResult, Verdict};
+use super::timeline::Timeline;
+
+/// Checks a case's expectations of counters, in its order.
+pub(super) fn expectations(timeline: &Timeline, outcome: &Outcome) -> Vec<ExpectationResult> {
+    let each = timeline.case.counters.iter().map(|expectation| {
+        let checked = match outcome {
+            Outcome::Broken { text, .. } => unchecked(expectation, Verdict::Error, text),
+            Outcome::Skipped { missing, .. } => unchecked(expectation, Verdict::Skipped, missing),
+            Outcome::Whole => check(expectation, timeline),
+        };
+        result(expectation, checked)
+    });
+    each.collect()
+}
+
+/// A case's expectations of counters, where nothing can be said of any.
+pub(super) fn not_judged(case: &Case, verdict: Verdict, why: &str) -> Vec<ExpectationResult> {
+    let each = case.counters.iter();
+    each.map(|expectation| result(expectation, unchecked(expectation, verdict, why)))
+        .collect()
+}
+
+fn result(expectation: &CounterExpectation, checked: Checked) -> ExpectationResult {
+    ExpectationResult::located(
+        &expectation.of,
+        &expectation.text,
+        &expectation.location,
+        checked,
+    )
+}
+
+fn unchecked(expectation: &CounterExpectation, verdict: Verdict, why: &str) -> Checked {
+    Checked {
+        verdict,
+        expected: match &expectation.growth {
+            Growth::Within(window) => expected_count(*window),
+            Growth::SameAs(other) => format!("as much as {other}"),
+        },
+        actual: format!("not judged: {why}"),
+    }
+}
+
+fn check(expectation: &CounterExpectation, timeline: &Timeline) -> Checked {
+    let grown = |counter| grown(timeline, &expectation.place, counter);
+    let actual = grown(&expectation.counter);
+    let (expected, verdict, text) = match &expectation.growth {
+        Growth::Within(window) => {
+            let (verdict, text) = within(*window, actual);
+            (expected_count(*window), verdict, text)
+        }
+        Growth::SameAs(other) => {
+            let wanted = grown(other);
+            let expected = format!("as much as {other}: {wanted}");
+            (expected, pass_if(actual == wanted), actual.to_string())
+        }
+    };
+    Checked {
+        verdict,
+        expected,
+        actual: text,
+    }
+}
+
+fn within(window: CountWindow, actual: u64) -> (Verdict, String) {
+    match u32::try_from(actual) {
+        Ok(actual) => count(window, actual),
+        Err(_) => (pass_if(window.max.is_none()), actual.to_string()),
+    }
+}
+
+/// What a counter of a namespace grew by while the case lasted: what it counted at its set-up is not the case's.
+fn grown(timeline: &Timeline, place: &str, counter: &str) -> u64 {
+    let deltas = timeline.events.iter().filter_map(|(_, what)| match what {
+        Observation::Counters {
+            place: p,
+            stage,
+            deltas,
+        } if p == place && *stage != Stage::Start => deltas.get(counter),
+        _ => None,
+    });
+    deltas.sum()
+}
