@@ -69,7 +69,7 @@ bad! {
     fault_value: "fault-value",
     matrix_bad_value: "matrix-bad-value",
     matrix_matches_nothing: "matrix-matches-nothing",
-    masqueraded_program: "masqueraded-program",
+    masqueraded: "masqueraded",
     merge_key: "merge-key",
     missing_fields: "missing-fields",
     no_duration: "no-duration",

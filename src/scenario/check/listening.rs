@@ -2,13 +2,13 @@
 
 use super::Checker;
 use crate::scenario::diagnostic::Problem;
-use crate::scenario::model::{ExpectSpec, Named, ServerSpec, Spanned};
+use crate::scenario::model::{ClientSpec, ExpectSpec, Named, ServerSpec, Spanned};
 use crate::scenario::value::given;
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     pub(super) fn listening(&mut self) {
         self.uptimes();
-        self.masqueraded_programs();
+        self.masqueraded();
         if self.nothing_breaks() {
             self.without_faults();
         }
@@ -58,28 +58,17 @@ impl Checker<'_> {
         }
     }
 
-    /// A program is known by its address, and behind its node's it has none.
-    fn masqueraded_programs(&mut self) {
+    /// Behind their node's address programs can't be told apart, and nobody's packets be matched with their connections.
+    fn masqueraded(&mut self) {
         let scenario = self.scenario;
-        let masquerades = |node: &str| {
-            let mut nodes = scenario.nodes.get().into_iter().flat_map(|n| n.iter());
-            nodes.any(|(_, name, spec)| {
-                name == node && given(&spec.masquerade).copied().unwrap_or_default()
-            })
-        };
-        let expected = |name: &Spanned<String>| {
-            let expect = given(&scenario.expect).into_iter();
-            let when = given(&scenario.expect_when).into_iter().flatten();
-            let when = when.filter_map(Spanned::get).filter_map(|w| w.expect.get());
-            expect
-                .chain(when)
-                .any(|e| e.0.iter().any(|(n, _)| n.get() == name.get()))
-        };
-        for (name, _, client) in scenario.clients.get().into_iter().flat_map(Named::iter) {
-            let host = given(&client.host_network).copied().unwrap_or_default();
+        let expectations = self.expectations_of_clients();
+        for (name, word, client) in scenario.clients.get().into_iter().flat_map(Named::iter) {
+            if !self.is_masqueraded(client) {
+                continue;
+            }
+            let mut own = expectations.iter().filter(|(of, _)| *of == word).peekable();
             let program = Self::program(client).is_some();
-            let hidden = client.node.get().is_some_and(|node| masquerades(node));
-            if program && hidden && !host && expected(name) {
+            if program && own.peek().is_some() {
                 self.push(
                     Problem::new(
                         name.span,
@@ -87,22 +76,43 @@ impl Checker<'_> {
                     )
                     .help("run it on another node or with `host_network: true`, or expect nothing of it"),
                 );
+                continue;
+            }
+            for cause in own.filter_map(|(_, spec)| spec.cause.as_ref()) {
+                self.push(
+                    Problem::new(
+                        cause.span,
+                        "this client's packets bear its node's address, so no cause can be told from them",
+                    )
+                    .help("expect something of `detected` or `recovered`, or leave `masquerade` out"),
+                );
             }
         }
     }
 
-    /// What counts from a fault can't be expected where there is none.
-    fn without_faults(&mut self) {
+    fn is_masqueraded(&self, client: &ClientSpec) -> bool {
+        let host = given(&client.host_network).copied().unwrap_or_default();
+        let nodes = self.scenario.nodes.get().into_iter();
+        let mut own = nodes
+            .flat_map(|n| n.iter())
+            .filter(|(_, name, _)| client.node.get().is_some_and(|node| node == name));
+        !host && own.any(|(_, _, node)| given(&node.masquerade).copied().unwrap_or_default())
+    }
+
+    /// What is expected of clients, by name, `expect_when` included.
+    fn expectations_of_clients(&self) -> Vec<(&'a str, &'a ExpectSpec)> {
         let scenario = self.scenario;
         let expect = given(&scenario.expect).into_iter();
         let when = given(&scenario.expect_when).into_iter().flatten();
         let when = when.filter_map(Spanned::get).filter_map(|w| w.expect.get());
-        let specs: Vec<&ExpectSpec> = expect
-            .chain(when)
-            .flat_map(Named::iter)
-            .map(|(_, _, spec)| spec)
-            .collect();
-        for spec in specs {
+        let all = expect.chain(when).flat_map(Named::iter);
+        all.map(|(_, name, spec)| (name, spec)).collect()
+    }
+
+    /// What counts from a fault can't be expected where there is none.
+    fn without_faults(&mut self) {
+        let expectations = self.expectations_of_clients();
+        for (_, spec) in expectations {
             let fields = [
                 spec.recovered.as_ref().map(|f| f.span),
                 spec.detected.as_ref().map(|f| f.span),

@@ -82,5 +82,6 @@ pub struct NodeSpec {
     /// Sysctls of the node itself. Its pods do not see them: a pod has a network namespace of its own.
     pub sysctls: Option<Spanned<Named<Text>>>,
     /// Whatever its pods send beyond their network bears the node's own address, as CNI's `ipMasq` has it (default false).
+    /// What packets show of these pods' connections is then unknown: no `cause` can be expected of them.
     pub masquerade: Option<Spanned<bool>>,
 }
