@@ -58,10 +58,10 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
         .filter(|c| c.dialled_at.or(c.opened_at).is_none_or(|at| at <= until));
     let mut dials = Dials::default();
     for connection in alive {
-        if connection.opened_at.is_none() && connection.dialled_at.is_some_and(|at| at > fault) {
-            if !dials.tells(connection) {
-                continue;
-            }
+        let vain =
+            connection.opened_at.is_none() && connection.dialled_at.is_some_and(|at| at > fault);
+        if vain && !dials.tells(connection) {
+            continue;
         }
         let steps = steps(connection, fault, until);
         // The evidence of the cause stands above all this.
