@@ -215,7 +215,7 @@ fn a4_with_a_program_as_it_is_takes_what_was_published() {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let file = programs::repository().join("fixtures/scenarios/a4-go-program.yaml");
+    let file = programs::repository().join("scenarios/incidents/a4-httptest-go.yaml");
     let run = run_file(&file, clock, &[], &folder);
     assert_eq!(
         (run.code, run.case().verdict),

@@ -150,7 +150,8 @@ impl Figures {
 /// What others say of a client, in a sentence: who leads, and whose node is ready. `None` if nobody says anything.
 pub(super) fn standing(client: &ClientResult) -> Option<String> {
     let said = [
-        ("leads", client.leads_after),
+        // One that led all the time has nothing to tell.
+        ("leads", client.leads_after.filter(|after| !after.is_zero())),
         ("two leaders", client.two_leaders_after),
         ("not ready", client.not_ready_after),
         ("ready again", client.ready_again_after),
