@@ -6,7 +6,6 @@ mod command;
 
 mod case;
 mod heartbeat;
-mod incidents;
 mod leader;
 mod resync;
 mod shared;
