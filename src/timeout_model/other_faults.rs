@@ -33,7 +33,6 @@ fn may_concern(fault: &FaultKind, client: &Client) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::plan::{PlanOptions, cases};
     use crate::scenario::parse;
 

@@ -186,7 +186,11 @@ fn measure_client<'a>(
         outage: (gone_at.is_none() && was_out(struck, &connections, timeline, from))
             .then(|| {
                 let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
-                parts::of(&known, struck, until)
+                // Of several workloads the worst one's outage is the client's.
+                let own = own.filter(|_| client.workloads.several());
+                let own = own.map(|own| requests.of_workload(&own.name));
+                let requests = own.as_ref().unwrap_or(&requests);
+                parts::of(&Known { requests, ..known }, struck, until)
             })
             .flatten(),
         last_good_at: requests.last_good_before(from).map(|at| at.at),

@@ -93,6 +93,7 @@ pub struct Outage {
 }
 
 /// What is known of a client.
+#[derive(Clone, Copy)]
 pub(super) struct Known<'t, 'a> {
     pub client: &'a Client,
     pub timeline: &'t Timeline<'a>,
@@ -338,7 +339,8 @@ impl Known<'_, '_> {
     fn next_sign(&self, after: Moment) -> Option<(Moment, String)> {
         let dials = self.connections.iter().filter_map(|connection| {
             let began = connection.began()?;
-            Some((began, format!("dial {}", connection.id)))
+            self.dialled_for_it(connection)
+                .then(|| (began, format!("dial {}", connection.id)))
         });
         let sendings = self
             .requests
@@ -350,6 +352,22 @@ impl Known<'_, '_> {
             });
         let signs = dials.chain(sendings).filter(|(at, _)| *at > after);
         signs.min_by_key(|(at, _)| *at)
+    }
+}
+
+impl Known<'_, '_> {
+    /// Whether a dial was for the requests that are looked at: where a client has several workloads, another's may be the
+    /// first on it.
+    fn dialled_for_it(&self, connection: &Connection) -> bool {
+        let Some(opened) = connection
+            .opened
+            .filter(|_| self.client.workloads.several())
+        else {
+            return true;
+        };
+        let own = self.requests.sendings().into_iter();
+        let first = own.filter(|(_, id)| *id == connection.id).min();
+        first.is_some_and(|(at, _)| at.since(opened) <= AT_ONCE)
     }
 }
 
