@@ -1,4 +1,5 @@
 """Outages of 15 minutes on the virtual clock, and both clocks on the same outage."""
+import pathlib
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ def run(rounds):
     why = missing()
     if why:
         return [skipped("outages on the virtual clock", why)]
-    return [*one(rounds), *day(rounds)]
+    return [*one(rounds), *probes(rounds), *day(rounds), *incidents(rounds)]
 
 
 def missing():
@@ -45,6 +46,37 @@ def one(rounds):
         figure("  CPU time: user", [run.user_s for run in runs], "s"),
         figure("  CPU time: system", [run.system_s for run in runs], "s"),
     ]
+
+
+def probes(rounds):
+    """What looking costs: A1 with all probes and its packets kept, by turns with the same and none of that."""
+    progress(f"A1 with probes and without, {rounds} times …")
+    with tempfile.TemporaryDirectory(prefix="halfopen-bench-") as folder:
+        folder = pathlib.Path(folder)
+        off = folder / "off.yaml"
+        off.write_text(A1.read_text() + "\nprobes: { sockets: off, counters: off, rules: off, packets: off }\n")
+        runs = {"on": [], "recording": [], "off": []}
+        for number in range(rounds):
+            runs["on"].append(passing(["--clock", "virtual", A1]))
+            runs["recording"].append(passing(["--clock", "virtual", "--record", folder / f"on-{number}", A1]))
+            runs["off"].append(passing(["--clock", "virtual", off]))
+    base = [run.wall_s for run in runs["off"]]
+    ratio = lambda kind: [run.wall_s / wall for run, wall in zip(runs[kind], base)]
+    return [
+        figure("A1 with probes, wall time over that without", ratio("on"), "times", goal="≤ 1.10"),
+        figure("A1 with probes, record and packets kept, the same", ratio("recording"), "times"),
+    ]
+
+
+def incidents(rounds):
+    progress("all incidents in one run …")
+    walls = []
+    for _ in range(max(2, rounds // 10)):
+        begun = time.monotonic()
+        subprocess.run([HALFOPEN, "run", "--clock", "virtual", ROOT / "scenarios/incidents"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=True)
+        walls.append(time.monotonic() - begun)
+    return [figure("all of scenarios/incidents in one run", walls, "s", goal="< 60 s")]
 
 
 def parted(name, whole, part):
