@@ -44,6 +44,8 @@ pub enum Since {
     LastGood,
     /// The first sending of the first request that failed after the fault.
     RequestSent,
+    /// The first sending of the segment that was sent again until its connection was given up.
+    UnansweredSent,
 }
 
 impl Since {
@@ -54,6 +56,7 @@ impl Since {
             Self::Fault => "fault",
             Self::LastGood => "last good response",
             Self::RequestSent => "request sent",
+            Self::UnansweredSent => "unanswered segment first sent",
         }
     }
 }
@@ -68,6 +71,8 @@ pub enum Until {
     Recovered,
     /// The first request that failed after the fault has its error.
     RequestFailed,
+    /// The first dial after the dead connection was given up ends in vain.
+    DialFailed,
 }
 
 impl Until {
@@ -78,6 +83,7 @@ impl Until {
             Self::Detected => "dead connection given up",
             Self::Recovered => "next good response",
             Self::RequestFailed => "error returned",
+            Self::DialFailed => "next dial failed",
         }
     }
 }

@@ -54,6 +54,7 @@ fn beside(figure: &Figure, client: &ClientMeasured) -> FigureResult {
         Since::Fault => client.fault_at,
         Since::LastGood => client.last_good_at,
         Since::RequestSent => client.first_failure.and_then(|(sent, _)| sent),
+        Since::UnansweredSent => unanswered(client).map(|(sent, _)| sent),
     };
     let after = |time: Option<Duration>| Some(client.fault_at? + time?);
     let until = match figure.until {
@@ -63,6 +64,7 @@ fn beside(figure: &Figure, client: &ClientMeasured) -> FigureResult {
         }),
         Until::Recovered => after(client.recovered_after),
         Until::RequestFailed => client.first_failure.map(|(_, failed)| failed),
+        Until::DialFailed => dial_failed(client),
     };
     let measured = from
         .zip(until)
@@ -74,4 +76,24 @@ fn beside(figure: &Figure, client: &ClientMeasured) -> FigureResult {
         measured,
         note: figure.note.clone(),
     }
+}
+
+/// When the segment that was sent again until its connection was given up went out first, and when that was.
+fn unanswered(client: &ClientMeasured) -> Option<(Duration, Duration)> {
+    client.connections.iter().find_map(|connection| {
+        let closed = connection.closed_at?;
+        let took = connection.retransmissions.as_ref()?.gave_up_after?;
+        Some((closed.checked_sub(took)?, closed))
+    })
+}
+
+/// When the first dial after that ended in vain.
+fn dial_failed(client: &ClientMeasured) -> Option<Duration> {
+    /// A program may dial before the kernel has said that its socket is no more.
+    const BEFORE: Duration = Duration::from_millis(50);
+    let (_, given_up) = unanswered(client)?;
+    let after = Some(given_up.saturating_sub(BEFORE));
+    let dials = client.connections.iter();
+    let later = dials.filter(|c| c.opened_at.is_none() && c.dialled_at >= after);
+    later.filter_map(|c| c.closed_at).min()
 }
