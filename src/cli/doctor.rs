@@ -11,6 +11,7 @@ use crate::clock::confine;
 use crate::clock::kernel::{self, Kernel};
 use crate::clock::machine::{Check, State, probe_host, probe_in_namespace};
 use crate::clock::{folder, real};
+use crate::report::trimmed;
 
 /// Name of the hidden subcommand that tries things out in namespaces of its own.
 pub(super) const PROBE: &str = "__probe";
@@ -21,8 +22,8 @@ pub(super) fn doctor() -> Exit {
     let virtual_clock = virtual_clock();
     let mut text = format!(
         "real clock, and what both clocks need of this machine\n{}\n\nvirtual clock\n{}",
-        table(&real_clock),
-        table(&virtual_clock)
+        trimmed(&table(&real_clock)),
+        trimmed(&table(&virtual_clock))
     );
     let usable = |checks: &[Check]| {
         checks

@@ -7,6 +7,7 @@ use comfy_table::{Table, presets};
 use super::stdout::say;
 use super::{Exit, run};
 use crate::plan::{Case, Cause, LabPlan, Phase, Prediction, Trigger, Window};
+use crate::report::trimmed;
 use crate::verdict::units::{between, exact};
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
@@ -64,10 +65,11 @@ fn describe(case: &Case) -> String {
     let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
     let notes: String = notes.iter().map(|note| format!("\n  {note}")).collect();
     format!(
-        "{}/{}: {} s{rtt}\n{table}{notes}\n",
+        "{}/{}: {} s{rtt}\n{}{notes}\n",
         case.scenario,
         case.name,
-        case.lab.duration.as_secs_f64()
+        case.lab.duration.as_secs_f64(),
+        trimmed(&table)
     )
 }
 

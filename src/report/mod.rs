@@ -19,6 +19,7 @@ use crate::verdict::{CaseResult, RunSummary, Verdict};
 pub use json::{Json, SCHEMA_VERSION};
 pub use junit::Junit;
 pub use markdown::Markdown;
+pub(crate) use table::trimmed;
 pub use table::{Table, write_coloured};
 pub use target::{OpenReport, ReportTarget, ReportTargetError};
 

@@ -206,7 +206,7 @@ fn clients(result: &CaseResult) -> String {
 }
 
 /// A table's lines. Cells are padded to their column's width, the last one too.
-fn trimmed(table: &comfy_table::Table) -> String {
+pub(crate) fn trimmed(table: &comfy_table::Table) -> String {
     let lines: Vec<_> = table
         .lines()
         .map(|line| line.trim_end().to_owned())
