@@ -121,7 +121,13 @@ fn an_interrupt_keeps_the_record_and_ends_with_130() {
         .stderr(Stdio::null())
         .spawn()
         .expect("halfopen starts");
-    let record = || fs::read_dir(&records).ok()?.next()?.ok().map(|e| e.path());
+    // Its packets lie beside it.
+    let record = || {
+        let files = fs::read_dir(&records).ok()?.flatten().map(|e| e.path());
+        files
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|e| e == "ndjson"))
+    };
     let said = |text: &str| {
         record()
             .and_then(|p| fs::read_to_string(p).ok())
