@@ -169,6 +169,22 @@ fn a_client_s_sockets_are_destroyed_and_nobody_else_s() {
 }
 
 #[test]
+fn a_socket_straight_to_the_server_is_destroyed_too() {
+    in_lab(async || {
+        let mut plan = plan();
+        let direct = plan.servers[0].listen[0];
+        plan.clients[0].target.address = direct;
+        let Bench { network, .. } = bench(&plan).await;
+        let (mut stream, to) = ask(&network, &pod("client"), &direct.to_string()).await;
+        assert_eq!(to, "aa-1");
+        let cut = fault::inject(&network, &plan, DESTROYED_TO_AA_1).unwrap();
+        assert_eq!(cut.forgotten(), 1);
+        let error = stream.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
 fn an_endpoint_that_is_added_again_gets_connections_again() {
     in_lab(async || {
         let plan = plan();

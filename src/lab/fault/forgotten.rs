@@ -57,7 +57,7 @@ pub(super) fn sockets(
     let target = client.target.address;
     let leading_there = match server {
         None => None,
-        Some(server) => Some(leading_to(network, plan, &client.node, target, server)?),
+        Some(server) => leading_to(network, plan, &client.node, target, server)?,
     };
     let states = StateFlags::ESTABLISHED
         | StateFlags::SYN_SENT
@@ -74,20 +74,24 @@ pub(super) fn sockets(
     Ok(Cut::done(done))
 }
 
-/// Which of the addresses on `node` have connections to `target` that lead to `server`.
+/// Which of the addresses on `node` have connections to `target` that lead to `server`; `None` if `target` is the
+/// server's own, so that all do.
 fn leading_to(
     network: &Network,
     plan: &LabPlan,
     node: &str,
     target: SocketAddr,
     server: &str,
-) -> Result<HashSet<SocketAddr>, LabError> {
+) -> Result<Option<HashSet<SocketAddr>>, LabError> {
     let server = plan.servers.iter().find(|s| s.name == server);
     let server = server.ok_or_else(|| unknown("server of a destroyed socket"))?;
+    if server.listen.contains(&target) {
+        return Ok(None);
+    }
     let namespace = network.namespace(&Place::Node(node.to_owned()));
     let entries = conntrack::list(&namespace)?.into_iter();
     let there = entries.filter(|e| e.to == target && server.listen.contains(&e.endpoint));
-    Ok(there.map(|entry| entry.from).collect())
+    Ok(Some(there.map(|entry| entry.from).collect()))
 }
 
 fn unknown(what: &str) -> LabError {
