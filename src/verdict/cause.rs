@@ -194,13 +194,16 @@ fn dial_timeout(e: &Evidence) -> Judged {
     lives(e)?;
     unanswered_syn(e)?;
     let waited = passed("dial timeout", e.transport.dial_timeout, e.began, e)?;
-    let text = format!(
-        "{}: {} SYNs unanswered for {}",
-        e.end.text,
-        e.wire.syns.len(),
-        measured(waited)
-    );
-    found(Cause::DialTimeout, text)
+    found(Cause::DialTimeout, unanswered_for(e, waited))
+}
+
+/// What a dial in vain looked like.
+fn unanswered_for(e: &Evidence, waited: Duration) -> String {
+    let syns = match e.wire.syns.len() {
+        1 => String::from("1 SYN"),
+        number => format!("{number} SYNs"),
+    };
+    format!("{}: {syns} unanswered for {}", e.end.text, measured(waited))
 }
 
 fn tls_timeout(e: &Evidence) -> Judged {

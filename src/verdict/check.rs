@@ -173,11 +173,11 @@ fn compare(check: &Check, subject: &Subject<'_>, lasted: Duration) -> (Verdict, 
 
 fn not_affected(subject: &Subject<'_>) -> String {
     if subject.part {
-        return "not affected: nothing of this workload went over a connection to a node that died"
+        return "not affected: nothing of this workload went over a connection that a fault struck"
             .to_owned();
     }
     let client = subject.client;
-    let held = "not affected: it held no connection to a node that died";
+    let held = "not affected: it held no connection that a fault struck";
     let later = client.dialled_dead.and_then(|i| client.connections.get(i));
     match later {
         None => held.to_owned(),

@@ -382,7 +382,7 @@ fn outside_prediction(
         Detection::Never => outside.extend(apart("detected", None, prediction.detection, lasted)),
         Detection::NotAffected if prediction.detection.is_some() => {
             outside.push(String::from(
-                "predicted to wait on a dead connection, but it held none to a node that died",
+                "predicted to wait on a dead connection, but no fault struck one that it held",
             ));
         }
         Detection::NotAffected | Detection::Unknown => {}

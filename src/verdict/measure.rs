@@ -56,7 +56,7 @@ pub struct ClientMeasured {
     pub fault_at: Option<Duration>,
     /// What it was doing at the fault.
     pub phase: Option<Phase>,
-    /// Whether a connection it held at the fault led to a node that died; `None` if the record does not say.
+    /// Whether a connection it held at the fault was struck; `None` if the record does not say.
     pub affected: Option<bool>,
     /// When it gave up the connection its requests waited on.
     pub detection: Detection,

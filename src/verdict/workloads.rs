@@ -26,7 +26,7 @@ pub struct WorkloadMeasured {
     pub kind: &'static str,
     /// The fault that its times are counted from, from the case's start.
     pub fault_at: Option<Duration>,
-    /// Whether a connection it used led to a node that died; `None` if the record does not say.
+    /// Whether a connection it used was struck; `None` if the record does not say.
     pub affected: Option<bool>,
     /// When the client gave up the connection it waited on.
     pub detection: Detection,

@@ -96,7 +96,7 @@ fn one_of_several_causes() {
 
 #[test]
 fn what_is_expected_of_a_dead_connection_does_not_hold_where_there_is_none() {
-    let not_affected = "not affected: it held no connection to a node that died";
+    let not_affected = "not affected: it held no connection that a fault struck";
     for check in [
         Check::Detected(TimeWindow::Never),
         Check::Cause(vec![Cause::Never]),
@@ -119,7 +119,7 @@ fn a_later_dial_that_met_the_dead_node_is_named() {
     assert_eq!(told.verdict, Verdict::Fail);
     insta::assert_snapshot!(
         told.actual,
-        @"not affected: it held no connection to a node that died; its later dial to aa-1 met it: dial_timeout (DialTimeout)"
+        @"not affected: it held no connection that a fault struck; its later dial to aa-1 met it: dial_timeout (DialTimeout: 1 SYN unanswered for 5.0 s)"
     );
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Judged, STATE_CLOSE, found, milliseconds, unanswered_syn};
+use super::{Judged, STATE_CLOSE, found, milliseconds, unanswered_for, unanswered_syn};
 use crate::plan::{Cause, Keepalive};
 use crate::record::{TcpInfo, TimerKind};
 use crate::timeout_model::connect;
@@ -145,13 +145,7 @@ fn syns(e: &Evidence, info: Option<&TcpInfo>) -> Judged {
             e.end.text
         ));
     }
-    let text = format!(
-        "{}: {} SYNs unanswered for {}",
-        e.end.text,
-        e.wire.syns.len(),
-        measured(waited)
-    );
-    found(Cause::DialTimeout, text)
+    found(Cause::DialTimeout, unanswered_for(e, waited))
 }
 
 fn of_established(e: &Evidence, info: &TcpInfo) -> Judged {
