@@ -26,6 +26,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "recovered: { within: 60s }",
     ),
     (
+        "a2-dice",
+        "max: { between: [40s, 43s] }",
+        "max: { within: 30s }",
+    ),
+    (
         "a2-leader-election-h1",
         "detected: { between: [9s, 14s] }",
         "detected: never",

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 
 use super::{OffOr, Size, Spanned};
 
-/// What is looked at besides what verdicts need. Verdicts and times are the same without.
+/// What is looked at besides what verdicts need. Where no dice decide, verdicts and times are the same without; dice fall
+/// otherwise, as with any other change.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbesSpec {
