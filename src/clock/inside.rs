@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Gid, Uid};
 
@@ -38,6 +39,7 @@ fn run(job: &Path) -> io::Result<()> {
     crate::lab::program::run_as(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     furnish()?;
     limit_processes(job.labs.len())?;
+    allow_descriptors()?;
     let events = open_events()?;
     wake_on_time()?;
     // SAFETY: there is one thread.
@@ -84,6 +86,15 @@ const LAB_PROCESSES: usize = 256;
 fn limit_processes(labs: usize) -> io::Result<()> {
     let most = (PROCESSES + LAB_PROCESSES * labs).min(32768);
     std::fs::write("/proc/sys/kernel/pid_max", most.to_string())
+}
+
+/// Files and sockets that this one process may have open for all its labs: namespaces, connections of servers and clients.
+const DESCRIPTORS: u64 = 65_536;
+
+/// The kernel's limit for its first process is 1024.
+fn allow_descriptors() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    Ok(())
 }
 
 /// The root is the host's and can't be written: the lab gets a place of its own to write to. (Programs have theirs.)
