@@ -128,11 +128,12 @@ impl<'t, 'a> One<'_, 't, 'a> {
             detection: match (affected, dead) {
                 _ if self.gone => Detection::NotAffected,
                 (Some(false), _) => Detection::NotAffected,
+                (Some(true), Some(dead)) if self.lived(dead, from) => Detection::Never,
                 (Some(true), Some(dead)) => detection(dead, from),
                 _ => Detection::Unknown,
             },
             untested,
-            cause: self.cause(affected, dead),
+            cause: self.cause(affected, dead, from),
             recovered_after: self.recovered(from).filter(|_| !self.gone),
             requests_failed: counted.then(|| count(self.requests.failed_after(from))),
             healthy_cuts: count(self.requests.healthy_cuts_after(from)),
@@ -163,11 +164,35 @@ impl<'t, 'a> One<'_, 't, 'a> {
         }
     }
 
-    fn cause(&self, affected: Option<bool>, dead: Option<&Connection>) -> Option<Found> {
+    /// Whether a connection lived through the fault: a response came on it afterwards, and then its pool closed it in good
+    /// order since nobody needed it. That is no detection.
+    fn lived(&self, connection: &Connection, fault: Moment) -> bool {
+        let ended = connection.end.map(|(_, end)| end.by);
+        ended == Some(EndedBy::IdleTimeout) && self.requests.heard_on(connection.id, fault)
+    }
+
+    fn cause(
+        &self,
+        affected: Option<bool>,
+        dead: Option<&Connection>,
+        fault: Moment,
+    ) -> Option<Found> {
         match affected {
             _ if self.gone => None,
             Some(false) => None,
-            Some(true) => dead.map(|dead| self.known.cause_of(dead)),
+            Some(true) => dead.map(|dead| {
+                let found = self.known.cause_of(dead);
+                match self.lived(dead, fault) {
+                    true => Found {
+                        cause: Cause::Never,
+                        evidence: format!(
+                            "it was answered after the fault, and closed when idle: {}",
+                            found.evidence
+                        ),
+                    },
+                    false => found,
+                }
+            }),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),
