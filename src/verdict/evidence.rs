@@ -210,7 +210,6 @@ pub(super) struct SocketSeen {
     pub last: Option<TcpInfo>,
 }
 
-
 /// What a client's requests say of an end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RequestsSeen {
