@@ -40,6 +40,7 @@ fn run(job: &Path) -> io::Result<()> {
     furnish()?;
     limit_processes(job.labs.len())?;
     allow_descriptors()?;
+    allow_neighbours()?;
     let events = open_events()?;
     wake_on_time()?;
     // SAFETY: there is one thread.
@@ -94,6 +95,20 @@ const DESCRIPTORS: u64 = 65_536;
 /// The kernel's limit for its first process is 1024.
 fn allow_descriptors() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    Ok(())
+}
+
+/// Neighbours that all network namespaces of a guest may know together: each pod its node's end, each node its pods and the
+/// other nodes, in both families. The kernel's limit is 1024; beyond it there is "no route to host".
+const NEIGHBOURS: u32 = 65_536;
+
+fn allow_neighbours() -> io::Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        for threshold in ["gc_thresh3", "gc_thresh2", "gc_thresh1"] {
+            let file = format!("/proc/sys/net/{family}/neigh/default/{threshold}");
+            std::fs::write(file, NEIGHBOURS.to_string())?;
+        }
+    }
     Ok(())
 }
 
