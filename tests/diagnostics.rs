@@ -67,6 +67,7 @@ bad! {
     fault_time: "fault-time",
     fault_trigger: "fault-trigger",
     fault_value: "fault-value",
+    fault_jitter: "fault-jitter",
     matrix_bad_value: "matrix-bad-value",
     matrix_matches_nothing: "matrix-matches-nothing",
     masqueraded: "masqueraded",

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Gid, Uid};
 
@@ -38,6 +39,8 @@ fn run(job: &Path) -> io::Result<()> {
     crate::lab::program::run_as(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     furnish()?;
     limit_processes(job.labs.len())?;
+    allow_descriptors()?;
+    allow_neighbours()?;
     let events = open_events()?;
     wake_on_time()?;
     // SAFETY: there is one thread.
@@ -84,6 +87,29 @@ const LAB_PROCESSES: usize = 256;
 fn limit_processes(labs: usize) -> io::Result<()> {
     let most = (PROCESSES + LAB_PROCESSES * labs).min(32768);
     std::fs::write("/proc/sys/kernel/pid_max", most.to_string())
+}
+
+/// Files and sockets that this one process may have open for all its labs: namespaces, connections of servers and clients.
+const DESCRIPTORS: u64 = 65_536;
+
+/// The kernel's limit for its first process is 1024.
+fn allow_descriptors() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    Ok(())
+}
+
+/// Neighbours that all network namespaces of a guest may know together: each pod its node's end, each node its pods and the
+/// other nodes, in both families. The kernel's limit is 1024; beyond it there is "no route to host".
+const NEIGHBOURS: u32 = 65_536;
+
+fn allow_neighbours() -> io::Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        for threshold in ["gc_thresh3", "gc_thresh2", "gc_thresh1"] {
+            let file = format!("/proc/sys/net/{family}/neigh/default/{threshold}");
+            std::fs::write(file, NEIGHBOURS.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// The root is the host's and can't be written: the lab gets a place of its own to write to. (Programs have theirs.)

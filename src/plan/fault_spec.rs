@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
 use super::topology::Topology;
 use super::{Direction, End, Fault, FaultKind, Location, Path, Place, Process, Trigger, Where};
 use crate::scenario::model::{FaultKindSpec, FaultSpec, PathSpec, Scenario, Spanned};
@@ -10,18 +13,52 @@ use crate::scenario::{Span, given};
 /// Before this a phase trigger does not fire: every client has its connection by then.
 pub(crate) const PHASE_AFTER: Duration = Duration::from_secs(5);
 
+/// When a fault with `jitter` fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Draw {
+    /// As late as it can: what holds then holds whatever chance says.
+    Latest,
+    /// As chance has it with this seed.
+    Seed(u64),
+}
+
+impl Draw {
+    /// What the `number`th fault waits of a `jitter`.
+    fn of(self, jitter: Duration, number: usize) -> Duration {
+        match self {
+            Self::Latest => jitter,
+            Self::Seed(seed) => {
+                // Faults of one case, and of cases with neighbouring seeds, must not fire together.
+                let number = u64::try_from(number).unwrap_or(u64::MAX);
+                let own = seed.wrapping_mul(31).wrapping_add(number);
+                jitter.mul_f64(StdRng::seed_from_u64(own).random::<f64>())
+            }
+        }
+    }
+}
+
+/// Whether chance decides when a scenario's faults fire.
+pub(super) fn by_chance(scenario: &Scenario) -> bool {
+    let faults = scenario.faults.get().into_iter().flatten();
+    let mut faults = faults.filter_map(Spanned::get);
+    faults.any(|fault| fault.jitter.is_some())
+}
+
 /// The faults of a scenario in which nothing wrong was found.
 pub(super) fn of(
     scenario: &Scenario,
     topology: &Topology,
+    draw: Draw,
     locate: &dyn Fn(Span) -> Location,
 ) -> Vec<Fault> {
     let faults = scenario.faults.get().into_iter().flatten();
     faults
-        .filter_map(|fault| {
+        .enumerate()
+        .filter_map(|(number, fault)| {
             let spec = fault.get()?;
+            let jitter = given(&spec.jitter).map_or(Duration::ZERO, |jitter| jitter.0);
             Some(Fault {
-                trigger: trigger(spec)?,
+                trigger: trigger(spec, draw.of(jitter, number))?,
                 kind: kind(spec.fault.get()?, topology)?,
                 lasts: given(&spec.lasts).map(|time| time.0),
                 location: locate(fault.span),
@@ -30,9 +67,9 @@ pub(super) fn of(
         .collect()
 }
 
-fn trigger(spec: &FaultSpec) -> Option<Trigger> {
+fn trigger(spec: &FaultSpec, later: Duration) -> Option<Trigger> {
     if let Some(at) = given(&spec.at) {
-        return Some(Trigger::At(at.0));
+        return Some(Trigger::At(at.0 + later));
     }
     let when = spec.when.as_ref().and_then(Spanned::get)?;
     Some(Trigger::Phase {

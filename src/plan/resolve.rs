@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fault_spec::Draw;
 use super::topology::Topology;
 use super::{
     Case, Client, LabPlan, Location, Prediction, Repetition, RoundTrip, counters, duration,
@@ -43,10 +44,21 @@ pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Di
         {
             continue;
         }
-        let case = resolve(loaded, &variant, options.seed, &mut problems);
+        // What fits though every fault comes as late as it can, fits whatever chance says.
+        let latest = resolve(loaded, &variant, options.seed, Draw::Latest, &mut problems);
+        let Some(latest) = latest else { continue };
+        let by_chance = fault_spec::by_chance(&variant.scenario);
+        let drawn = |seed: u64| {
+            let again = || resolve(loaded, &variant, seed, Draw::Seed(seed), &mut Vec::new());
+            let case = by_chance.then(again).flatten();
+            let mut case = case.unwrap_or_else(|| latest.clone());
+            case.lab.seed = seed;
+            case.lab.duration = latest.lab.duration;
+            case
+        };
         match given(&variant.scenario.repeat) {
-            Some(times) => cases.extend(case.iter().flat_map(|case| repeated(case, *times))),
-            None => cases.extend(case),
+            Some(times) => cases.extend(repeated(options.seed, *times, drawn)),
+            None => cases.push(drawn(options.seed)),
         }
     }
     crate::scenario::only_once(&mut problems);
@@ -56,16 +68,16 @@ pub fn cases(loaded: &Loaded, options: &PlanOptions) -> Result<Vec<Case>, Vec<Di
     }
 }
 
-/// A case's repetitions, each with a seed of its own.
-fn repeated(case: &Case, times: u32) -> impl Iterator<Item = Case> {
+/// A case's repetitions, each with a seed of its own. `drawn` is the case with a seed.
+fn repeated(seed: u64, times: u32, drawn: impl Fn(u64) -> Case) -> impl Iterator<Item = Case> {
     // As wide as the last, so that their records stand in their order.
     let width = times.to_string().len();
     (1..=times).map(move |number| {
-        let mut repetition = case.clone();
-        repetition.name = format!("{} #{number:0width$}", case.name);
-        repetition.lab.seed = case.lab.seed.wrapping_add(u64::from(number) - 1);
+        let mut repetition = drawn(seed.wrapping_add(u64::from(number) - 1));
+        let case = repetition.name;
+        repetition.name = format!("{case} #{number:0width$}");
         repetition.repetition = Some(Repetition {
-            case: case.name.clone(),
+            case,
             number,
             of: times,
         });
@@ -77,6 +89,7 @@ fn resolve(
     loaded: &Loaded,
     variant: &Variant,
     seed: u64,
+    draw: Draw,
     problems: &mut Vec<Problem>,
 ) -> Option<Case> {
     let locate = |span: Span| loaded.source().location(span);
@@ -99,7 +112,7 @@ fn resolve(
         rtt,
         probes: probes::of(scenario, &topology, &clients, &counters),
         clients,
-        faults: fault_spec::of(scenario, &topology, &locate),
+        faults: fault_spec::of(scenario, &topology, draw, &locate),
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,

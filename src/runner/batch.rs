@@ -129,6 +129,24 @@ impl Batch<'_> {
         }
     }
 
+    /// The seed of a guest's kernel. Guests in which repetitions run throw other dice each, or they would repeat one
+    /// another to the packet.
+    fn guest_seed(&self, who: &[usize]) -> u64 {
+        let seed = self.options.seed;
+        let first = who.first().map(|first| &self.members[*first].case);
+        match first.and_then(|case| Some((case, case.repetition.as_ref()?))) {
+            Some((case, repetition)) => {
+                let words = [case.scenario.as_str(), repetition.case.as_str()];
+                let bytes = words.iter().flat_map(|word| word.bytes());
+                let of_case = bytes.fold(seed, |mixed, byte| {
+                    mixed.wrapping_mul(31).wrapping_add(byte.into())
+                });
+                of_case.wrapping_add(u64::from(repetition.number) << 32)
+            }
+            None => seed,
+        }
+    }
+
     async fn run_guest(
         &mut self,
         who: &[usize],
@@ -148,7 +166,7 @@ impl Batch<'_> {
             &job,
             &GuestOptions {
                 memory_mib,
-                seed: self.options.seed,
+                seed: self.guest_seed(who),
                 cpu,
             },
         ) {

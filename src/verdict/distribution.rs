@@ -19,6 +19,9 @@ pub struct Distribution {
     pub detected: Spread,
     /// From the fault until it recovered.
     pub recovered: Spread,
+    /// From one response, or part of one, to the next: the longest time after the fault. Of those who ask all the time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_response: Option<Spread>,
     /// How often each cause ended the wait; `None` = it held no connection to what died.
     pub causes: Vec<(Option<Cause>, usize)>,
 }
@@ -188,6 +191,10 @@ fn distribution(client: &str, repetitions: &[&CaseResult]) -> Distribution {
         client: client.to_owned(),
         detected: spread(|c| c.detected_after),
         recovered: spread(|c| c.recovered_after),
+        without_response: of
+            .iter()
+            .any(|c| c.longest_without_response.is_some())
+            .then(|| spread(|c| c.longest_without_response)),
         causes,
     }
 }

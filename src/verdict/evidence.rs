@@ -16,11 +16,12 @@ use crate::timeout_model::{Kernel, TcpSysctls};
 use super::cause::{self, Found};
 use super::connections::{Connection, Endpoint};
 use super::timeline::{Moment, Timeline};
+use super::wire::Wire;
 
 /// A packet's own stamp may lie this far before the event that the client writes of it.
 pub(super) const STAMP_SLACK: Duration = Duration::from_millis(20);
 /// Events of one instant that different observers write, on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(50);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(50);
 /// A socket's end may be read this long after it.
 const READ_LATE: Duration = Duration::from_secs(1);
 
@@ -190,29 +191,14 @@ pub(super) struct Evidence<'a> {
     pub server_closed: bool,
     /// Its endpoint's node died, and its link-layer address with it, before this end.
     pub dead_neighbour: bool,
+    /// Its path lost some packets, and let others pass.
+    pub lossy: bool,
     /// The kernel was told to destroy its socket.
     pub destroyed: bool,
     /// An ICMP error reached its node before this end.
     pub icmp: bool,
     /// When the case is over, by its plan.
     pub case_over: Duration,
-}
-
-/// A connection's packets.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wire {
-    /// Its SYNs.
-    pub syns: Vec<Duration>,
-    /// Its SYN was answered.
-    pub syn_acked: Option<Duration>,
-    /// RST from the peer.
-    pub reset: bool,
-    /// FIN from the peer.
-    pub peer_fin: bool,
-    /// All sendings of the segment that was sent most often, if that is more than once.
-    pub sendings: Vec<Duration>,
-    /// Probes of an idle connection that nothing answered.
-    pub probes: Vec<Duration>,
 }
 
 /// A connection's socket, as sock_diag showed it.
@@ -223,9 +209,6 @@ pub(super) struct SocketSeen {
     /// The last TCP_INFO, if the kernel destroyed it then.
     pub last: Option<TcpInfo>,
 }
-
-/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-const TICK: Duration = Duration::from_millis(10);
 
 /// What a client's requests say of an end.
 #[derive(Debug, Clone, Copy, Default)]
@@ -264,7 +247,7 @@ impl<'a> Evidence<'a> {
             user_timeout,
             sysctls: tcp_sysctls(client, timeline),
             kernel: Kernel::of(timeline.kernel, timeline.hz),
-            wire: wire(archive, connection, ended.at),
+            wire: Wire::of(archive, connection, ended.at),
             socket: socket(archive, client, connection, ended.at),
             ping_sent: ping_sent(archive, client, connection, ended),
             requests: requests(archive, client, connection, ended),
@@ -274,6 +257,11 @@ impl<'a> Evidence<'a> {
                     && connection.endpoint.as_ref().is_some_and(|to| {
                         no_neighbour(&fault.fault.kind, client, to, timeline)
                     })
+            }),
+            lossy: timeline.faults.iter().any(|fault| {
+                let to = connection.endpoint.as_ref();
+                fault.at <= ended
+                    && to.is_some_and(|to| loses_some(&fault.fault.kind, client, to, timeline))
             }),
             destroyed: timeline.faults.iter().any(|fault| {
                 let kind = &fault.fault.kind;
@@ -290,6 +278,16 @@ impl<'a> Evidence<'a> {
     }
 }
 
+/// Whether a fault makes some packets vanish on the way to an endpoint, and not all.
+fn loses_some(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Timeline) -> bool {
+    let FaultKind::Loss { path, percent } = kind else {
+        return false;
+    };
+    let end = timeline.place(to.node, &to.name);
+    let lab = &timeline.case.lab;
+    *percent < 100.0 && path.place.is_crossed(lab, &client.place, &end)
+}
+
 /// Whether a fault leaves somebody on the way to an endpoint without a neighbour.
 fn no_neighbour(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Timeline) -> bool {
     match kind {
@@ -303,50 +301,6 @@ fn no_neighbour(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Tim
         }
         _ => false,
     }
-}
-
-fn wire(archive: &Archive, connection: &Connection, ended: Duration) -> Wire {
-    let (Some(local), Some(began)) = (connection.local, connection.began()) else {
-        return Wire::default();
-    };
-    let stamp = |segment: &Segment| Duration::from_nanos(segment.stamp_ns);
-    let mut wire = Wire::default();
-    let mut data: HashMap<u32, Vec<Duration>> = HashMap::new();
-    for segment in archive.sent_from(local, began.at, ended) {
-        if segment.flags.contains('S') {
-            wire.syns.push(stamp(segment));
-        } else if segment.len > 0 {
-            data.entry(segment.seq).or_default().push(stamp(segment));
-        } else if segment.retransmission > 0 && segment.flags == "A" {
-            wire.probes.push(stamp(segment));
-        }
-    }
-    let most = data.into_values().max_by_key(Vec::len);
-    wire.sendings = most.filter(|all| all.len() > 1).unwrap_or_default();
-    // What comes at the end may be stamped a moment after the client knew of it.
-    for segment in archive.sent_to(local, began.at, ended + AT_ONCE) {
-        if segment.flags.contains('S') {
-            wire.syn_acked = wire.syn_acked.or(Some(stamp(segment)));
-        }
-        wire.reset |= segment.flags.contains('R');
-        wire.peer_fin |= segment.flags.contains('F');
-    }
-    // Answered probes are none that end a connection: those count that came since the peer was last heard of.
-    if let [.., last] = wire.probes[..] {
-        let heard = archive.sent_to(local, began.at, last).map(stamp).max();
-        // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
-        let acknowledged = connection
-            .end
-            .and_then(|(_, end)| end.tcp_info)
-            .map(|info| {
-                let ago = Duration::from_millis(info.last_ack_recv_ms.into());
-                ended.saturating_sub(ago) + TICK
-            });
-        let heard = heard.max(acknowledged);
-        wire.probes
-            .retain(|at| heard.is_none_or(|heard| *at > heard));
-    }
-    wire
 }
 
 fn socket<'a>(

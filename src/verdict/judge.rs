@@ -227,6 +227,7 @@ fn client_result(
             .first_failure
             .map(|(sent_at, failed_at)| FailureResult { sent_at, failed_at }),
         requests_failed: client.requests_failed,
+        longest_without_response: client.longest_without_response,
         dials: client.dials,
         predicted: predicted.beforehand.map(predicted_result),
         predicted_given_phase: predicted.given_phase.as_ref().map(predicted_result),

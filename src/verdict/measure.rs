@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Client, Phase};
+use crate::plan::{Client, Phase, Work, Workload};
 use crate::record::Event;
 
 use super::cause::Found;
@@ -75,6 +75,9 @@ pub struct ClientMeasured {
     pub requests_failed: Option<u32>,
     /// Responses that went on and were well when the client's own timeout ended them, after the fault.
     pub healthy_cuts: u32,
+    /// The longest time without a response, or a part of one, after the fault: from one to the next, or to the case's end.
+    /// `None` for one who does not ask all the time, so that there need be none.
+    pub longest_without_response: Option<Duration>,
     /// Dials after the fault.
     pub dials: u32,
     /// The first dial after the fault that led to a node without power: its place in `connections`.
@@ -200,6 +203,9 @@ fn measure_client<'a>(
             .is_none()
             .then(|| count(requests.failed_after(from))),
         healthy_cuts: count(requests.healthy_cuts_after(from)),
+        longest_without_response: asks_all_the_time(client)
+            .then(|| requests.longest_gap(from, timeline.case.lab.duration))
+            .flatten(),
         dials: count(dials.count()),
         claimed: requests.claimed().collect(),
         dialled_dead: connections.iter().position(|c| {
@@ -252,6 +258,12 @@ fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, fro
             .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
     });
     struck.affected != Some(false) || dialled_dead
+}
+
+/// Whether responses, or parts of them, come to a client all the time while all is well.
+fn asks_all_the_time(client: &Client) -> bool {
+    let silent = |work: &Work| matches!(work.kind, Workload::Watch { push: None, .. });
+    client.program().is_none() && !client.workloads.iter().any(silent)
 }
 
 fn count(number: usize) -> u32 {

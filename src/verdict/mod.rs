@@ -29,6 +29,7 @@ mod summary;
 mod timeline;
 pub mod units;
 mod untested;
+mod wire;
 mod workloads;
 
 pub use agreement::compare;

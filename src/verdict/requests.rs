@@ -281,6 +281,30 @@ impl Requests {
         good
     }
 
+    /// The longest time from one of them to the next, of those that ended between `from` and `until`; to `until` itself if
+    /// none came after it. Before any there is no such time.
+    pub(super) fn longest_gap(&self, from: Moment, until: Duration) -> Option<Duration> {
+        let good: Vec<Duration> = self.good_responses().iter().map(|good| good.at).collect();
+        longest_gap(&good, from.at, until)
+    }
+
+    /// Whether one of them came on a connection after `moment`.
+    pub(super) fn heard_on(&self, connection: u32, moment: Moment) -> bool {
+        let mut own = self.by_number.values().filter(|request| {
+            let sent = request.sent.last();
+            sent.is_some_and(|(_, id)| *id == connection)
+        });
+        own.any(|request| {
+            let whole = match request.outcome {
+                Some((at, Outcome::Answered { alive: true })) => Some(at),
+                _ => None,
+            };
+            let parts = request.stream.iter().flat_map(|stream| &stream.good);
+            let mut all = whole.into_iter().chain(parts.copied());
+            all.any(|at| at > moment)
+        })
+    }
+
     /// The last of them before `moment`.
     pub(super) fn last_good_before(&self, moment: Moment) -> Option<Moment> {
         let good = self.good_responses();
@@ -381,4 +405,28 @@ fn slowest_answer(client: &Client, timeline: &Timeline) -> Duration {
     let asked = servers.filter(|server| client.target.servers.contains(&server.name));
     let delay = asked.map(|server| server.response_delay).max();
     delay.unwrap_or_default() + ANSWER
+}
+
+/// The longest time between two of `times`, which rise, that ends between `from` and `until`; the last one goes to `until`.
+fn longest_gap(times: &[Duration], from: Duration, until: Duration) -> Option<Duration> {
+    let ends = times.iter().skip(1).copied().chain([until]);
+    let gaps = times.iter().zip(ends).filter(|(_, end)| *end > from);
+    gaps.map(|(begin, end)| end.saturating_sub(*begin)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_ends_after_the_fault() {
+        let gap = |from: u64| {
+            let times = [0, 50, 60, 90].map(Duration::from_secs);
+            longest_gap(&times, Duration::from_secs(from), Duration::from_secs(100))
+        };
+        assert_eq!(gap(40), Some(Duration::from_secs(50)), "it began before");
+        assert_eq!(gap(50), Some(Duration::from_secs(30)));
+        assert_eq!(gap(90), Some(Duration::from_secs(10)), "to the end");
+        assert_eq!(longest_gap(&[], Duration::ZERO, Duration::MAX), None);
+    }
 }

@@ -158,6 +158,14 @@ pub struct ClientResult {
     /// Requests without a response, after the fault; `None` for a program, of whose requests only those that reached a
     /// server are known.
     pub requests_failed: Option<u32>,
+    /// The longest time after the fault from one response, or part of one, to the next; `None` for one who does not ask all
+    /// the time.
+    #[serde(
+        default,
+        rename = "longest_without_response_s",
+        with = "seconds::option"
+    )]
+    pub longest_without_response: Option<Duration>,
     /// Dials after the fault.
     pub dials: u32,
     /// What the timeout model said beforehand.

@@ -14,7 +14,7 @@ use super::measure::Detection;
 use super::parts::Known;
 use super::requests::Requests;
 use super::struck::{Struck, struck};
-use super::timeline::Moment;
+use super::timeline::{Injected, Moment};
 use super::untested::untested;
 
 /// What happened to a workload of a client.
@@ -115,6 +115,7 @@ impl<'t, 'a> One<'_, 't, 'a> {
             dead,
         } = struck;
         let from = fault.map_or(Moment::START, |fault| fault.at);
+        let lived = |dead: &Connection| fault.is_some_and(|fault| self.lived(dead, fault));
         let untested = fault
             .filter(|_| !self.gone)
             .and_then(|fault| untested(client, fault, affected, connections, self.requests))
@@ -128,11 +129,12 @@ impl<'t, 'a> One<'_, 't, 'a> {
             detection: match (affected, dead) {
                 _ if self.gone => Detection::NotAffected,
                 (Some(false), _) => Detection::NotAffected,
+                (Some(true), Some(dead)) if lived(dead) => Detection::Never,
                 (Some(true), Some(dead)) => detection(dead, from),
                 _ => Detection::Unknown,
             },
             untested,
-            cause: self.cause(affected, dead),
+            cause: self.cause(affected, dead, &lived),
             recovered_after: self.recovered(from).filter(|_| !self.gone),
             requests_failed: counted.then(|| count(self.requests.failed_after(from))),
             healthy_cuts: count(self.requests.healthy_cuts_after(from)),
@@ -163,11 +165,39 @@ impl<'t, 'a> One<'_, 't, 'a> {
         }
     }
 
-    fn cause(&self, affected: Option<bool>, dead: Option<&Connection>) -> Option<Found> {
+    /// Whether a connection lived through the fault: it was answered afterwards, or the fault was over, and then its pool
+    /// closed it in good order since nobody needed it. That is no detection.
+    fn lived(&self, connection: &Connection, fault: &Injected) -> bool {
+        let Some((ended, end)) = connection.end else {
+            return false;
+        };
+        let over = fault.until.is_some_and(|until| until <= ended);
+        let heard = || self.requests.heard_on(connection.id, fault.at);
+        end.by == EndedBy::IdleTimeout && (over || heard())
+    }
+
+    fn cause(
+        &self,
+        affected: Option<bool>,
+        dead: Option<&Connection>,
+        lived: &dyn Fn(&Connection) -> bool,
+    ) -> Option<Found> {
         match affected {
             _ if self.gone => None,
             Some(false) => None,
-            Some(true) => dead.map(|dead| self.known.cause_of(dead)),
+            Some(true) => dead.map(|dead| {
+                let found = self.known.cause_of(dead);
+                match lived(dead) {
+                    true => Found {
+                        cause: Cause::Never,
+                        evidence: format!(
+                            "it lived through the fault, and was closed when idle: {}",
+                            found.evidence
+                        ),
+                    },
+                    false => found,
+                }
+            }),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),

@@ -12,12 +12,15 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::{Gid, Pid, Uid, setsid};
 use serde::{Deserialize, Serialize};
 
 use super::room::{MOST_PROCESSES, Room};
+
+/// Files a program may have open unless it asks for more: some close, or look at, all that there may be.
+const MOST_FILES: u64 = 1024;
 
 /// What the first process is told.
 pub(super) struct Orders {
@@ -162,6 +165,8 @@ fn lock_down() -> io::Result<()> {
         }
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let (files, most_files) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, files.min(MOST_FILES), most_files)?;
     // Where PID namespaces have no limit of their own. The machine's own root is exempt from it.
     setrlimit(Resource::RLIMIT_NPROC, MOST_PROCESSES, MOST_PROCESSES)?;
     Ok(())

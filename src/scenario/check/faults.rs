@@ -36,6 +36,7 @@ impl Checker<'_> {
                 continue;
             };
             self.trigger(fault, spec);
+            self.jitter(spec);
             self.lasting(spec);
             let Some(kind) = spec.fault.get() else {
                 continue;
@@ -323,13 +324,28 @@ impl Checker<'_> {
         }
         let after = given(&spec.when).and_then(|when| when.after.as_ref());
         for time in [spec.at.as_ref(), after].into_iter().flatten() {
-            if let (Some(time_value), Some(end)) = (time.get(), given(&self.scenario.duration))
-                && time_value >= end
+            if let (Some(latest), Some(end)) = (latest(spec), given(&self.scenario.duration))
+                && latest >= end.0
             {
                 let problem =
                     Problem::new(time.span, "this fault would fire when the case is over");
                 self.push(problem.help("fire it earlier, or give the case a longer `duration`"));
             }
+        }
+    }
+
+    /// When a fault fires by chance.
+    fn jitter(&mut self, spec: &FaultSpec) {
+        let Some(jitter) = &spec.jitter else { return };
+        if spec.at.is_none() {
+            let problem = Problem::new(jitter.span, "`jitter` is time on top of `at`");
+            self.push(
+                problem.help("leave it out: when a client is in a phase, nobody knows either"),
+            );
+        }
+        if jitter.get().is_some_and(|time| time.0.is_zero()) {
+            let problem = Problem::new(jitter.span, "a jitter of no time is none");
+            self.push(problem.help("write e.g. `30s`, or leave `jitter` out"));
         }
     }
 
@@ -347,7 +363,7 @@ impl Checker<'_> {
                 problem.help("write e.g. `5s`, or leave `for` out: it lasts until the case's end"),
             );
         }
-        if let (Some(from), Some(end)) = (earliest(spec), given(&self.scenario.duration))
+        if let (Some(from), Some(end)) = (latest(spec), given(&self.scenario.duration))
             && from < end.0
             && from + time.0 >= end.0
         {
@@ -372,6 +388,12 @@ fn done_at_once(kind: &FaultKindSpec) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// The last time at which a fault may fire of which the file says so.
+fn latest(spec: &FaultSpec) -> Option<Duration> {
+    let jitter = given(&spec.jitter).map_or(Duration::ZERO, |jitter| jitter.0);
+    earliest(spec).map(|earliest| earliest + jitter)
 }
 
 /// The first time at which a fault may fire.

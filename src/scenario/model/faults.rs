@@ -15,6 +15,8 @@ use crate::plan::{Direction, Neighbour, Phase, RejectWith};
 pub struct FaultSpec {
     /// Time from the case's start.
     pub at: Option<Spanned<Time>>,
+    /// Random time on top of `at`, at most this (default none); by the case's seed, so every repetition has its own.
+    pub jitter: Option<Spanned<Time>>,
     /// A client's phase to wait for.
     pub when: Option<Spanned<WhenSpec>>,
     /// How long it lasts; then everything is as before (default: until the case's end).

@@ -10,8 +10,9 @@ use crate::plan::{Cause, Keepalive};
 use crate::record::{TcpInfo, TimerKind};
 use crate::timeout_model::connect;
 
-use super::super::evidence::{Evidence, Wire};
+use super::super::evidence::Evidence;
 use super::super::units::{exact, measured};
+use super::super::wire::Wire;
 
 /// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
 const TICK: Duration = Duration::from_millis(10);
@@ -188,10 +189,11 @@ fn of_retransmissions(e: &Evidence, info: &TcpInfo) -> Judged {
     }
     timer_is(e, TimerKind::Retransmission)?;
     let (least, cause) = least(e);
-    if unanswered(info) + TICK < least {
-        return Err(format!("it would go on for {}", exact(least)));
+    match alone(e, info, least) {
+        Ok(()) => {}
+        Err(_) if e.lossy => return of_recovery(e, info, least, cause),
+        Err(doubt) => return Err(doubt),
     }
-    sendings_agree(&e.wire, info, e, least)?;
     let on_the_wire = format!(
         "{}; on the wire one segment was sent {} times in {}",
         describe(e, info),
@@ -199,6 +201,32 @@ fn of_retransmissions(e: &Evidence, info: &TcpInfo) -> Judged {
         measured(span(&e.wire.sendings)),
     );
     found(cause, on_the_wire)
+}
+
+/// One segment alone was sent again and again, and nothing was heard meanwhile.
+fn alone(e: &Evidence, info: &TcpInfo, least: Duration) -> Result<(), String> {
+    if unanswered(info) + TICK < least {
+        return Err(format!("it would go on for {}", exact(least)));
+    }
+    sendings_agree(&e.wire, info, e, least)
+}
+
+/// Packets are lost by chance, and acknowledgements of some come while others are sent again: the kernel counts its limit
+/// from the first retransmission of a recovery that is not over, however much was acknowledged since.
+fn of_recovery(e: &Evidence, info: &TcpInfo, least: Duration, cause: Cause) -> Judged {
+    let struggled = e.wire.struggled(e.ended, least);
+    if struggled + TICK < least {
+        let (least, struggled) = (exact(least), measured(struggled));
+        return Err(format!(
+            "it would go on for {least}, and segments were sent again for {struggled}"
+        ));
+    }
+    let text = format!(
+        "{}; on the wire segments were sent again for {}, on a path that loses some",
+        describe(e, info),
+        measured(struggled)
+    );
+    found(cause, text)
 }
 
 /// Whether the wire tells the same story as the socket.

@@ -1,0 +1,117 @@
+//! A connection's packets, as far as they say why it ended.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::record::Segment;
+
+use super::connections::Connection;
+use super::evidence::{AT_ONCE, Archive};
+
+/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
+const TICK: Duration = Duration::from_millis(10);
+
+/// A connection's packets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wire {
+    /// Its SYNs.
+    pub syns: Vec<Duration>,
+    /// Its SYN was answered.
+    pub syn_acked: Option<Duration>,
+    /// RST from the peer.
+    pub reset: bool,
+    /// FIN from the peer.
+    pub peer_fin: bool,
+    /// All sendings of the segment that was the last to be sent again, if any was.
+    pub sendings: Vec<Duration>,
+    /// Every sending again of a segment with payload, in order of time.
+    pub again: Vec<Duration>,
+    /// Probes of an idle connection that nothing answered.
+    pub probes: Vec<Duration>,
+}
+
+impl Wire {
+    /// The packets of a connection that ended then.
+    pub(super) fn of(archive: &Archive, connection: &Connection, ended: Duration) -> Self {
+        let (Some(local), Some(began)) = (connection.local, connection.began()) else {
+            return Self::default();
+        };
+        let stamp = |segment: &Segment| Duration::from_nanos(segment.stamp_ns);
+        let mut wire = Self::default();
+        let mut data: HashMap<u32, Vec<Duration>> = HashMap::new();
+        for segment in archive.sent_from(local, began.at, ended) {
+            if segment.flags.contains('S') {
+                wire.syns.push(stamp(segment));
+            } else if segment.len > 0 {
+                if segment.retransmission > 0 {
+                    wire.again.push(stamp(segment));
+                }
+                data.entry(segment.seq).or_default().push(stamp(segment));
+            } else if segment.retransmission > 0 && segment.flags == "A" {
+                // Answered probes are none that end a connection: they are counted anew once the peer is heard of.
+                if segment.retransmission == 1 {
+                    wire.probes.clear();
+                }
+                wire.probes.push(stamp(segment));
+            }
+        }
+        // What was sent again before, on a path that loses some packets, was acknowledged in the end.
+        let again = data.into_values().filter(|all| all.len() > 1);
+        let last = again.max_by_key(|all| all.iter().max().copied());
+        wire.sendings = last.unwrap_or_default();
+        // What comes at the end may be stamped a moment after the client knew of it.
+        for segment in archive.sent_to(local, began.at, ended + AT_ONCE) {
+            if segment.flags.contains('S') {
+                wire.syn_acked = wire.syn_acked.or(Some(stamp(segment)));
+            }
+            wire.reset |= segment.flags.contains('R');
+            wire.peer_fin |= segment.flags.contains('F');
+        }
+        if let [.., last] = wire.probes[..] {
+            let heard = archive.sent_to(local, began.at, last).map(stamp).max();
+            // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
+            let acknowledged = connection
+                .end
+                .and_then(|(_, end)| end.tcp_info)
+                .map(|info| {
+                    let ago = Duration::from_millis(info.last_ack_recv_ms.into());
+                    ended.saturating_sub(ago) + TICK
+                });
+            let heard = heard.max(acknowledged);
+            wire.probes
+                .retain(|at| heard.is_none_or(|heard| *at > heard));
+        }
+        wire
+    }
+
+    /// For how long before `ended` segments were sent again with no pause of `pause` or more; from the first of them on.
+    pub(super) fn struggled(&self, ended: Duration, pause: Duration) -> Duration {
+        let mut since = ended;
+        for at in self.again.iter().rev() {
+            if since.saturating_sub(*at) >= pause {
+                break;
+            }
+            since = *at;
+        }
+        ended.saturating_sub(since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_struggle_goes_back_to_the_last_pause() {
+        let wire = Wire {
+            again: [1, 20, 24, 29].map(Duration::from_secs).to_vec(),
+            ..Wire::default()
+        };
+        let struggled = |ended: u64| {
+            let ended = Duration::from_secs(ended);
+            wire.struggled(ended, Duration::from_secs(6)).as_secs()
+        };
+        assert_eq!(struggled(30), 10);
+        assert_eq!(struggled(36), 0, "nothing was sent again for too long");
+    }
+}
