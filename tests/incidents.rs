@@ -101,6 +101,9 @@ const WRONG: &[(&str, &str, &str)] = &[
 const ELSEWHERE: &[&str] = &[
     // Needs a program that is not always there.
     "a4-httptest-go",
+    "c1-ping-kills-living-connection",
+    "c2-sick-path",
+    "c3-lost-streams",
     "d1-tw-recycle",
     "d2-accept-queue",
 ];
