@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::plan::{Case, Cause, Client, Protocol, Work, Workload};
 use crate::record::{Event, Observation};
 use crate::verdict::CaseResult;
-use crate::verdict::result::{ClientResult, word};
+use crate::verdict::result::{ClientResult, Step, StepKind, word};
 use crate::verdict::units::{between, exact, measured};
 
 /// What of a case is told.
@@ -227,6 +227,9 @@ impl Told<'_> {
                 "the dead connection given up after {}{cause}",
                 measured(after)
             ),
+            None if self.worked_again() => {
+                String::from("the connection that was struck not given up: it worked again")
+            }
             None if affected => format!("the dead connection not given up{cause}"),
             None => String::from("it held no dead connection, but dialled a dead endpoint"),
         };
@@ -236,6 +239,20 @@ impl Told<'_> {
             None => String::from("never well again within the case"),
         };
         format!("{recovered}; {detected}")
+    }
+
+    /// Whether a connection that was struck, and that nothing ended, had a good response by the recovery.
+    fn worked_again(&self) -> bool {
+        let client = self.client;
+        let (Some(fault), Some(after)) = (client.fault_at, client.recovered_after) else {
+            return false;
+        };
+        let good = |step: &Step| step.kind == StepKind::Response && step.at <= fault + after;
+        let mut kept = client.connections.iter().filter(|connection| {
+            let held = connection.chain.iter().any(|s| s.kind == StepKind::Phase);
+            held && connection.closed_at.is_none()
+        });
+        client.cause == Some(Cause::Never) && kept.any(|c| c.chain.iter().any(good))
     }
 
     /// Who it is, in one line.

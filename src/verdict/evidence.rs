@@ -225,7 +225,7 @@ pub(super) struct SocketSeen {
 }
 
 /// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// What a client's requests say of an end.
 #[derive(Debug, Clone, Copy, Default)]

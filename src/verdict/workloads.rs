@@ -15,6 +15,7 @@ use super::parts::Known;
 use super::requests::Requests;
 use super::struck::{Struck, struck};
 use super::timeline::Moment;
+use super::units::measured as shown;
 use super::untested::untested;
 
 /// What happened to a workload of a client.
@@ -120,6 +121,7 @@ impl<'t, 'a> One<'_, 't, 'a> {
             .and_then(|fault| untested(client, fault, affected, connections, self.requests))
             .map(str::to_owned);
         let counted = client.program().is_none();
+        let recovered_after = self.recovered(from).filter(|_| !self.gone);
         let measured = WorkloadMeasured {
             name: self.work.name.clone(),
             kind: self.work.kind.name(),
@@ -132,8 +134,8 @@ impl<'t, 'a> One<'_, 't, 'a> {
                 _ => Detection::Unknown,
             },
             untested,
-            cause: self.cause(affected, dead),
-            recovered_after: self.recovered(from).filter(|_| !self.gone),
+            cause: self.cause(affected, dead, from, recovered_after),
+            recovered_after,
             requests_failed: counted.then(|| count(self.requests.failed_after(from))),
             healthy_cuts: count(self.requests.healthy_cuts_after(from)),
         };
@@ -163,16 +165,42 @@ impl<'t, 'a> One<'_, 't, 'a> {
         }
     }
 
-    fn cause(&self, affected: Option<bool>, dead: Option<&Connection>) -> Option<Found> {
+    fn cause(
+        &self,
+        affected: Option<bool>,
+        dead: Option<&Connection>,
+        fault: Moment,
+        recovered_after: Option<Duration>,
+    ) -> Option<Found> {
         match affected {
             _ if self.gone => None,
             Some(false) => None,
-            Some(true) => dead.map(|dead| self.known.cause_of(dead)),
+            Some(true) => dead.map(|dead| {
+                let found = self.known.cause_of(dead);
+                let again = recovered_after.filter(|after| self.carried(dead, fault, *after));
+                match again.filter(|_| found.cause == Cause::Never) {
+                    Some(after) => Found {
+                        evidence: format!("not given up: it worked again after {}", shown(after)),
+                        ..found
+                    },
+                    None => found,
+                }
+            }),
             None => Some(Found {
                 cause: Cause::Unknown,
                 evidence: String::from("the record does not say where its connection led"),
             }),
         }
+    }
+
+    /// Whether a connection carried the response, or the part of one, with which the workload recovered.
+    fn carried(&self, connection: &Connection, fault: Moment, recovered_after: Duration) -> bool {
+        let mut own = self.requests.by_number.values().filter(|request| {
+            let last = request.sent.last();
+            last.is_some_and(|(_, id)| *id == connection.id)
+        });
+        let recovery = |at: Moment| at > fault && at.since(fault) == recovered_after;
+        own.any(|request| request.good().any(recovery))
     }
 
     /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
