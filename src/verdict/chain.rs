@@ -168,7 +168,7 @@ impl Known<'_, '_> {
         };
         let removed = removal(self.timeline, service, &endpoint.name);
         if removed.is_none_or(|at| at > dialled.at) {
-            return format!(", {dead} but is still in the rules");
+            return format!(", {dead}, though the rules still name it");
         }
         let before = self.connections.iter().find(|other| {
             other.id < connection.id && other.local.is_some() && other.local == connection.local
