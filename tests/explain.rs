@@ -212,7 +212,7 @@ fn a_change_that_helps_is_named_and_one_that_does_not_is_not() {
             .iter()
             .find(|c| c.name == client)
             .expect("a client");
-        let changes = counterfactual::changes(planned, case, &result);
+        let changes = counterfactual::changes(planned, case, &result).expect("a prediction");
         changes.into_iter().map(|change| change.knob).collect()
     };
     let a1 = knobs("a1", "standby");

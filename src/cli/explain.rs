@@ -45,9 +45,21 @@ fn the_one_record(path: &Path) -> Result<PathBuf, String> {
 
 fn tell_file(path: &Path, client: Option<&str>, verbose: bool) -> Result<String, String> {
     let named = |error: String| format!("{}: {error}", path.display());
+    if path.extension().is_some_and(|e| e == "pcapng") {
+        let record = path.with_extension("ndjson");
+        let record = record.display();
+        return Err(named(format!(
+            "the packets of a case, not a record: its record is {record}, beside it"
+        )));
+    }
     let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
     let record = record_reader::read(BufReader::new(file)).map_err(|e| named(with_causes(&e)))?;
     if let Some(line) = record.cut_off_line {
+        if record.events.is_empty() {
+            let text =
+                "not a record: a record is the *.ndjson file that `halfopen run --record` writes";
+            return Err(named(text.to_owned()));
+        }
         eprintln!(
             "warning: {}: line {line} is cut off and left out",
             path.display()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::plan::{
     Case, Client, Keepalive, LabPlan, Location, Ping, Place, Prediction, Protocol, Sysctl, Window,
 };
-use crate::timeout_model::{TcpSysctls, predict};
+use crate::timeout_model::{TcpSysctls, foresee};
 use crate::verdict::CaseResult;
 use crate::verdict::result::ClientResult;
 use crate::verdict::units::{between, exact};
@@ -39,21 +39,30 @@ pub struct Change {
     pub window: Window,
 }
 
-/// What would have shortened a client's outage, the shortest first.
+/// What would have shortened a client's outage, the shortest first; `None` where the model has no prediction for the client.
 #[must_use]
-pub fn changes(client: &Client, case: &Case, result: &CaseResult) -> Vec<Change> {
-    let before = predict(client, &case.lab);
+pub fn changes(client: &Client, case: &Case, result: &CaseResult) -> Option<Vec<Change>> {
+    let before = foresee(client, &case.lab)?;
+    let measured = result.client(&client.name).and_then(|measured| {
+        if of_recovery(&before) {
+            measured.recovered_after
+        } else {
+            measured.detected_after
+        }
+    });
     let mut changes: Vec<_> = candidates(client, &case.lab, result)
         .into_iter()
         .filter_map(|(knob, plan)| {
             let changed = plan.clients.iter().find(|c| c.name == client.name)?;
-            let after = predict(changed, &plan);
+            let after = foresee(changed, &plan)?;
             let window = shorter(&before, &after)?;
-            Some(Change { knob, window })
+            // What may last as long as what was measured is no improvement on it.
+            let shortens = measured.is_none_or(|measured| window.max < measured);
+            shortens.then_some(Change { knob, window })
         })
         .collect();
     changes.sort_by_key(|change| (change.window.min + change.window.max, change.window.max));
-    changes
+    Some(changes)
 }
 
 /// The window by which a change is better than what was; of the recovery, or of the detection where there is none.
@@ -72,9 +81,7 @@ fn shorter(before: &Prediction, after: &Prediction) -> Option<Window> {
 fn candidates(client: &Client, lab: &LabPlan, result: &CaseResult) -> Vec<(String, LabPlan)> {
     let mut all = kernel_knobs(client, lab, result);
     all.extend(node_sysctls_in_the_pod(client, lab));
-    if client.program().is_none() {
-        all.extend(transport_knobs(client, lab));
-    }
+    all.extend(transport_knobs(client, lab));
     all.extend(faster_removal(client, lab));
     all
 }
@@ -161,13 +168,15 @@ fn transport_knobs(client: &Client, lab: &LabPlan) -> Vec<(String, LabPlan)> {
         }
         Protocol::H1 => {}
         Protocol::H2 => {
-            add(
-                format!("HTTP/1.1 with a request timeout of {}", exact(timeout)),
-                &|c| {
-                    c.transport.protocol = Protocol::H1;
-                    c.transport.request_timeout = Some(timeout);
-                },
-            );
+            if !is_grpc(client) {
+                add(
+                    format!("HTTP/1.1 with a request timeout of {}", exact(timeout)),
+                    &|c| {
+                        c.transport.protocol = Protocol::H1;
+                        c.transport.request_timeout = Some(timeout);
+                    },
+                );
+            }
             if t.ping
                 .is_none_or(|ping| ping.idle + ping.timeout > PING.idle + PING.timeout)
             {
@@ -183,6 +192,11 @@ fn transport_knobs(client: &Client, lab: &LabPlan) -> Vec<(String, LabPlan)> {
         });
     }
     all
+}
+
+/// gRPC is spoken over HTTP/2 only. (Message streams too, but no prediction is made for those.)
+fn is_grpc(client: &Client) -> bool {
+    client.profile.starts_with("grpc") || client.profile == "etcdctl"
 }
 
 fn longest(keepalive: &Keepalive) -> Duration {
@@ -244,6 +258,11 @@ fn since(release: Option<&str>, least: (u32, u32)) -> bool {
     }
 }
 
+/// Whether the model says when a client is well again, not only when it gives a dead connection up.
+fn of_recovery(prediction: &Prediction) -> bool {
+    prediction.recovery.is_some()
+}
+
 /// The changes as they are told, under a title.
 pub(super) fn lines(
     client: &Client,
@@ -251,15 +270,16 @@ pub(super) fn lines(
     measured: &ClientResult,
     result: &CaseResult,
 ) -> (String, Vec<String>) {
-    let changes = changes(client, case, result);
-    let recovers = changes.is_empty() || predict(client, &case.lab).recovery.is_some();
-    let what = if recovers {
+    const TITLE: &str = "what would have shortened it, one change at a time";
+    let before = foresee(client, &case.lab);
+    let (Some(before), Some(changes)) = (before, changes(client, case, result)) else {
+        return (TITLE.to_owned(), vec![unknown(client).to_owned()]);
+    };
+    let what = if changes.is_empty() || of_recovery(&before) {
         "well again"
     } else {
         "the dead connection given up"
     };
-    let title =
-        format!("what would have shortened it, one change at a time ({what}, by the model)");
     let mut lines: Vec<_> = changes
         .iter()
         .map(|change| {
@@ -268,18 +288,27 @@ pub(super) fn lines(
         })
         .collect();
     if changes.is_empty() {
-        let none = match client.program() {
-            Some(_) => "  not known: a program's own timers are no part of the plan",
-            None => "  none of the knobs that the model knows",
-        };
-        lines.push(none.to_owned());
+        lines.push(String::from("  none of the knobs that the model knows"));
     }
-    let h2 = client.program().is_none() && client.transport.protocol == Protocol::H2;
-    if h2 && measured.affected == Some(true) && client.transport.ping.is_none() {
+    let t = &client.transport;
+    let connection_outlives = t.protocol == Protocol::H2 && t.ping.is_none();
+    let affected = measured.affected == Some(true);
+    if connection_outlives && t.ping_after_timeout.is_none() && affected {
         let text = "  (a request timeout alone would not: on HTTP/2 it ends the request, not the connection)";
         lines.push(text.to_owned());
     }
-    (title, lines)
+    (format!("{TITLE} ({what}, by the model)"), lines)
+}
+
+/// Why nothing can be said of what would have helped.
+fn unknown(client: &Client) -> &'static str {
+    match client.program() {
+        Some(_) => "  not known: a program's own timers are no part of the plan",
+        None => {
+            "  not known: the model predicts only clients that ask, are answered and pause, and losses of power that \
+             last"
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! A pure function of the record and of what was judged of it.
 
 pub mod counterfactual;
+mod faultless;
 mod namespace;
 mod series;
 mod socket;
@@ -15,9 +16,9 @@ use std::time::Duration;
 
 use crate::plan::{Case, Cause, Client, Protocol, Work, Workload};
 use crate::record::{Event, Observation};
-use crate::verdict::CaseResult;
-use crate::verdict::result::{ClientResult, word};
+use crate::verdict::result::{ClientResult, Step, StepKind, word};
 use crate::verdict::units::{between, exact, measured};
+use crate::verdict::{CaseResult, Verdict};
 
 /// What of a case is told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +67,11 @@ pub fn explain(
         });
     }
     let mut text = heading(result, options);
+    if was_skipped(result) {
+        text.push_str("nothing was tested, so there is nothing to explain\n");
+        return Ok(text);
+    }
+    let mut failed_without_fault = false;
     let chosen = result
         .clients
         .iter()
@@ -83,6 +89,16 @@ pub fn explain(
             options,
         };
         let _ = write!(text, "\n{}", told.text());
+        failed_without_fault |= told.has_no_fault() && faultless::failed(&told);
+    }
+    if failed_without_fault {
+        let counters = faultless::counters(record, case, result);
+        if !counters.is_empty() {
+            let _ = writeln!(text, "\n{}", bold("counters", options));
+        }
+        for line in counters {
+            let _ = writeln!(text, "{line}");
+        }
     }
     let of_another = |text: &str| {
         let mut others = names().filter(|name| options.client.is_some_and(|own| own != *name));
@@ -97,6 +113,11 @@ pub fn explain(
         let _ = writeln!(text, "warning: {warning}");
     }
     Ok(text)
+}
+
+/// Whether the case could not be tried at all. (One whose expectations alone were skipped has its story.)
+fn was_skipped(result: &CaseResult) -> bool {
+    result.verdict == Verdict::Skipped && !result.judged
 }
 
 fn case_of(record: &[Event]) -> Option<&Case> {
@@ -122,6 +143,9 @@ fn heading(result: &CaseResult, options: Options<'_>) -> String {
     if let Some(reason) = &result.reason {
         let verdict = result.verdict;
         let _ = writeln!(text, "{verdict}: {}", reason.text);
+    }
+    if was_skipped(result) {
+        return text;
     }
     for fault in &result.faults {
         let _ = match fault.at {
@@ -164,6 +188,9 @@ impl Told<'_> {
     fn text(&self) -> String {
         let name = bold(&self.client.name, self.options);
         let mut text = format!("{name}: {}\n  {}\n", self.outcome(), self.who());
+        if self.has_no_fault() && faultless::failed(self) {
+            self.section(&mut text, "", &faultless::lines(self));
+        }
         if self.client.gone || self.client.fault_at.is_none() {
             return text;
         }
@@ -200,11 +227,19 @@ impl Told<'_> {
         }
     }
 
+    /// Whether nothing was to break in the case.
+    fn has_no_fault(&self) -> bool {
+        self.case.lab.faults.is_empty()
+    }
+
     /// What became of it, in one line.
     fn outcome(&self) -> String {
         let client = self.client;
         if client.gone {
             return String::from("gone: its own node lost its power, or it was killed");
+        }
+        if self.has_no_fault() {
+            return faultless::outcome(self);
         }
         if client.fault_at.is_none() {
             return String::from("nothing to explain: no fault came into force");
@@ -227,6 +262,9 @@ impl Told<'_> {
                 "the dead connection given up after {}{cause}",
                 measured(after)
             ),
+            None if self.worked_again() => {
+                String::from("the connection that was struck not given up: it worked again")
+            }
             None if affected => format!("the dead connection not given up{cause}"),
             None => String::from("it held no dead connection, but dialled a dead endpoint"),
         };
@@ -236,6 +274,20 @@ impl Told<'_> {
             None => String::from("never well again within the case"),
         };
         format!("{recovered}; {detected}")
+    }
+
+    /// Whether a connection that was struck, and that nothing ended, had a good response by the recovery.
+    fn worked_again(&self) -> bool {
+        let client = self.client;
+        let (Some(fault), Some(after)) = (client.fault_at, client.recovered_after) else {
+            return false;
+        };
+        let good = |step: &Step| step.kind == StepKind::Response && step.at <= fault + after;
+        let mut kept = client.connections.iter().filter(|connection| {
+            let held = connection.chain.iter().any(|s| s.kind == StepKind::Phase);
+            held && connection.closed_at.is_none()
+        });
+        client.cause == Some(Cause::Never) && kept.any(|c| c.chain.iter().any(good))
     }
 
     /// Who it is, in one line.
@@ -268,9 +320,8 @@ impl Told<'_> {
             let (from, until) = (figure.from.words(), figure.until.words());
             let published = exact(figure.published);
             lines.push(format!("  {from} to {until}: published {published}, {own}"));
-            if let Some(note) = figure.note.as_ref().filter(|_| self.options.verbose) {
-                lines.push(format!("    {}", note.trim()));
-            }
+            let note = figure.note.iter().flat_map(|note| note.trim().lines());
+            lines.extend(note.map(|line| format!("    {line}")));
         }
         lines
     }

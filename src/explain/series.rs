@@ -98,10 +98,13 @@ fn short(connection: &ConnectionResult, series: &Retransmissions) -> String {
     } else {
         ""
     };
+    let often = match series.measured.len() {
+        1 => String::from("once"),
+        times => format!("{times} times"),
+    };
     format!(
-        "  connection {}: sent again {} times, {times} s after the first sending{probe}",
+        "  connection {}: sent again {often}, {times} s after the first sending{probe}",
         connection.id,
-        series.measured.len(),
     )
 }
 

@@ -121,8 +121,6 @@ fn resolve(
     let predictions: Vec<Prediction> = plan
         .clients
         .iter()
-        // Nobody knows a program's own timeouts beforehand, and the model knows only what asks, is answered and pauses.
-        .filter(|c| c.workloads.cycle().is_some())
         .filter_map(|c| timeout_model::foresee(c, &plan))
         .collect();
     let expectations = expectation::of(variant, &locate);

@@ -1,4 +1,4 @@
-//! Faults other than a loss of power that lasts: what the model knows of them, and that it knows no more.
+//! What the model knows no prediction for: faults other than a loss of power that lasts, and clients of another rhythm.
 
 use super::predict::predict;
 use crate::plan::{Client, Fault, FaultKind, LabPlan, Prediction};
@@ -6,9 +6,13 @@ use crate::plan::{Client, Fault, FaultKind, LabPlan, Prediction};
 /// What will become of `client` when the plan's faults fire; `None` where the model does not know.
 ///
 /// It knows of nodes that lose their power and stay without. Everything else that happens to the client meanwhile would
-/// change what comes after it, and a window that leaves it out would be wrong.
+/// change what comes after it, and a window that leaves it out would be wrong. And it knows of clients that ask, are
+/// answered and pause: a program's own timeouts nobody knows beforehand.
 #[must_use]
 pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
+    if plan.faults.is_empty() || client.workloads.cycle().is_none() {
+        return None;
+    }
     let known =
         |fault: &Fault| fault.lasts.is_none() && matches!(fault.kind, FaultKind::PowerLoss { .. });
     let harmless = |fault: &Fault| known(fault) || !may_concern(&fault.kind, client);
@@ -36,22 +40,30 @@ mod tests {
     use crate::plan::{PlanOptions, cases};
     use crate::scenario::parse;
 
-    /// Clients of a scenario that a prediction is made for.
-    fn foreseen(fault: &str) -> Vec<String> {
+    const LOSS: &str = "{ at: 10s, fault: { power_loss: { node: n1 } } }";
+    const POLL: &str = "poll: { every: 3s }";
+
+    /// Clients of a scenario that a prediction is made for; `a` does `work`, and `b` polls.
+    fn predicted(work: &str, faults: &str) -> Vec<String> {
         let text = format!(
             "name: t\nduration: 1h\nnodes: [n1, n2, n3]\n\
              servers:\n  s1: {{ node: n1 }}\n  s2: {{ node: n2 }}\n\
              service:\n  one: {{ address: '192.168.255.1:80', endpoints: [s1, s2], pin_first: s1 }}\n\
              \x20 two: {{ address: '192.168.255.2:80', endpoints: [s1, s2], pin_first: s1 }}\n\
-             clients:\n  a: &a {{ node: n3, url: 'http://one/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
-             \x20 b: {{ node: n3, url: 'http://two/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
-             faults:\n  - {{ at: 10s, fault: {{ power_loss: {{ node: n1 }} }} }}\n\
-             \x20 - {{ at: 50s, fault: {fault} }}\n"
+             clients:\n  a: {{ node: n3, url: 'http://one/', profile: java, workload: {{ {work} }} }}\n\
+             \x20 b: {{ node: n3, url: 'http://two/', profile: java, workload: {{ {POLL} }} }}\n\
+             {faults}"
         );
         let loaded = parse("t.yaml", &text).expect("a right scenario");
         let cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
         let predictions = cases[0].predictions.iter();
         predictions.map(|p| p.client.clone()).collect()
+    }
+
+    /// The same, with a fault beside a loss of power.
+    fn foreseen(fault: &str) -> Vec<String> {
+        let faults = format!("faults: [{LOSS}, {{ at: 50s, fault: {fault} }}]\n");
+        predicted(POLL, &faults)
     }
 
     #[test]
@@ -60,5 +72,15 @@ mod tests {
         assert_eq!(foreseen("{ socket_destroyed: { client: a } }"), ["b"]);
         assert_eq!(foreseen("{ power_loss: { node: n2 } }"), ["a", "b"]);
         assert!(foreseen("{ loss: { node: n3, percent: 5 } }").is_empty());
+    }
+
+    #[test]
+    fn only_a_rhythm_and_a_loss_of_power_that_lasts_are_foreseen() {
+        let loss = format!("faults: [{LOSS}]\n");
+        assert_eq!(predicted(POLL, &loss), ["a", "b"]);
+        assert_eq!(predicted("watch: { push: 2s }", &loss), ["b"]);
+        assert!(predicted(POLL, "").is_empty());
+        let healed = LOSS.replace("at: 10s", "at: 10s, for: 10s");
+        assert!(predicted(POLL, &format!("faults: [{healed}]\n")).is_empty());
     }
 }

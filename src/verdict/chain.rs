@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Cause, Phase};
+use crate::plan::{Cause, FaultKind, Phase};
 use crate::record::{Segment, TimerKind};
 
 use super::connections::{Connection, Endpoint};
 use super::parts::{Known, removal};
-use super::requests::Outcome;
 use super::result::word;
 use super::seconds;
 use super::struck::Struck;
@@ -97,6 +96,30 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
+/// Whether an idle connection's peer acknowledged a probe of keepalive: a server that hangs has a kernel that does not.
+fn probe_answered(connection: &Connection, probe: &Segment) -> bool {
+    let Some((at, end)) = connection.end else {
+        return false;
+    };
+    // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
+    let acknowledged = end.tcp_info.map(|info| {
+        let ago = Duration::from_millis(info.last_ack_recv_ms.into());
+        at.at.saturating_sub(ago) + super::evidence::TICK
+    });
+    acknowledged.is_some_and(|last| last >= Duration::from_nanos(probe.stamp_ns))
+}
+
+/// What ails an endpoint that a fault silenced, as a relative clause.
+fn plight(fault: &FaultKind) -> &'static str {
+    match fault {
+        FaultKind::PowerLoss { .. } => "which has no power",
+        FaultKind::ProcessKill { .. } => "whose program was killed",
+        FaultKind::Hang { .. } => "whose program hangs",
+        FaultKind::LinkDown { .. } => "whose link is down",
+        _ => "which does not answer",
+    }
+}
+
 impl Known<'_, '_> {
     fn dial(&self, connection: &Connection) -> Option<Step> {
         let dialled = connection.dialled?;
@@ -134,14 +157,18 @@ impl Known<'_, '_> {
         sent.find(|segment| segment.flags.contains('S'))
     }
 
-    /// Why a dial met an endpoint without power.
+    /// Why a dial met an endpoint that could not answer.
     fn why_dead(&self, connection: &Connection, endpoint: &Endpoint, dialled: Moment) -> String {
+        let silenced = self
+            .timeline
+            .silenced_by(endpoint.node, &endpoint.name, dialled);
+        let dead = silenced.map_or("which does not answer", |fault| plight(&fault.fault.kind));
         let Some(service) = &self.client.target.service else {
-            return String::from(", which has no power");
+            return format!(", {dead}");
         };
         let removed = removal(self.timeline, service, &endpoint.name);
         if removed.is_none_or(|at| at > dialled.at) {
-            return String::from(", which has no power but is still in the rules");
+            return format!(", {dead}, though the rules still name it");
         }
         let before = self.connections.iter().find(|other| {
             other.id < connection.id && other.local.is_some() && other.local == connection.local
@@ -227,6 +254,14 @@ impl Known<'_, '_> {
             }
             (None, Some(first), _) => {
                 let text = match transport.keepalive {
+                    _ if again
+                        .last()
+                        .is_some_and(|last| probe_answered(connection, last)) =>
+                    {
+                        String::from(
+                            "keepalive probes are answered: no timer of the kernel ends this",
+                        )
+                    }
                     Some(k) => format!(
                         "the keepalive timer rules: the kernel gives up after {} probes, {} apart",
                         k.count,
@@ -254,14 +289,12 @@ impl Known<'_, '_> {
             .by_number
             .iter()
             .filter_map(|(number, request)| {
-                let (at, Outcome::Answered { alive: true }) = request.outcome? else {
-                    return None;
-                };
                 let here = request
                     .sent
                     .last()
                     .is_some_and(|(_, id)| *id == connection.id);
-                (here && at > fault).then_some((at, number))
+                let at = request.good().find(|at| *at > fault)?;
+                here.then_some((at, number))
             });
         let (at, number) = good.min()?;
         Some(Step {

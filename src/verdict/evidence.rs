@@ -210,6 +210,9 @@ pub(super) struct SocketSeen {
     pub last: Option<TcpInfo>,
 }
 
+/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
 /// What a client's requests say of an end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RequestsSeen {

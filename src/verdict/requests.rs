@@ -375,6 +375,16 @@ impl Request {
 }
 
 impl Request {
+    /// When something of it came from a server that could answer: parts of its response, and the whole of it.
+    pub(super) fn good(&self) -> impl Iterator<Item = Moment> {
+        let parts = self.stream.iter().flat_map(|stream| &stream.good).copied();
+        let whole = match self.outcome {
+            Some((at, Outcome::Answered { alive: true })) => Some(at),
+            _ => None,
+        };
+        parts.chain(whole)
+    }
+
     /// The first that came of it from a server that could answer, and what that was.
     pub(super) fn first_good(&self) -> Option<(Moment, &'static str)> {
         let part = self.stream.as_ref().and_then(|s| s.good.first());

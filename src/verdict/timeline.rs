@@ -121,7 +121,18 @@ impl<'a> Timeline<'a> {
 
     /// Whether what stands at an endpoint, a server or just an address, could answer at a moment.
     pub(super) fn answers(&self, node: &str, server: &str, at: Moment) -> bool {
-        !self.silencing(node, server).any(|fault| fault.in_force(at))
+        self.silenced_by(node, server, at).is_none()
+    }
+
+    /// The fault by which what stands at an endpoint could not answer at a moment; `None` if it could.
+    pub(super) fn silenced_by(
+        &self,
+        node: &str,
+        server: &str,
+        at: Moment,
+    ) -> Option<&Injected<'a>> {
+        let mut silencing = self.silencing(node, server);
+        silencing.find(|fault| fault.in_force(at))
     }
 
     /// Whether a server could answer at a moment.

@@ -6,10 +6,8 @@ use std::time::Duration;
 use crate::record::Segment;
 
 use super::connections::Connection;
+use super::evidence::TICK;
 use super::evidence::{AT_ONCE, Archive};
-
-/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-const TICK: Duration = Duration::from_millis(10);
 
 /// A connection's packets.
 #[derive(Debug, Clone, Default)]

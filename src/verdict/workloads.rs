@@ -15,6 +15,7 @@ use super::parts::Known;
 use super::requests::Requests;
 use super::struck::{Struck, struck};
 use super::timeline::{Injected, Moment};
+use super::units::measured as shown;
 use super::untested::untested;
 
 /// What happened to a workload of a client.
@@ -88,6 +89,14 @@ pub(super) fn worst<'w, 't, 'a>(
     workloads.iter().rev().max_by_key(|of| rank(of))
 }
 
+/// What tells a connection that lived from one that was given up.
+struct Lived<'l> {
+    /// Whether one lived through the fault, and was closed afterwards in good order.
+    through: &'l dyn Fn(&Connection) -> bool,
+    fault: Moment,
+    recovered_after: Option<Duration>,
+}
+
 /// One workload of a client, and all there is to judge it by.
 struct One<'o, 't, 'a> {
     known: &'o Known<'t, 'a>,
@@ -121,6 +130,7 @@ impl<'t, 'a> One<'_, 't, 'a> {
             .and_then(|fault| untested(client, fault, affected, connections, self.requests))
             .map(str::to_owned);
         let counted = client.program().is_none();
+        let recovered_after = self.recovered(from).filter(|_| !self.gone);
         let measured = WorkloadMeasured {
             name: self.work.name.clone(),
             kind: self.work.kind.name(),
@@ -134,8 +144,16 @@ impl<'t, 'a> One<'_, 't, 'a> {
                 _ => Detection::Unknown,
             },
             untested,
-            cause: self.cause(affected, dead, &lived),
-            recovered_after: self.recovered(from).filter(|_| !self.gone),
+            cause: self.cause(
+                affected,
+                dead,
+                &Lived {
+                    through: &lived,
+                    fault: from,
+                    recovered_after,
+                },
+            ),
+            recovered_after,
             requests_failed: counted.then(|| count(self.requests.failed_after(from))),
             healthy_cuts: count(self.requests.healthy_cuts_after(from)),
         };
@@ -180,22 +198,28 @@ impl<'t, 'a> One<'_, 't, 'a> {
         &self,
         affected: Option<bool>,
         dead: Option<&Connection>,
-        lived: &dyn Fn(&Connection) -> bool,
+        lived: &Lived,
     ) -> Option<Found> {
         match affected {
             _ if self.gone => None,
             Some(false) => None,
             Some(true) => dead.map(|dead| {
                 let found = self.known.cause_of(dead);
-                match lived(dead) {
-                    true => Found {
+                let again = lived.recovered_after;
+                let again = again.filter(|after| self.carried(dead, lived.fault, *after));
+                match again.filter(|_| found.cause == Cause::Never) {
+                    _ if (lived.through)(dead) => Found {
                         cause: Cause::Never,
                         evidence: format!(
                             "it lived through the fault, and was closed when idle: {}",
                             found.evidence
                         ),
                     },
-                    false => found,
+                    Some(after) => Found {
+                        evidence: format!("not given up: it worked again after {}", shown(after)),
+                        ..found
+                    },
+                    None => found,
                 }
             }),
             None => Some(Found {
@@ -203,6 +227,16 @@ impl<'t, 'a> One<'_, 't, 'a> {
                 evidence: String::from("the record does not say where its connection led"),
             }),
         }
+    }
+
+    /// Whether a connection carried the response, or the part of one, with which the workload recovered.
+    fn carried(&self, connection: &Connection, fault: Moment, recovered_after: Duration) -> bool {
+        let mut own = self.requests.by_number.values().filter(|request| {
+            let last = request.sent.last();
+            last.is_some_and(|(_, id)| *id == connection.id)
+        });
+        let recovery = |at: Moment| at > fault && at.since(fault) == recovered_after;
+        own.any(|request| request.good().any(recovery))
     }
 
     /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
