@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use command::{kernel_or_skip, repository, run};
 use halfopen::explain::{Options, counterfactual, explain};
-use halfopen::plan::Cause;
+use halfopen::plan::{Case, Cause, Workload, Workloads};
 use halfopen::record::{Event, Observation};
 use halfopen::report::record_reader;
 use halfopen::verdict::result::{ClientResult, Part, PartKind};
@@ -18,10 +18,12 @@ use halfopen::verdict::{CaseResult, judge};
 use std::time::Duration;
 
 /// Each record, and the scenario that it is of.
-const RECORDS: [(&str, &str); 5] = [
+const RECORDS: [(&str, &str); 7] = [
     ("a1", "scenarios/incidents/a1-leader-election-h2.yaml"),
     ("a2", "scenarios/incidents/a2-leader-election-h1.yaml"),
     ("a4", "scenarios/incidents/a4-httptest-h1.yaml"),
+    ("d2", "scenarios/incidents/d2-accept-queue.yaml"),
+    ("other-faults", "fixtures/scenarios/other-faults.yaml"),
     ("quickstart", "scenarios/quickstart.yaml"),
     ("timers", "fixtures/scenarios/timers.yaml"),
 ];
@@ -66,6 +68,34 @@ fn one_client_of_quickstart() {
 #[test]
 fn keepalive_of_an_idle_connection() {
     insta::assert_snapshot!(told(&events(&path("timers")), Some("idle-keepalive")));
+}
+
+/// A server that hangs, a loss of packets that heals, and a program that is killed.
+#[test]
+fn other_faults() {
+    insta::assert_snapshot!(told(&events(&path("other-faults")), None));
+}
+
+#[test]
+fn dials_that_fail_without_a_fault() {
+    insta::assert_snapshot!(told(&events(&path("d2")), None));
+}
+
+#[test]
+fn a_case_that_was_skipped_has_no_story() {
+    let mut record = events(&path("a2"));
+    let missing = String::from("the program `curl` (not in PATH)");
+    record[1].what = Observation::Skipped {
+        missing,
+        location: None,
+    };
+    let told = told(&record, None);
+    let lines: Vec<_> = told.lines().skip(1).collect();
+    let expected = [
+        "skipped: the program `curl` (not in PATH)",
+        "nothing was tested, so there is nothing to explain",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -200,9 +230,12 @@ fn what_was_measured_lies_in_the_predicted_window() {
 
 #[test]
 fn a_change_that_helps_is_named_and_one_that_does_not_is_not() {
-    let knobs = |name: &str, client: &str| -> Vec<String> {
+    let knobs = |name: &str, client: &str, recovered: Duration| -> Vec<String> {
         let record = events(&path(name));
-        let result = judge(&record);
+        let mut result = judge(&record);
+        for client in &mut result.clients {
+            client.recovered_after = Some(recovered);
+        }
         let Some(Observation::CaseStarted { case, .. }) = record.first().map(|e| &e.what) else {
             panic!("{name} begins with its case");
         };
@@ -215,7 +248,7 @@ fn a_change_that_helps_is_named_and_one_that_does_not_is_not() {
         let changes = counterfactual::changes(planned, case, &result).expect("a prediction");
         changes.into_iter().map(|change| change.knob).collect()
     };
-    let a1 = knobs("a1", "standby");
+    let a1 = knobs("a1", "standby", Duration::from_secs(944));
     for knob in [
         "tcp_retries2=8",
         "tcp_retries2=5",
@@ -236,7 +269,8 @@ fn a_change_that_helps_is_named_and_one_that_does_not_is_not() {
             "{knob}: {a1:?}"
         );
     }
-    let a2 = knobs("a2", "standby");
+    // As long as it takes when its dials meet the dead endpoint: the record's met none.
+    let a2 = knobs("a2", "standby", Duration::from_secs(41));
     assert!(
         a2.iter().any(|known| known.starts_with("endpoint removal")),
         "{a2:?}"
@@ -245,6 +279,47 @@ fn a_change_that_helps_is_named_and_one_that_does_not_is_not() {
         a2.iter().all(|known| !known.starts_with("tcp_retries2")),
         "{a2:?}"
     );
+}
+
+#[test]
+fn a_change_is_named_only_where_it_can_be_known_to_help() {
+    let record = events(&path("a1"));
+    let Some(Observation::CaseStarted { case, .. }) = record.first().map(|e| &e.what) else {
+        panic!("a1 begins with its case");
+    };
+    let standby = case.lab.clients.iter().find(|c| c.name == "standby");
+    let standby = standby.expect("a client");
+    let mut result = judge(&record);
+    let knobs = |case: &Case, result: &CaseResult| -> Option<Vec<String>> {
+        let changes = counterfactual::changes(standby, case, result)?;
+        Some(changes.into_iter().map(|change| change.knob).collect())
+    };
+    let all = knobs(case, &result).expect("a prediction");
+    assert!(all.iter().any(|knob| knob.starts_with("HTTP/1.1")));
+
+    let mut grpc = standby.clone();
+    grpc.profile = String::from("grpc-go");
+    let of_grpc = counterfactual::changes(&grpc, case, &result).expect("a prediction");
+    assert!(!of_grpc.is_empty());
+    assert!(of_grpc.iter().all(|c| !c.knob.starts_with("HTTP/1.1")));
+
+    let mut healed = case.as_ref().clone();
+    healed.lab.faults[0].lasts = Some(Duration::from_secs(10));
+    assert_eq!(knobs(&healed, &result), None);
+    let mut watching = standby.clone();
+    watching.workloads = Workloads::one(
+        Workload::Watch {
+            push: None,
+            every: Duration::from_secs(1),
+        },
+        None,
+    );
+    assert_eq!(counterfactual::changes(&watching, case, &result), None);
+
+    // Something else helped: what the model says of the rest is no better.
+    let standby = result.clients.iter_mut().find(|c| c.name == "standby");
+    standby.expect("a client").recovered_after = Some(Duration::from_secs(1));
+    assert_eq!(knobs(case, &result).as_deref(), Some(&[][..]));
 }
 
 #[test]
@@ -264,6 +339,9 @@ fn what_is_no_record_is_bad_usage_with_its_line() {
     run(["explain", &bad]).assert(2, &["bad.ndjson: line 2: not an event", "power_failure"]);
     run(["explain", "README.md"]).assert(2, &["README.md: line 1: not an event"]);
     run(["explain", &file("empty.ndjson", "")]).assert(2, &["the record is empty"]);
+    run(["explain", &file("x.pcapng", "\n\r\r\n")])
+        .assert(2, &["not a record: its record is", "x.ndjson, beside it"]);
+    run(["explain", &file("x.bin", "\n\r\r\nrest")]).assert(2, &["x.bin: not a record"]);
     run(["explain", "fixtures/no-such-file.ndjson"]).assert(2, &["failed to read"]);
     let both = folder.path().to_str().expect("UTF-8");
     run(["explain", both]).assert(2, &["2 records; choose one", "bad.ndjson"]);

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::{Told, clock, socket};
 use crate::plan::Place;
 use crate::record::{Observation, SocketChange};
-use crate::verdict::result::{ConnectionResult, StepKind, word};
+use crate::verdict::result::{ConnectionResult, Step, StepKind, word};
 
 /// Dials alike that are told one by one; of more, the rest are counted.
 const ALIKE: usize = 2;
+
+const WELL_AGAIN: &str = "well again, and stays so";
 
 /// Something that happened.
 struct Line {
@@ -70,8 +72,10 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
         story.extend(steps.map(|line| without(line, said)));
     }
     story.extend(dials.rest());
-    if let Some(at) = recovered {
-        let text = String::from("well again, and stays so");
+    let mut steps = told.client.connections.iter().flat_map(|c| &c.chain);
+    let told_already = steps.any(|step| Some(step.at) == recovered && is_response(step));
+    if let Some(at) = recovered.filter(|_| !told_already) {
+        let text = WELL_AGAIN.to_owned();
         story.push(Line { at, text });
     }
     story
@@ -127,10 +131,17 @@ fn steps(
         let early = step.at < fault;
         !early && step.at <= until && step.kind != StepKind::Opened
     });
-    wanted.map(|step| Line {
-        at: step.at,
-        text: format!("connection {}: {}", connection.id, step.text),
+    wanted.map(move |step| {
+        let mut text = format!("connection {}: {}", connection.id, step.text);
+        if is_response(step) && step.at == until {
+            text += &format!(": {WELL_AGAIN}");
+        }
+        Line { at: step.at, text }
     })
+}
+
+fn is_response(step: &Step) -> bool {
+    step.kind == StepKind::Response
 }
 
 fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> {
