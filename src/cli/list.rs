@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 
+use super::check::warn;
 use super::stdout::say;
 use super::{Exit, run};
-use crate::plan::{Case, Cause, LabPlan, Phase, Prediction, Trigger, Window};
+use crate::plan::{
+    Case, Cause, Client, Fault, FaultKind, LabPlan, Phase, Prediction, Process, Trigger, Window,
+    word,
+};
 use crate::report::trimmed;
 use crate::verdict::units::{between, exact};
 
@@ -21,6 +25,10 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
             Err(error) => Exit::broken(&format!("failed to write the plans: {error}")),
         };
     }
+    warn(&cases);
+    let mut cases = cases;
+    // Repetitions are one case, as a run counts them; they differ in what chance does only.
+    cases.dedup_by(|one, before| one.scenario == before.scenario && same_case(one, before));
     let mut lines: Vec<_> = cases.iter().map(describe).collect();
     lines.push(format!(
         "{} case{}",
@@ -28,6 +36,14 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
         if cases.len() == 1 { "" } else { "s" }
     ));
     say(&lines.join("\n"), Exit::Held)
+}
+
+/// Whether two are repetitions of one case.
+fn same_case(one: &Case, other: &Case) -> bool {
+    match (&one.repetition, &other.repetition) {
+        (Some(one), Some(other)) => one.case == other.case,
+        _ => false,
+    }
 }
 
 /// A case with the model's predictions, for people.
@@ -55,19 +71,22 @@ fn describe(case: &Case) -> String {
                 None => client.profile.clone(),
             },
             phase(&case.lab, &client.name),
-            prediction.map_or("-".to_owned(), |p| name(&p.cause)),
-            window(prediction, |p| p.detection, "never"),
-            window(prediction, |p| p.recovery, "never"),
+            cause(client, &case.lab, prediction),
+            window(prediction, |p| p.detection),
+            window(prediction, |p| p.recovery),
         ]);
         notes.extend(prediction.and_then(chances));
     }
     let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
     let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
     let notes: String = notes.iter().map(|note| format!("\n  {note}")).collect();
+    let (name, times) = match &case.repetition {
+        Some(repetition) => (&repetition.case, format!(" × {}", repetition.of)),
+        None => (&case.name, String::new()),
+    };
     format!(
-        "{}/{}: {} s{rtt}\n{}{notes}\n",
+        "{}/{name}{times}: {} s{rtt}\n{}{notes}\n",
         case.scenario,
-        case.name,
         case.lab.duration.as_secs_f64(),
         trimmed(&table)
     )
@@ -87,19 +106,31 @@ fn phase(plan: &LabPlan, client: &str) -> String {
 }
 
 fn name_of(phase: Phase) -> String {
-    name(&phase).replace('_', " ")
+    word(&phase).replace('_', " ")
+}
+
+/// What a client's wait will end by; `gone` if it dies itself.
+fn cause(client: &Client, plan: &LabPlan, prediction: Option<&Prediction>) -> String {
+    let dies = |fault: &Fault| match &fault.kind {
+        FaultKind::ProcessKill {
+            process: Process::Client(name),
+        } => *name == client.name,
+        kind => kind.dead_node() == Some(&client.node),
+    };
+    match prediction {
+        _ if plan.faults.iter().any(|fault| dies(fault)) => "gone".to_owned(),
+        Some(prediction) if prediction.unaffected => "not affected".to_owned(),
+        Some(prediction) => word(&prediction.cause),
+        None => "-".to_owned(),
+    }
 }
 
 /// A predicted window; `never` where the model says that it will not come, `-` where it says nothing.
-fn window(
-    prediction: Option<&Prediction>,
-    part: impl Fn(&Prediction) -> Option<Window>,
-    never: &str,
-) -> String {
-    match prediction.map(|p| (part(p), p.cause)) {
+fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
+    match prediction.map(|p| (part(p), p)) {
         Some((Some(window), _)) => between(window.min, window.max),
-        None | Some((None, Cause::Unknown)) => "-".to_owned(),
-        Some((None, _)) => never.to_owned(),
+        Some((None, p)) if !p.unaffected && p.cause != Cause::Unknown => "never".to_owned(),
+        _ => "-".to_owned(),
     }
 }
 
@@ -128,11 +159,3 @@ fn chances(prediction: &Prediction) -> Option<String> {
 
 /// Beyond this share of all runs nothing more is told.
 const ENOUGH: f64 = 0.99;
-
-/// An enum's name as it stands in YAML.
-fn name(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}

@@ -87,7 +87,7 @@ fn json_has_every_field_of_the_contract() {
     }
     assert_eq!(
         case["faults"][0],
-        serde_json::json!({"kind": "power_loss", "target": "node3", "at_s": 10.0})
+        serde_json::json!({"kind": "power_loss", "target": "node3", "at_s": 10.0, "ends_at_s": null})
     );
     let client = &case["clients"][0];
     assert_eq!(client["name"], "standby");
