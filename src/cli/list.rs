@@ -26,9 +26,7 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
         };
     }
     warn(&cases);
-    let mut cases = cases;
-    // Repetitions are one case, as a run counts them; they differ in what chance does only.
-    cases.dedup_by(|one, before| one.scenario == before.scenario && same_case(one, before));
+    let cases = without_repetitions(cases);
     let mut lines: Vec<_> = cases.iter().map(describe).collect();
     lines.push(format!(
         "{} case{}",
@@ -38,12 +36,13 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
     say(&lines.join("\n"), Exit::Held)
 }
 
-/// Whether two are repetitions of one case.
-fn same_case(one: &Case, other: &Case) -> bool {
-    match (&one.repetition, &other.repetition) {
-        (Some(one), Some(other)) => one.case == other.case,
+/// The first of each case's repetitions: they are one case, as a run counts them, and differ in chance only.
+fn without_repetitions(mut cases: Vec<Case>) -> Vec<Case> {
+    cases.dedup_by(|one, before| match (&one.repetition, &before.repetition) {
+        (Some(own), Some(other)) => one.scenario == before.scenario && own.case == other.case,
         _ => false,
-    }
+    });
+    cases
 }
 
 /// A case with the model's predictions, for people.
@@ -159,3 +158,48 @@ fn chances(prediction: &Prediction) -> Option<String> {
 
 /// Beyond this share of all runs nothing more is told.
 const ENOUGH: f64 = 0.99;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PlanOptions, cases};
+    use crate::scenario::parse;
+
+    fn listed(more: &str) -> Vec<String> {
+        let text = format!(
+            "name: t\nduration: 1h\nnodes: [n1, n2, n3]\nservers: {{ s: {{ node: n3 }}, t: {{ node: n2 }} }}\n\
+             clients:\n  a: {{ node: n1, url: 'http://s/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             \x20 b: {{ node: n3, url: 'http://s/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             \x20 c: {{ node: n1, url: 'http://t/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             faults:\n  - {{ at: 10s, fault: {{ power_loss: {{ node: n3 }} }} }}\n{more}"
+        );
+        let loaded = parse("t.yaml", &text).expect("a right scenario");
+        let cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
+        without_repetitions(cases).iter().map(describe).collect()
+    }
+
+    fn row(listed: &str, client: &str) -> Vec<String> {
+        let line = listed.lines().find(|l| l.trim_start().starts_with(client));
+        let cells = line.unwrap_or_default().split("  ").map(str::trim);
+        cells.filter(|c| !c.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn who_dies_is_gone_and_who_is_passed_by_is_not_affected() {
+        let listed = listed("");
+        assert_eq!(row(&listed[0], "b ")[3..], ["gone", "-", "-"]);
+        assert_eq!(row(&listed[0], "c ")[3..], ["not affected", "-", "-"]);
+        let cause = &row(&listed[0], "a ")[3];
+        assert_eq!(cause, "retransmission_timeout");
+    }
+
+    #[test]
+    fn a_repeated_case_is_listed_once() {
+        let listed = listed("repeat: 20\n");
+        assert_eq!(listed.len(), 1);
+        assert!(
+            listed[0].starts_with("t/default × 20: 3600 s"),
+            "{listed:?}"
+        );
+    }
+}
