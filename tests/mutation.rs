@@ -129,7 +129,12 @@ fn the_records_have_the_causes_that_their_scenarios_expect() {
             let causes = causes(&measured);
             let each: Vec<_> = causes
                 .iter()
-                .map(|(client, cause)| format!("{client} {}", cause.map_or("none", Cause::name)))
+                .map(|(client, cause)| {
+                    format!(
+                        "{client} {}",
+                        cause.map_or_else(|| "none".to_owned(), |cause| cause.to_string())
+                    )
+                })
                 .collect();
             each.join(", ")
         })

@@ -4,12 +4,24 @@ use std::path::PathBuf;
 
 use super::stdout::say;
 use super::{Exit, run};
+use crate::plan::Case;
 
 pub(super) fn check(paths: &[PathBuf]) -> Exit {
     let cases = match run::cases(paths, None, 0) {
         Ok(cases) => cases,
         Err(exit) => return exit,
     };
+    warn(&cases);
+    let right = format!(
+        "{} case{}, nothing wrong",
+        cases.len(),
+        if cases.len() == 1 { "" } else { "s" }
+    );
+    say(&right, Exit::Held)
+}
+
+/// Says the traps that the plans noticed, each once.
+pub(super) fn warn(cases: &[Case]) {
     let mut said = std::collections::HashSet::new();
     for warning in cases.iter().flat_map(|case| &case.warnings) {
         let at = &warning.location;
@@ -20,10 +32,4 @@ pub(super) fn check(paths: &[PathBuf]) -> Exit {
             );
         }
     }
-    let right = format!(
-        "{} case{}, nothing wrong",
-        cases.len(),
-        if cases.len() == 1 { "" } else { "s" }
-    );
-    say(&right, Exit::Held)
 }

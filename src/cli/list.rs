@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 
+use super::check::warn;
 use super::stdout::say;
 use super::{Exit, run};
-use crate::plan::{Case, Cause, LabPlan, Phase, Prediction, Trigger, Window};
+use crate::plan::{
+    Case, Cause, Client, Fault, FaultKind, LabPlan, Phase, Prediction, Process, Trigger, Window,
+    word,
+};
 use crate::report::trimmed;
 use crate::verdict::units::{between, exact};
 
@@ -21,6 +25,8 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
             Err(error) => Exit::broken(&format!("failed to write the plans: {error}")),
         };
     }
+    warn(&cases);
+    let cases = without_repetitions(cases);
     let mut lines: Vec<_> = cases.iter().map(describe).collect();
     lines.push(format!(
         "{} case{}",
@@ -28,6 +34,15 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
         if cases.len() == 1 { "" } else { "s" }
     ));
     say(&lines.join("\n"), Exit::Held)
+}
+
+/// The first of each case's repetitions: they are one case, as a run counts them, and differ in chance only.
+fn without_repetitions(mut cases: Vec<Case>) -> Vec<Case> {
+    cases.dedup_by(|one, before| match (&one.repetition, &before.repetition) {
+        (Some(own), Some(other)) => one.scenario == before.scenario && own.case == other.case,
+        _ => false,
+    });
+    cases
 }
 
 /// A case with the model's predictions, for people.
@@ -55,19 +70,22 @@ fn describe(case: &Case) -> String {
                 None => client.profile.clone(),
             },
             phase(&case.lab, &client.name),
-            prediction.map_or("-".to_owned(), |p| name(&p.cause)),
-            window(prediction, |p| p.detection, "never"),
-            window(prediction, |p| p.recovery, "never"),
+            cause(client, &case.lab, prediction),
+            window(prediction, |p| p.detection),
+            window(prediction, |p| p.recovery),
         ]);
         notes.extend(prediction.and_then(chances));
     }
     let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
     let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
     let notes: String = notes.iter().map(|note| format!("\n  {note}")).collect();
+    let (name, times) = match &case.repetition {
+        Some(repetition) => (&repetition.case, format!(" × {}", repetition.of)),
+        None => (&case.name, String::new()),
+    };
     format!(
-        "{}/{}: {} s{rtt}\n{}{notes}\n",
+        "{}/{name}{times}: {} s{rtt}\n{}{notes}\n",
         case.scenario,
-        case.name,
         case.lab.duration.as_secs_f64(),
         trimmed(&table)
     )
@@ -87,19 +105,31 @@ fn phase(plan: &LabPlan, client: &str) -> String {
 }
 
 fn name_of(phase: Phase) -> String {
-    name(&phase).replace('_', " ")
+    word(&phase).replace('_', " ")
+}
+
+/// What a client's wait will end by; `gone` if it dies itself.
+fn cause(client: &Client, plan: &LabPlan, prediction: Option<&Prediction>) -> String {
+    let dies = |fault: &Fault| match &fault.kind {
+        FaultKind::ProcessKill {
+            process: Process::Client(name),
+        } => *name == client.name,
+        kind => kind.dead_node() == Some(&client.node),
+    };
+    match prediction {
+        _ if plan.faults.iter().any(|fault| dies(fault)) => "gone".to_owned(),
+        Some(prediction) if prediction.unaffected => "not affected".to_owned(),
+        Some(prediction) => word(&prediction.cause),
+        None => "-".to_owned(),
+    }
 }
 
 /// A predicted window; `never` where the model says that it will not come, `-` where it says nothing.
-fn window(
-    prediction: Option<&Prediction>,
-    part: impl Fn(&Prediction) -> Option<Window>,
-    never: &str,
-) -> String {
-    match prediction.map(|p| (part(p), p.cause)) {
+fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<Window>) -> String {
+    match prediction.map(|p| (part(p), p)) {
         Some((Some(window), _)) => between(window.min, window.max),
-        None | Some((None, Cause::Unknown)) => "-".to_owned(),
-        Some((None, _)) => never.to_owned(),
+        Some((None, p)) if !p.unaffected && p.cause != Cause::Unknown => "never".to_owned(),
+        _ => "-".to_owned(),
     }
 }
 
@@ -129,10 +159,47 @@ fn chances(prediction: &Prediction) -> Option<String> {
 /// Beyond this share of all runs nothing more is told.
 const ENOUGH: f64 = 0.99;
 
-/// An enum's name as it stands in YAML.
-fn name(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PlanOptions, cases};
+    use crate::scenario::parse;
+
+    fn listed(more: &str) -> Vec<String> {
+        let text = format!(
+            "name: t\nduration: 1h\nnodes: [n1, n2, n3]\nservers: {{ s: {{ node: n3 }}, t: {{ node: n2 }} }}\n\
+             clients:\n  a: {{ node: n1, url: 'http://s/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             \x20 b: {{ node: n3, url: 'http://s/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             \x20 c: {{ node: n1, url: 'http://t/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
+             faults:\n  - {{ at: 10s, fault: {{ power_loss: {{ node: n3 }} }} }}\n{more}"
+        );
+        let loaded = parse("t.yaml", &text).expect("a right scenario");
+        let cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
+        without_repetitions(cases).iter().map(describe).collect()
+    }
+
+    fn row(listed: &str, client: &str) -> Vec<String> {
+        let line = listed.lines().find(|l| l.trim_start().starts_with(client));
+        let cells = line.unwrap_or_default().split("  ").map(str::trim);
+        cells.filter(|c| !c.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn who_dies_is_gone_and_who_is_passed_by_is_not_affected() {
+        let listed = listed("");
+        assert_eq!(row(&listed[0], "b ")[3..], ["gone", "-", "-"]);
+        assert_eq!(row(&listed[0], "c ")[3..], ["not affected", "-", "-"]);
+        let cause = &row(&listed[0], "a ")[3];
+        assert_eq!(cause, "retransmission_timeout");
+    }
+
+    #[test]
+    fn a_repeated_case_is_listed_once() {
+        let listed = listed("repeat: 20\n");
+        assert_eq!(listed.len(), 1);
+        assert!(
+            listed[0].starts_with("t/default × 20: 3600 s"),
+            "{listed:?}"
+        );
+    }
 }

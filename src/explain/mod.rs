@@ -149,13 +149,7 @@ fn heading(result: &CaseResult, options: Options<'_>) -> String {
     }
     for fault in &result.faults {
         let _ = match fault.at {
-            Some(at) => writeln!(
-                text,
-                "{} of {} at {}",
-                fault.kind,
-                fault.target,
-                measured(at)
-            ),
+            Some(_) => writeln!(text, "{fault}"),
             None => writeln!(
                 text,
                 "{} of {} is not in the record: no outage can be told from it",

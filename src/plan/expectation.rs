@@ -1,7 +1,5 @@
 //! What must hold after a case, from `expect` and what `expect_when` puts in its place.
 
-use std::time::Duration;
-
 use super::repetition::{self, QuantileExpectation};
 use super::{Cause, Check, CountWindow, Expectation, Location, TimeWindow};
 use crate::scenario::model::{
@@ -158,7 +156,7 @@ fn time(
 ) -> Option<Found> {
     let window = time_window(given(field)?)?;
     let span = field.as_ref()?.span;
-    Some((span, name, check(window), time_words(window)))
+    Some((span, name, check(window), window.to_string()))
 }
 
 fn count(
@@ -188,16 +186,6 @@ pub(super) fn time_window(spec: &TimeWindowSpec) -> Option<TimeWindow> {
             _ => return None,
         },
     })
-}
-
-pub(super) fn time_words(window: TimeWindow) -> String {
-    let time = |t: Duration| humantime::format_duration(t).to_string().replace(' ', "");
-    match window {
-        TimeWindow::Never => "never".to_owned(),
-        TimeWindow::Within(max) => format!("within {}", time(max)),
-        TimeWindow::AtLeast(min) => format!("at least {}", time(min)),
-        TimeWindow::Between(min, max) => format!("between {} and {}", time(min), time(max)),
-    }
 }
 
 fn count_window(spec: &CountWindowSpec) -> Option<(CountWindow, String)> {

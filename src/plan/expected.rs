@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::verdict::units::exact;
+
 /// What must hold after a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
@@ -14,7 +16,7 @@ pub struct Expectation {
     pub workload: Option<String>,
     /// What of it.
     pub check: Check,
-    /// As written, e.g. `standby.recovered: between 924s and 1050s`.
+    /// As written, e.g. `standby.recovered: between 924 s and 1050 s`.
     pub text: String,
     /// Where it stood.
     pub location: Location,
@@ -58,6 +60,17 @@ pub enum TimeWindow {
     AtLeast(Duration),
     /// Not within the case.
     Never,
+}
+
+impl std::fmt::Display for TimeWindow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Within(max) => write!(f, "within {}", exact(*max)),
+            Self::AtLeast(min) => write!(f, "at least {}", exact(*min)),
+            Self::Between(min, max) => write!(f, "between {} and {}", exact(*min), exact(*max)),
+        }
+    }
 }
 
 /// A window of a count; both bounds belong to it.
@@ -109,35 +122,20 @@ pub enum Cause {
     Unknown,
 }
 
-impl Cause {
-    /// Its name in YAML and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RetransmissionTimeout => "retransmission_timeout",
-            Self::Keepalive => "keepalive",
-            Self::UserTimeout => "user_timeout",
-            Self::PingTimeout => "ping_timeout",
-            Self::RequestTimeout => "request_timeout",
-            Self::ReadTimeout => "read_timeout",
-            Self::IdleTimeout => "idle_timeout",
-            Self::HeartbeatFailure => "heartbeat_failure",
-            Self::ClosedByClient => "closed_by_client",
-            Self::DialTimeout => "dial_timeout",
-            Self::Reset => "reset",
-            Self::SocketDestroyed => "socket_destroyed",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::ClosedByPeer => "closed_by_peer",
-            Self::Never => "never",
-            Self::Unknown => "unknown",
-        }
-    }
+/// The word that YAML and reports have for an enum's value: a cause, a phase.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).ok();
+    value
+        .as_ref()
+        .and_then(|v| v.as_str())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
+        f.pad(&word(self))
     }
 }
 
@@ -155,6 +153,9 @@ pub struct Prediction {
     pub odds: Vec<Odds>,
     /// The timer that rules.
     pub cause: Cause,
+    /// No fault takes a server of its: there is nothing to wait for, and "never" would be wrong.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unaffected: bool,
 }
 
 /// A recovery after a number of dials that chance sent to a dead endpoint.

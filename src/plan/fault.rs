@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{LabPlan, Location, Place};
+use crate::verdict::units::exact;
 
 /// What breaks, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,6 +276,28 @@ impl FaultKind {
                 server: Some(server),
             } => format!("{client} to {server}"),
             Self::SocketDestroyed { client, .. } => client.clone(),
+        }
+    }
+
+    /// How strong it is, or of which kind, in people's units; `None` where there is nothing to choose. (Which way packets
+    /// go is part of [`Self::target`].)
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Loss { percent, .. } => Some(format!("{percent} %")),
+            Self::Delay { delay, jitter, .. } if jitter.is_zero() => Some(exact(*delay)),
+            Self::Delay { delay, jitter, .. } => {
+                Some(format!("{} ± {}", exact(*delay), exact(*jitter)))
+            }
+            Self::Reject { with, .. } => Some(String::from(match with {
+                RejectWith::Rst => "with RST",
+                RejectWith::Icmp => "with ICMP host unreachable",
+            })),
+            Self::PowerLoss {
+                neighbour: Neighbour::Dead,
+                ..
+            } => Some(String::from("neighbour entry dead too")),
+            _ => None,
         }
     }
 

@@ -25,7 +25,8 @@ mod workload;
 
 pub use counters::{CounterExpectation, Growth};
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning, Window,
+    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning,
+    Window, word,
 };
 pub use fault::{
     Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,

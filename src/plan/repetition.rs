@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::expectation::{time_window, time_words};
+use super::expectation::time_window;
 use super::{Location, TimeWindow};
 use crate::scenario::model::{ExpectSpec, Spanned};
 use crate::scenario::repeat::QuantilesSpec;
@@ -30,7 +30,7 @@ pub struct QuantileExpectation {
     pub quantile: Quantile,
     /// Where it must lie, from the fault.
     pub window: TimeWindow,
-    /// As written, e.g. `standby.distribution.recovered.p95: within 54s`.
+    /// As written, e.g. `standby.distribution.recovered.p95: within 54 s`.
     pub text: String,
     /// Where it stood.
     pub location: Location,
@@ -109,11 +109,7 @@ pub(super) fn of(
                 of,
                 quantile,
                 window,
-                text: format!(
-                    "{client}.distribution.{name}.{}: {}",
-                    quantile.name(),
-                    time_words(window)
-                ),
+                text: format!("{client}.distribution.{name}.{}: {window}", quantile.name(),),
                 location: locate(spec.span),
             })
         }));

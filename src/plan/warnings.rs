@@ -1,11 +1,10 @@
 //! Traps that a scenario is free to walk into.
 
-use humantime::format_duration;
-
 use super::{Client, LEASE_SHARE, LabPlan, Location, Place, Warning, Work, Workload};
 use crate::scenario::Span;
 use crate::scenario::given;
 use crate::scenario::model::{Named, Scenario};
+use crate::verdict::units::exact;
 
 /// One sentence for every trap seen, with its place.
 pub(super) fn of(
@@ -32,8 +31,8 @@ fn workloads(client: &Client) -> Vec<Warning> {
         } if renew_deadline >= lease => Some(warning(format!(
             "{} believes to lead for {} after its last renewal, but its lease ends after {}: there may be two leaders",
             client.name,
-            format_duration(*renew_deadline),
-            format_duration(*lease),
+            exact(*renew_deadline),
+            exact(*lease),
         ))),
         Workload::Heartbeat {
             every,
@@ -47,8 +46,8 @@ fn workloads(client: &Client) -> Vec<Warning> {
                 warning(format!(
                     "{}'s node is judged not ready between two heartbeats: its grace period is {}, the pause {}",
                     client.name,
-                    format_duration(*grace),
-                    format_duration(pause),
+                    exact(*grace),
+                    exact(pause),
                 ))
             })
         }

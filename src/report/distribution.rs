@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Cause;
-use crate::verdict::result::{Distribution, Spread};
+use crate::verdict::result::{Distribution, Spread, word};
 use crate::verdict::units::measured;
 
 /// What [`rows`] says, by column.
@@ -24,7 +23,7 @@ pub(super) fn rows(distribution: &Distribution) -> [[String; 8]; 2] {
         .causes
         .iter()
         .map(|(cause, count)| {
-            let name = cause.map_or("not affected", Cause::name);
+            let name = cause.map_or_else(|| String::from("not affected"), |cause| word(&cause));
             format!("{count} × {name}")
         })
         .collect();

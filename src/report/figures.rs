@@ -2,18 +2,94 @@
 
 use std::time::Duration;
 
-use crate::verdict::CaseResult;
-use crate::verdict::result::{ClientResult, WindowResult, WorkloadResult, word};
+use crate::verdict::result::{
+    ClientResult, CounterResult, ExpectationResult, PredictedResult, WindowResult, WorkloadResult,
+    word,
+};
 use crate::verdict::units::{between, exact, measured};
+use crate::verdict::{CaseResult, Verdict};
 
-/// Whether there is anything to show of its clients: a case that broke before its fault has nothing.
+/// Whether there is anything to show of its clients: a case that was skipped, or broke before its fault, has nothing.
 pub(super) fn has_figures(result: &CaseResult) -> bool {
-    let begun = result.judged || result.faults.iter().any(|fault| fault.at.is_some());
+    let struck = result.faults.iter().any(|fault| fault.at.is_some());
+    let begun = result.judged || (struck && result.verdict != Verdict::Skipped);
     begun && !result.clients.is_empty()
 }
 
+/// What is said of a case besides its clients' figures, a line each: their standing, published times, counters.
+pub(super) fn lines(result: &CaseResult) -> Vec<String> {
+    let clients = if has_figures(result) {
+        &result.clients[..]
+    } else {
+        &[]
+    };
+    let standing = clients.iter().filter_map(standing);
+    let published = clients.iter().flat_map(published);
+    let counters = result.expectations.iter().filter_map(counter);
+    standing.chain(published).chain(counters).collect()
+}
+
+/// The expectations that have something to tell: those that failed, and of a failed case those that could not be told
+/// though the rest could. (Of a case that broke, its reason says it all.)
+pub(super) fn to_tell(result: &CaseResult) -> Vec<&ExpectationResult> {
+    let told = |e: &&ExpectationResult| match e.verdict {
+        Verdict::Fail => true,
+        Verdict::Error => result.verdict == Verdict::Fail,
+        Verdict::Pass | Verdict::Skipped => false,
+    };
+    result.expectations.iter().filter(told).collect()
+}
+
+/// What a counter grew by that grew as expected.
+fn counter(expectation: &ExpectationResult) -> Option<String> {
+    let CounterResult {
+        name,
+        grown,
+        same_as,
+    } = expectation.counter.as_ref()?;
+    let grown = grown.filter(|_| expectation.verdict == Verdict::Pass)?;
+    let same = same_as.as_ref().map(|other| format!(" (as {other})"));
+    let same = same.unwrap_or_default();
+    Some(format!("{}: {name} +{grown}{same}", expectation.client))
+}
+
+/// Whether nothing happened to a client: there was no fault, or it passed the client by. Its next response is no recovery.
+fn untouched(client: &ClientResult) -> bool {
+    let passed_by = client.affected == Some(false)
+        && client.unexplained.is_none()
+        && client.requests_failed.unwrap_or(0) == 0
+        && client.recovered_after.is_some();
+    client.fault_at.is_none() || passed_by
+}
+
+/// Detection and recovery as predicted.
+fn predicted(client: &ClientResult) -> [String; 2] {
+    let none = || [String::from("–"), String::from("–")];
+    let window = |window: Option<WindowResult>| match window {
+        Some(window) => between(window.min, window.max),
+        None => String::from("never"),
+    };
+    match &client.predicted {
+        _ if client.gone => none(),
+        None => none(),
+        Some(PredictedResult {
+            detection: None,
+            recovery: None,
+            unaffected,
+            ..
+        }) if *unaffected || untouched(client) => {
+            if untouched(client) {
+                none()
+            } else {
+                [(); 2].map(|()| String::from("not affected"))
+            }
+        }
+        Some(predicted) => [window(predicted.detection), window(predicted.recovery)],
+    }
+}
+
 /// Published times beside the measured ones, a line each.
-pub(super) fn published(client: &ClientResult) -> impl Iterator<Item = String> {
+fn published(client: &ClientResult) -> impl Iterator<Item = String> {
     let figures = client.published.iter().flat_map(|p| &p.figures);
     figures.map(|figure| {
         let own = figure.measured.map_or_else(
@@ -64,7 +140,7 @@ impl Figures {
             None if result.judged => String::from("never"),
             None => none(),
         };
-        let affected = workload.affected != Some(false);
+        let affected = workload.affected != Some(false) && workload.fault_at.is_some();
         let verdict = result.verdict_on_workload(&client.name, &workload.name);
         Self {
             phase: String::new(),
@@ -78,7 +154,11 @@ impl Figures {
             } else {
                 none()
             },
-            recovered: time(workload.recovered_after),
+            recovered: if untouched(client) {
+                none()
+            } else {
+                time(workload.recovered_after)
+            },
             requests_failed: workload
                 .requests_failed
                 .map_or_else(none, |failed| failed.to_string()),
@@ -97,15 +177,7 @@ impl Figures {
             None if result.judged => String::from("never"),
             None => none(),
         };
-        let window = |window: Option<WindowResult>| match window {
-            Some(window) => between(window.min, window.max),
-            None => String::from("never"),
-        };
-        let affected = client.affected != Some(false);
-        let predicted = match &client.predicted {
-            None => [none(), none()],
-            Some(predicted) => [window(predicted.detection), window(predicted.recovery)],
-        };
+        let affected = client.affected != Some(false) && client.fault_at.is_some();
         let verdict = match result.verdict_on(&client.name) {
             _ if client.gone => String::from("gone"),
             Some(verdict) => verdict.to_string(),
@@ -130,25 +202,21 @@ impl Figures {
             } else {
                 time(client.detected_after)
             },
-            recovered: if client.gone {
+            recovered: if client.gone || untouched(client) {
                 none()
             } else {
                 time(client.recovered_after)
             },
             requests_failed: client.requests_failed.map_or_else(none, number),
             dials: number(client.dials),
-            predicted: if client.gone {
-                [none(), none()]
-            } else {
-                predicted
-            },
+            predicted: predicted(client),
             verdict,
         }
     }
 }
 
 /// What others say of a client, in a sentence: who leads, and whose node is ready. `None` if nobody says anything.
-pub(super) fn standing(client: &ClientResult) -> Option<String> {
+fn standing(client: &ClientResult) -> Option<String> {
     let said = [
         // One that led all the time has nothing to tell.
         ("leads", client.leads_after.filter(|after| !after.is_zero())),

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::distribution;
-use super::figures::{Figures, has_figures};
+use super::figures::{Figures, has_figures, lines};
 use super::snippet::{snippet, told};
 use super::{Report, measured_on, shown};
 use crate::verdict::result::ExpectationResult;
@@ -124,34 +124,42 @@ fn status(verdict: Verdict, message: &str) -> TestCaseStatus {
 /// What was measured, whether or not it was expected.
 fn measurements(result: &CaseResult) -> String {
     let mut text = String::new();
+    for fault in result.faults.iter().filter(|fault| fault.at.is_some()) {
+        text += &format!("{fault}\n");
+    }
     let clients = if has_figures(result) {
         &result.clients[..]
     } else {
         &[]
     };
-    for client in clients {
-        let figures = Figures::of(client, result);
-        text += &format!(
-            "{}: cause {}, detected {}, recovered {}, failed requests {}, dials {}, predicted recovery {}\n",
-            client.name,
-            figures.cause,
-            figures.detected,
-            figures.recovered,
-            figures.requests_failed,
-            figures.dials,
-            figures.predicted[1],
-        );
+    let rows = clients.iter().flat_map(|c| Figures::rows(c, result));
+    for (name, figures) in rows {
+        let cells = [
+            ("cause", &figures.cause),
+            ("detected", &figures.detected),
+            ("recovered", &figures.recovered),
+            ("failed requests", &figures.requests_failed),
+            ("dials", &figures.dials),
+            ("predicted recovery", &figures.predicted[1]),
+        ];
+        text += &format!("{name}: {}\n", named(&cells));
+    }
+    for line in lines(result) {
+        text += &format!("{line}\n");
     }
     for row in result.distributions.iter().flat_map(distribution::rows) {
-        let cells = distribution::HEADER.iter().zip(&row);
-        let told: Vec<_> = cells
-            .filter(|(_, cell)| !cell.is_empty())
-            .map(|(name, cell)| format!("{name} {cell}"))
-            .collect();
-        text += &format!("{}\n", told.join(", "));
+        let cells: Vec<_> = distribution::HEADER.into_iter().zip(&row).collect();
+        text += &format!("{}\n", named(&cells));
     }
     for warning in &result.warnings {
         text += &format!("warning: {}\n", warning.text);
     }
     text
+}
+
+/// Cells in a line, each with its name; empty ones are left out.
+fn named(cells: &[(&str, &String)]) -> String {
+    let told = cells.iter().filter(|(_, cell)| !cell.is_empty());
+    let told: Vec<_> = told.map(|(name, cell)| format!("{name} {cell}")).collect();
+    told.join(", ")
 }

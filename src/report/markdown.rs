@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::figures::{Figures, has_figures, published};
+use super::figures::{Figures, has_figures, lines, to_tell};
 use super::snippet::{snippet, told};
 use super::{Report, counts, distribution, measured_on, shown};
-use crate::verdict::{CaseResult, Verdict};
+use crate::verdict::CaseResult;
 
 /// The Markdown report.
 pub struct Markdown;
@@ -28,22 +28,22 @@ impl Report for Markdown {
 fn write_clients(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery |"
+        "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery | client's verdict |"
     )?;
-    writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|")?;
+    writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|---|")?;
     let single = results.iter().filter(|r| r.distributions.is_empty());
     for result in single {
         let case = escape(&format!("{} / {}", result.scenario, result.case));
         if !has_figures(result) {
-            writeln!(out, "| {} | {case} | | | | | | | |", result.verdict)?;
+            writeln!(out, "| {} | {case} | | | | | | | | |", result.verdict)?;
             continue;
         }
         let rows = result.clients.iter().flat_map(|c| Figures::rows(c, result));
         for (name, figures) in rows {
             writeln!(
                 out,
-                "| {} | {case} | {} | {} | {} | {} | {} | {} | {} |",
-                escape(&figures.verdict),
+                "| {} | {case} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                result.verdict,
                 escape(&name),
                 escape(&figures.cause),
                 figures.detected,
@@ -51,6 +51,7 @@ fn write_clients(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()>
                 figures.requests_failed,
                 figures.dials,
                 figures.predicted[1],
+                escape(&figures.verdict),
             )?;
         }
     }
@@ -83,13 +84,12 @@ fn write_distributions(results: &[&CaseResult], out: &mut dyn Write) -> io::Resu
 }
 
 fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-    let failed: Vec<_> = result
-        .expectations
-        .iter()
-        .filter(|e| e.verdict == Verdict::Fail)
-        .collect();
-    let published: Vec<_> = result.clients.iter().flat_map(published).collect();
-    let nothing = failed.is_empty() && result.warnings.is_empty() && published.is_empty();
+    let untold = to_tell(result);
+    let lines = lines(result);
+    let faults = result.faults.iter().filter(|fault| fault.at.is_some());
+    let faults: Vec<_> = faults.map(ToString::to_string).collect();
+    let nothing =
+        untold.is_empty() && result.warnings.is_empty() && lines.is_empty() && faults.is_empty();
     if nothing && result.reason.is_none() {
         return Ok(());
     }
@@ -103,13 +103,13 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     if let Some(reason) = &result.reason {
         writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
     }
-    for line in &published {
+    for line in faults.iter().chain(&lines) {
         writeln!(out, "- {}", escape(line))?;
     }
-    if !published.is_empty() {
+    if !faults.is_empty() || !lines.is_empty() {
         writeln!(out)?;
     }
-    for expectation in failed {
+    for expectation in untold {
         writeln!(
             out,
             "**{}**: {}\n",

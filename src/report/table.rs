@@ -5,11 +5,10 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, LineStyle, TableStyle};
 
 use super::distribution;
-use super::figures::{Figures, has_figures, published, standing};
+use super::figures::{Figures, has_figures, lines, to_tell};
 use super::snippet::snippet;
 use super::{Report, counts, measured_on, shown};
-use crate::verdict::result::{ExpectationResult, Note};
-use crate::verdict::units::measured;
+use crate::verdict::result::Note;
 use crate::verdict::{CaseResult, Verdict};
 
 /// A line below the header, and no more.
@@ -58,26 +57,17 @@ impl Writer {
             writeln!(out, "  {}", placed(reason))?;
         }
         for fault in &result.faults {
-            if let Some(at) = fault.at {
-                writeln!(
-                    out,
-                    "  {} of {} at {}",
-                    fault.kind,
-                    fault.target,
-                    measured(at)
-                )?;
+            if fault.at.is_some() {
+                writeln!(out, "  {fault}")?;
             }
         }
         if has_figures(result) {
             for line in clients(result).lines() {
                 writeln!(out, "  {line}")?;
             }
-            for line in result.clients.iter().filter_map(standing) {
-                writeln!(out, "   {line}")?;
-            }
-            for line in result.clients.iter().flat_map(published) {
-                writeln!(out, "  {line}")?;
-            }
+        }
+        for line in lines(result) {
+            writeln!(out, "  {line}")?;
         }
         for line in distributions(result).lines() {
             writeln!(out, "  {line}")?;
@@ -98,13 +88,7 @@ impl Writer {
     }
 
     fn write_failures(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-        let told = |e: &&ExpectationResult| match e.verdict {
-            Verdict::Fail => true,
-            // What could not be told though the rest could; of a case that broke, its reason says it all.
-            Verdict::Error => result.verdict == Verdict::Fail,
-            Verdict::Pass | Verdict::Skipped => false,
-        };
-        for expectation in result.expectations.iter().filter(told) {
+        for expectation in to_tell(result) {
             let verdict = self.paint(
                 colour_of(expectation.verdict),
                 &expectation.verdict.to_string(),

@@ -22,12 +22,16 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         recovery: None,
         odds: Vec::new(),
         cause,
+        unaffected: false,
     };
     if loss_of(&client.node, plan).is_some() {
         return nothing(Cause::Unknown);
     }
     let Some(hit) = Hit::of(client, plan, seen) else {
-        return nothing(Cause::Never);
+        return Prediction {
+            unaffected: true,
+            ..nothing(Cause::Never)
+        };
     };
     let situation = Situation::of(client, plan, hit.fault, seen);
     let start = start_after(client, plan, hit.fault);

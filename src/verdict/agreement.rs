@@ -55,7 +55,9 @@ fn verdicts(client: &str, on_real: &CaseResult, on_virtual: &CaseResult) -> Vec<
 fn differ(client: &plan::Client, real: &ClientResult, other: &ClientResult) -> Vec<String> {
     let mut differences = Vec::new();
     if real.cause != other.cause {
-        let name = |cause: Option<plan::Cause>| cause.map_or("none", plan::Cause::name);
+        let name = |cause: Option<plan::Cause>| {
+            cause.map_or_else(|| String::from("none"), |cause| cause.to_string())
+        };
         differences.push(format!(
             "the cause is {} and {}",
             name(real.cause),
@@ -190,6 +192,7 @@ fn expectation(
         actual.push_str(difference);
     }
     ExpectationResult {
+        counter: None,
         client: client.name.clone(),
         workload: None,
         text: format!("{}: both clocks agree", client.name),

@@ -103,7 +103,7 @@ pub(super) fn expected(check: &Check) -> String {
         | Check::Leads(window)
         | Check::TwoLeaders(window)
         | Check::NotReady(window)
-        | Check::ReadyAgain(window) => expected_time(*window),
+        | Check::ReadyAgain(window) => window.to_string(),
         Check::RequestsFailed(window) | Check::HealthyCuts(window) | Check::Dials(window) => {
             expected_count(*window)
         }
@@ -121,16 +121,6 @@ pub(super) fn expected_count(CountWindow { min, max }: CountWindow) -> String {
         Some(max) if min == 0 => format!("at most {max}"),
         Some(max) => format!("{min} to {max}"),
         None => format!("at least {min}"),
-    }
-}
-
-/// What a window of time wants.
-pub(super) fn expected_time(window: TimeWindow) -> String {
-    match window {
-        TimeWindow::Between(min, max) => format!("between {} and {}", exact(min), exact(max)),
-        TimeWindow::Within(max) => format!("within {}", exact(max)),
-        TimeWindow::AtLeast(min) => format!("at least {}", exact(min)),
-        TimeWindow::Never => String::from("never"),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::record::{Observation, Stage};
 
 use super::check::{Checked, count, expected_count, pass_if};
 use super::outcome::Outcome;
-use super::result::{ExpectationResult, Verdict};
+use super::result::{CounterResult, ExpectationResult, Verdict};
 use super::timeline::Timeline;
 
 /// Checks a case's expectations of counters, in its order.
@@ -28,27 +28,44 @@ pub(super) fn not_judged(case: &Case, verdict: Verdict, why: &str) -> Vec<Expect
         .collect()
 }
 
-fn result(expectation: &CounterExpectation, checked: Checked) -> ExpectationResult {
-    ExpectationResult::located(
-        &expectation.of,
-        &expectation.text,
-        &expectation.location,
-        checked,
-    )
+fn result(
+    expectation: &CounterExpectation,
+    (checked, grown): (Checked, Option<u64>),
+) -> ExpectationResult {
+    let CounterExpectation {
+        of, text, location, ..
+    } = expectation;
+    ExpectationResult {
+        counter: Some(CounterResult {
+            name: expectation.counter.clone(),
+            grown,
+            same_as: match &expectation.growth {
+                Growth::SameAs(other) => Some(other.clone()),
+                Growth::Within(_) => None,
+            },
+        }),
+        ..ExpectationResult::located(of, text, location, checked)
+    }
 }
 
-fn unchecked(expectation: &CounterExpectation, verdict: Verdict, why: &str) -> Checked {
-    Checked {
+fn unchecked(
+    expectation: &CounterExpectation,
+    verdict: Verdict,
+    why: &str,
+) -> (Checked, Option<u64>) {
+    let checked = Checked {
         verdict,
         expected: match &expectation.growth {
             Growth::Within(window) => expected_count(*window),
             Growth::SameAs(other) => format!("as much as {other}"),
         },
         actual: format!("not judged: {why}"),
-    }
+    };
+    (checked, None)
 }
 
-fn check(expectation: &CounterExpectation, timeline: &Timeline) -> Checked {
+/// What came of it, and what the counter grew by.
+fn check(expectation: &CounterExpectation, timeline: &Timeline) -> (Checked, Option<u64>) {
     let grown = |counter| grown(timeline, &expectation.place, counter);
     let actual = grown(&expectation.counter);
     let (expected, verdict, text) = match &expectation.growth {
@@ -62,11 +79,12 @@ fn check(expectation: &CounterExpectation, timeline: &Timeline) -> Checked {
             (expected, pass_if(actual == wanted), actual.to_string())
         }
     };
-    Checked {
+    let checked = Checked {
         verdict,
         expected,
         actual: text,
-    }
+    };
+    (checked, Some(actual))
 }
 
 fn within(window: CountWindow, actual: u64) -> (Verdict, String) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{expected_time, holds};
-use super::result::{CaseResult, ClientResult, ExpectationResult, Verdict, worst};
+use super::check::holds;
+use super::result::{CaseResult, ClientResult, CounterResult, ExpectationResult, Verdict, worst};
 use super::seconds;
 use super::units::{exact, measured};
 use crate::plan::{Case, Cause, Quantile, QuantileExpectation, Time};
@@ -215,8 +215,13 @@ fn in_each(index: usize, repetitions: &[CaseResult]) -> Option<ExpectationResult
     if verdict != Verdict::Pass {
         actual.push_str(&format!("; {}: {}", first.case, shown.actual));
     }
+    let counter = shown.counter.clone().map(|counter| CounterResult {
+        grown: None,
+        ..counter
+    });
     Some(ExpectationResult {
         actual,
+        counter,
         ..(*shown).clone()
     })
 }
@@ -249,11 +254,12 @@ fn quantile(
     };
     let location = expectation.location.clone();
     ExpectationResult {
+        counter: None,
         client: expectation.client.clone(),
         workload: None,
         text: expectation.text.clone(),
         verdict,
-        expected: expected_time(expectation.window),
+        expected: expectation.window.to_string(),
         actual,
         file: location.file,
         line: location.line,

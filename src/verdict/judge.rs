@@ -8,7 +8,7 @@ use crate::timeout_model::{Kernel, Seen, predict_seen};
 
 use super::check::{self, Checked};
 use super::counters;
-use super::measure::{ClientMeasured, Detection, Measured, measure};
+use super::measure::{ClientMeasured, Detection, FaultMeasured, Measured, measure};
 use super::outcome::Outcome;
 use super::published;
 use super::result::{
@@ -178,16 +178,19 @@ fn verdict(outcome: &Outcome, expectations: &[ExpectationResult]) -> (Verdict, O
     }
 }
 
-fn faults(case: &Case, injected: &[Option<Duration>]) -> Vec<FaultResult> {
+fn faults(case: &Case, injected: &[Option<FaultMeasured>]) -> Vec<FaultResult> {
     let each = case
         .lab
         .faults
         .iter()
         .zip(injected)
-        .map(|(fault, at)| FaultResult {
+        .map(|(fault, in_force)| FaultResult {
             kind: fault.kind.name().to_owned(),
             target: fault.kind.target(),
-            at: *at,
+            at: in_force.map(|fault| fault.at),
+            ends_at: in_force.and_then(|fault| fault.until),
+            lasts: fault.lasts,
+            detail: fault.kind.detail(),
         });
     each.collect()
 }
@@ -272,6 +275,7 @@ fn predicted_result(prediction: &Prediction) -> PredictedResult {
         detection: prediction.detection.map(Into::into),
         recovery: prediction.recovery.map(Into::into),
         cause: prediction.cause,
+        unaffected: prediction.unaffected,
     }
 }
 

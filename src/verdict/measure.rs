@@ -27,7 +27,7 @@ pub struct Measured {
     /// How long the record goes, from the case's start.
     pub duration: Duration,
     /// When each of the case's faults came into force; `None` = it did not.
-    pub faults: Vec<Option<Duration>>,
+    pub faults: Vec<Option<FaultMeasured>>,
     /// The case's clients, in its order.
     pub clients: Vec<ClientMeasured>,
 }
@@ -115,6 +115,15 @@ pub struct ConnectionMeasured {
     pub chain: Vec<Step>,
 }
 
+/// A fault that came into force, from the case's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultMeasured {
+    /// When.
+    pub at: Duration,
+    /// When it was over; `None` = not within the case, or it was done at once.
+    pub until: Option<Duration>,
+}
+
 /// Reads a record; `None` if it does not say which case it is of.
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
@@ -127,7 +136,12 @@ pub fn measure(record: &[Event]) -> Option<Measured> {
         outcome: outcome(&timeline),
         duration: timeline.last(),
         faults: faults
-            .map(|index| injected(index).map(|fault| fault.at.at))
+            .map(|index| {
+                injected(index).map(|fault| FaultMeasured {
+                    at: fault.at.at,
+                    until: fault.until.map(|until| until.at),
+                })
+            })
             .collect(),
         clients: clients
             .map(|client| measure_client(client, &timeline, &archive))

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{self, Case, Cause, Location, Phase, Repetition};
 use crate::record::ClockName;
 
+pub use crate::plan::word;
+
 pub use super::chain::{Step, StepKind};
 pub use super::distribution::{Distribution, Spread};
 pub use super::parts::{Part, PartKind};
 pub use super::published::{FigureResult, PublishedResult};
 pub use super::retransmissions::Retransmissions;
 use super::seconds;
+use super::units::{exact, measured};
 
 /// A verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,6 +126,38 @@ pub struct FaultResult {
     /// When; `None` = it never came into force.
     #[serde(rename = "at_s", with = "seconds::option")]
     pub at: Option<Duration>,
+    /// When it was over, by itself or undone by another; `None` = not within the case, or it was done at once.
+    #[serde(default, rename = "ends_at_s", with = "seconds::option")]
+    pub ends_at: Option<Duration>,
+    /// How long it was to be in force, from the plan.
+    #[serde(
+        default,
+        rename = "lasts_s",
+        with = "seconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub lasts: Option<Duration>,
+    /// How strong it was, or of which kind, in people's units: `30 %`, `100 ms ± 20 ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl std::fmt::Display for FaultResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.kind, self.target)?;
+        match self.at {
+            Some(at) => write!(f, " at {}", measured(at))?,
+            None => f.write_str(", which never came into force")?,
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, ", {detail}")?;
+        }
+        match (self.lasts, self.ends_at) {
+            (Some(lasts), _) => write!(f, ", for {}", exact(lasts)),
+            (None, Some(end)) => write!(f, ", until {}", measured(end)),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// What a case did to a client.
@@ -254,6 +289,9 @@ pub struct PredictedResult {
     pub recovery: Option<WindowResult>,
     /// The mechanism that would rule.
     pub cause: Cause,
+    /// No fault would take a server of its.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unaffected: bool,
 }
 
 /// A predicted window, from the fault.
@@ -310,6 +348,9 @@ pub struct ExpectationResult {
     /// Its workload it is on; `None` = the client as a whole.
     #[serde(default)]
     pub workload: Option<String>,
+    /// The counter it is on; `None` = it is on a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<CounterResult>,
     /// As written.
     pub text: String,
     /// Verdict.
@@ -328,6 +369,17 @@ pub struct ExpectationResult {
     pub length: usize,
     /// The line itself.
     pub source: String,
+}
+
+/// A counter that something was expected of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterResult {
+    /// With its group, e.g. `TcpExt.ListenDrops`.
+    pub name: String,
+    /// What it grew by while the case lasted; `None` if that is not known, or of many repetitions.
+    pub grown: Option<u64>,
+    /// The counter of the same namespace that it was to grow as much as.
+    pub same_as: Option<String>,
 }
 
 impl ExpectationResult {
@@ -361,6 +413,7 @@ impl ExpectationResult {
         Self {
             client: of.to_owned(),
             workload: None,
+            counter: None,
             text: text.to_owned(),
             verdict: checked.verdict,
             expected: checked.expected,
@@ -411,15 +464,4 @@ pub(super) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Option<Verdict> 
         Verdict::Error => 2,
         Verdict::Fail => 3,
     })
-}
-
-/// The word that YAML and reports have for a cause or a phase.
-#[must_use]
-pub fn word(value: &impl Serialize) -> String {
-    let value = serde_json::to_value(value).ok();
-    value
-        .as_ref()
-        .and_then(|v| v.as_str())
-        .unwrap_or_default()
-        .to_owned()
 }

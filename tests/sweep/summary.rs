@@ -37,7 +37,10 @@ pub(crate) fn of(all: &[(String, Vec<Swept>)]) -> Summary {
         .collect();
     let mut causes = BTreeMap::new();
     for one in each() {
-        let cause = one.judged.cause.map_or("none", |cause| cause.name());
+        let cause = one
+            .judged
+            .cause
+            .map_or_else(|| "none".to_owned(), |cause| cause.to_string());
         *causes.entry(cause.to_owned()).or_default() += 1;
     }
     let kernels = all

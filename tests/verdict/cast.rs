@@ -200,6 +200,7 @@ impl Story {
             recovery: recovery.map(window),
             odds: Vec::new(),
             cause,
+            unaffected: false,
         });
         self
     }
