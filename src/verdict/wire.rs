@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::record::Segment;
 
 use super::connections::Connection;
-use super::evidence::TICK;
-use super::evidence::{AT_ONCE, Archive};
+use super::evidence::{AT_ONCE, Archive, TICK};
 
 /// A connection's packets.
 #[derive(Debug, Clone, Default)]
