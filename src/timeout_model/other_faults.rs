@@ -79,7 +79,8 @@ mod tests {
         let loss = format!("faults: [{LOSS}]\n");
         assert_eq!(predicted(POLL, &loss), ["a", "b"]);
         assert_eq!(predicted("watch: { push: 2s }", &loss), ["b"]);
-        assert!(predicted(POLL, "").is_empty());
+        let none = "faults: []\nexpect_counters: { s1: { TcpExt.ListenDrops: { at_least: 1 } } }\n";
+        assert!(predicted(POLL, none).is_empty());
         let healed = LOSS.replace("at: 10s", "at: 10s, for: 10s");
         assert!(predicted(POLL, &format!("faults: [{healed}]\n")).is_empty());
     }
