@@ -37,7 +37,7 @@ fn may_concern(fault: &FaultKind, client: &Client) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{PlanOptions, cases};
+    use crate::plan::{Case, PlanOptions, cases};
     use crate::scenario::parse;
 
     const LOSS: &str = "{ at: 10s, fault: { power_loss: { node: n1 } } }";
@@ -45,6 +45,11 @@ mod tests {
 
     /// Clients of a scenario that a prediction is made for; `a` does `work`, and `b` polls.
     fn predicted(work: &str, faults: &str) -> Vec<String> {
+        let predictions = case(work, faults).predictions;
+        predictions.into_iter().map(|p| p.client).collect()
+    }
+
+    fn case(work: &str, faults: &str) -> Case {
         let text = format!(
             "name: t\nduration: 1h\nnodes: [n1, n2, n3]\n\
              servers:\n  s1: {{ node: n1 }}\n  s2: {{ node: n2 }}\n\
@@ -55,9 +60,8 @@ mod tests {
              {faults}"
         );
         let loaded = parse("t.yaml", &text).expect("a right scenario");
-        let cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
-        let predictions = cases[0].predictions.iter();
-        predictions.map(|p| p.client.clone()).collect()
+        let mut cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
+        cases.remove(0)
     }
 
     /// The same, with a fault beside a loss of power.
@@ -79,7 +83,9 @@ mod tests {
         let loss = format!("faults: [{LOSS}]\n");
         assert_eq!(predicted(POLL, &loss), ["a", "b"]);
         assert_eq!(predicted("watch: { push: 2s }", &loss), ["b"]);
-        assert!(predicted(POLL, "").is_empty());
+        let mut without = case(POLL, &loss).lab;
+        without.faults.clear();
+        assert_eq!(super::foresee(&without.clients[0], &without), None);
         let healed = LOSS.replace("at: 10s", "at: 10s, for: 10s");
         assert!(predicted(POLL, &format!("faults: [{healed}]\n")).is_empty());
     }
