@@ -66,7 +66,7 @@ fn a_quantile_that_does_not_hold_fails_and_its_line_is_shown() {
     }
     let (_folder, scenario) = repeated("{ recovered: { max: { within: 14s } } }");
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
-    let line = "standby.distribution.recovered.max: within 14s";
+    let line = "standby.distribution.recovered.max: within 14 s";
     run.outcome.assert(
         1,
         &["1 case: 0 passed, 1 failed", line, "within 14 s, actual"],

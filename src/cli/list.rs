@@ -117,7 +117,7 @@ fn cause(client: &Client, plan: &LabPlan, prediction: Option<&Prediction>) -> St
         kind => kind.dead_node() == Some(&client.node),
     };
     match prediction {
-        _ if plan.faults.iter().any(|fault| dies(fault)) => "gone".to_owned(),
+        _ if plan.faults.iter().any(dies) => "gone".to_owned(),
         Some(prediction) if prediction.unaffected => "not affected".to_owned(),
         Some(prediction) => word(&prediction.cause),
         None => "-".to_owned(),

@@ -192,9 +192,9 @@ fn of_a_client_that_nothing_happened_to_there_is_no_recovery_and_no_never() {
 #[test]
 fn of_a_client_that_never_recovers_never_is_said() {
     let mut story = stories::never_recovers();
-    story.predict("standby", None, None, halfopen::plan::Cause::Never);
+    story.predict("waiter", None, None, halfopen::plan::Cause::Never);
     let table = written("table", &[judge(&story.end())]);
-    let row = table.lines().find(|line| line.contains("standby"));
+    let row = table.lines().find(|line| line.contains("waiter"));
     assert_eq!(
         row.unwrap_or_default().matches("never").count(),
         4,
