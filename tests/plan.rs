@@ -279,11 +279,11 @@ fn workloads_whose_own_numbers_contradict_each_other_are_warned_of() {
         warnings,
         [
             (
-                "late believes to lead for 10s after its last renewal, but its lease ends after 9s: there may be two leaders",
+                "late believes to lead for 10 s after its last renewal, but its lease ends after 9 s: there may be two leaders",
                 8
             ),
             (
-                "deaf's node is judged not ready between two heartbeats: its grace period is 10s, the pause 10s",
+                "deaf's node is judged not ready between two heartbeats: its grace period is 10 s, the pause 10 s",
                 10
             ),
         ]
