@@ -379,8 +379,11 @@ fn records_are_those_of_their_scenarios() {
             .find(|path| path.extension().is_some_and(|e| e == "ndjson"))
             .expect("a record");
         if std::env::var_os("UPDATE_RECORDS").is_some() {
-            let bytes = fs::copy(&made, path(name)).expect("copied");
-            assert!(bytes < 200_000, "{name}: {bytes} bytes");
+            // Where this checkout lies is nobody's business.
+            let here = format!("{}/", env!("CARGO_MANIFEST_DIR"));
+            let text = fs::read_to_string(&made).expect("text").replace(&here, "");
+            assert!(text.len() < 200_000, "{name}: {} bytes", text.len());
+            fs::write(path(name), text).expect("written");
         }
         let (now, kept) = (judge(&events(&made)), judge(&events(&path(name))));
         for (now, kept) in now.clients.iter().zip(&kept.clients) {
