@@ -141,9 +141,13 @@ fn each_holds() {
     for case in run.cases() {
         for client in case["clients"].as_array().expect("clients") {
             let place = format!("{} {}", case["scenario"], client["name"]);
-            // Programs' own pauses are not known.
+            // Programs' own pauses are not known; and where a path loses some packets, waiting on what lives is no part.
+            let lossy = case["faults"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|fault| fault["kind"] == "loss"));
             if let Some(unexplained) = client["unexplained_s"].as_f64()
                 && client["requests_failed"].is_u64()
+                && !lossy
             {
                 assert!(unexplained <= 0.001, "{place}: {unexplained} s unexplained");
             }

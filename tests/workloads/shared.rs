@@ -88,7 +88,7 @@ fn an_expectation_of_one_workload_that_does_not_hold_is_underlined() {
         return;
     };
     let told = [
-        "c.workloads.watch.detected: within 10s",
+        "c.workloads.watch.detected: within 10 s",
         "watch: { detected: { within: 10s } }",
         "^^^",
     ];
