@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use halfopen::clock::guest::{Guest, GuestOptions, SUBCOMMAND};
 use halfopen::clock::{FromLab, LabJob, Running, Shell, kernel};
+use halfopen::record::ClockName;
+use halfopen::scenario::{self, PlanOptions};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
@@ -62,11 +64,15 @@ async fn attack(kernel: &kernel::Kernel) {
         path: format!("{port} {}", sentinel.0.id()),
         folder: folder.path().to_path_buf(),
     };
+    let scenario =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/scenarios/two-seconds.yaml");
+    let cases = scenario::load(&scenario, &PlanOptions::default()).expect("a right scenario");
+    // Any lab: nobody builds it.
     let job = LabJob {
-        labs: Vec::new(),
-        gather_events: true,
-        align_start: false,
+        lab: cases[0].lab.clone(),
+        clock: ClockName::Virtual,
         shell,
+        later_ticks: 0,
     };
     let options = GuestOptions {
         memory_mib: 128,

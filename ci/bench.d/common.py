@@ -28,6 +28,18 @@ def skipped(name, why):
     return {"name": name, "skipped": why}
 
 
+class NotMeasured(Exception):
+    """A run that is no measurement, and why."""
+
+
+def part(name, measure, *arguments):
+    """The figures of one part; what can't be measured here and now takes no other part with it."""
+    try:
+        return measure(*arguments)
+    except NotMeasured as why:
+        return [skipped(name, str(why))]
+
+
 class Run:
     """One call of `halfopen run`, to its end."""
 
@@ -45,22 +57,25 @@ class Run:
             process.returncode = os.waitstatus_to_exitcode(status)
             self.user_s, self.system_s = usage.ru_utime, usage.ru_stime
             self.exit = process.returncode
-            if self.exit not in (0, 1):
-                sys.exit(f"{' '.join(map(str, command))}: exit {self.exit}\n{errors}")
+            # 3: a case could not be run, which the report tells of, if there is one.
+            if self.exit not in (0, 1, 3) or not pathlib.Path(report).exists():
+                raise NotMeasured(f"{' '.join(map(str, command))}: exit {self.exit}; {errors.strip()}")
             self.cases = json.loads(pathlib.Path(report).read_text())["cases"]
             records = sorted(pathlib.Path(folder).glob("records/*.ndjson"))
             self.records = [[json.loads(line) for line in path.open()] for path in records]
 
     @property
     def not_passed(self):
-        return [case["case"] for case in self.cases if case["verdict"] != "pass"]
+        return [case["case"] for case in self.cases if case["verdict"] not in ("pass", "measured")]
 
 
 def passing(arguments, **more):
     """A run in which every case must pass: what fails is no measurement."""
     run = Run(arguments, **more)
     if run.not_passed:
-        sys.exit(f"halfopen run {' '.join(map(str, arguments))}: not passed: {', '.join(run.not_passed[:5])}")
+        case = next(case for case in run.cases if case["case"] in run.not_passed)
+        why = (case.get("reason") or {}).get("text") or "see `halfopen run`"
+        raise NotMeasured(f"{len(run.not_passed)} of {len(run.cases)} cases did not pass, the first one with {case['verdict']}: {why}")
     return run
 
 

@@ -26,17 +26,20 @@ class Lab:
 
     def __init__(self, job):
         begun = time.monotonic()
+        ended = None
         process = subprocess.Popen([HALFOPEN, "__lab"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process.stdin.write(job)
         process.stdin.close()
         for line in process.stdout:
-            event = json.loads(line).get("event", {}).get("event", {})
+            event = json.loads(line)
+            event = event.get("event", {}) if isinstance(event, dict) else {}
             if event.get("event") == "lab_ready":
                 self.setup_ms = event["setup_us"] / 1000
                 self.from_start_ms = since(begun)
             elif event.get("event") == "case_ended":
                 ended = time.monotonic()
-        process.wait()
+        if process.wait() or ended is None:
+            sys.exit(f"a lab process did not get to its case's end (exit code {process.returncode})")
         self.teardown_ms = since(ended)
         self.freed_ms = freed(ended)
 
@@ -78,7 +81,9 @@ def since(begun):
 def main(rounds):
     listed = subprocess.run([HALFOPEN, "list", "--json", SCENARIOS / "set-up.yaml"], capture_output=True, check=True)
     plan = json.loads(listed.stdout)[0]["lab"]
-    job = json.dumps({"labs": [plan], "gather_events": False}).encode()
+    # As `halfopen run` tells it to a lab process (LabJob in src/lab/job.rs).
+    shell = {"path": "", "folder": ""}
+    job = json.dumps({"lab": plan, "clock": "real", "shell": shell}).encode()
     missing = [program for program in SCRIPT_NEEDS if shutil.which(program) is None]
     labs, scripts = [], []
     # By turns: what else the machine does hits both alike.

@@ -1,11 +1,14 @@
 //! The command line as typed.
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::report::ReportTarget;
+use crate::report::{self, ReportTarget};
+use crate::verdict::Allowed;
 
 /// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
 #[derive(Debug, Parser)]
@@ -44,10 +47,12 @@ pub enum Command {
         /// Record files (*.ndjson), or folders of them.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
-        /// output (the table then goes to standard error). May be repeated.
-        #[arg(long = "report", value_name = "FORMAT=FILE")]
-        reports: Vec<ReportTarget>,
+        /// Where reports go.
+        #[command(flatten)]
+        reports: ReportArguments,
+        /// What counts as tested.
+        #[command(flatten)]
+        gate: GateArguments,
     },
     /// Tell the story of one case: what its clients saw, why it took that long, and what would have shortened it.
     Explain {
@@ -59,6 +64,14 @@ pub enum Command {
         /// Everything that was observed.
         #[arg(long, short)]
         verbose: bool,
+    },
+    /// List the presets for `profile`, with each knob's value and source.
+    Profiles {
+        /// This one alone, with the source of every number.
+        name: Option<String>,
+        /// All of it, as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what this machine can and can't do, and how to mend it.
     Doctor,
@@ -102,29 +115,104 @@ pub struct RunArguments {
     /// runs on each.
     #[arg(long = "kernel", value_name = "PATH")]
     pub kernels: Vec<PathBuf>,
-    /// Lab processes side by side: cases on the real clock (by default 50 a core), guests of up to 50 cases each on the
-    /// virtual one (by default one a core).
+    /// Cases side by side. By default 50 a core on the real clock, and one a core on the virtual one, where each case
+    /// has a guest of its own.
     #[arg(long, short, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Only cases whose "scenario/case" contains this text.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Also write a report: FORMAT=FILE, where FORMAT is table, json, junit or markdown, and a FILE of `-` is standard
-    /// output (the table then goes to standard error). May be repeated.
-    #[arg(long = "report", value_name = "FORMAT=FILE")]
-    pub reports: Vec<ReportTarget>,
+    /// Where reports go.
+    #[command(flatten)]
+    pub reports: ReportArguments,
     /// Keep the records of all cases in this folder, which must not hold any yet, and packets (pcapng) beside them.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Seed of what can be seeded.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Wall time without a sign of life after which virtual time counts as standing still.
+    /// Processor time that a guest may use without a sign of life until virtual time counts as standing still.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 20)]
     pub standstill: u64,
-    /// Count a skipped case as one that could not be run (exit code 3).
-    #[arg(long)]
+    /// What counts as tested.
+    #[command(flatten)]
+    pub gate: GateArguments,
+    /// What is always so now: a skipped case is not green.
+    #[arg(long, hide = true, conflicts_with = "allow_skipped")]
     pub require_all: bool,
+}
+
+/// What may stay untested in a run that ends well.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct GateArguments {
+    /// Let cases be skipped that this machine can't run; else they end with exit code 3.
+    #[arg(long)]
+    pub allow_skipped: bool,
+    /// Count a case of which nothing is expected as one in which nothing was tested (exit code 3).
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl GateArguments {
+    /// As the verdict on a run takes it.
+    #[must_use]
+    pub fn allowed(self) -> Allowed {
+        Allowed {
+            skipped: self.allow_skipped,
+            measured: !self.strict,
+        }
+    }
+}
+
+/// Where reports go.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// Each FORMAT=FILE.
+    #[arg(
+        long = "report",
+        value_name = "FORMAT=FILE",
+        help = report_help(),
+        value_parser = TargetParser,
+        hide_possible_values = true
+    )]
+    pub targets: Vec<ReportTarget>,
+}
+
+fn report_help() -> String {
+    let names: Vec<&str> = report::names().collect();
+    let names = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    };
+    format!(
+        "Also write a report: FORMAT=FILE, where FORMAT is {names}, and a FILE of `-` is standard output (the table then \
+         goes to standard error). May be repeated"
+    )
+}
+
+/// Reads `FORMAT=FILE`, and offers the formats to a shell's completion.
+#[derive(Clone)]
+struct TargetParser;
+
+impl TypedValueParser for TargetParser {
+    type Value = ReportTarget;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ReportTarget, clap::Error> {
+        let parse = |text: &str| text.parse::<ReportTarget>();
+        TypedValueParser::parse_ref(&parse, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let formats = report::formats().iter();
+        let offered = formats.map(|format| PossibleValue::new(format.prefix).help(format.about));
+        Some(Box::new(offered))
+    }
 }
 
 /// A clock, by name.

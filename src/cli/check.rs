@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::stdout::say;
 use super::{Exit, run};
 use crate::plan::Case;
+use crate::printable::printable;
 
 pub(super) fn check(paths: &[PathBuf]) -> Exit {
     let cases = match run::cases(paths, None, 0) {
@@ -26,10 +27,8 @@ pub(super) fn warn(cases: &[Case]) {
     for warning in cases.iter().flat_map(|case| &case.warnings) {
         let at = &warning.location;
         if said.insert((warning.text.clone(), at.clone())) {
-            eprintln!(
-                "warning: {} ({}:{}:{})",
-                warning.text, at.file, at.line, at.column
-            );
+            let (text, file) = (printable(&warning.text), printable(&at.file));
+            eprintln!("warning: {text} ({file}:{}:{})", at.line, at.column);
         }
     }
 }

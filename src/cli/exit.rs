@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use crate::verdict::{self, RunSummary};
+use crate::printable::printable_lines;
+use crate::verdict::{self, Allowed, RunSummary};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: every expectation held; skipped cases were named.
+    /// 0: every expectation held.
     Held,
     /// 1: an expectation failed, whatever else happened.
     Failed,
     /// 2: the command line or a scenario is wrong; nothing was run.
     Usage,
-    /// 3: a case could not be run, or none was, or one was skipped under `--require-all`.
+    /// 3: a case could not be run, or none was, or nothing was tested where something was to be: a case was skipped (without
+    /// `--allow-skipped`), an expectation met a client that no fault struck, or nothing was expected (with `--strict`).
     Broken,
     /// 130: interrupted.
     Interrupted,
@@ -22,20 +24,26 @@ pub enum Exit {
 impl Exit {
     /// Says what is wrong with the command line, and is [`Exit::Usage`].
     pub fn usage(text: &str) -> Self {
-        eprintln!("error: {text}");
+        eprintln!("error: {}", printable_lines(text));
         Self::Usage
     }
 
     /// Says what could not be done, and is [`Exit::Broken`].
     pub fn broken(text: &str) -> Self {
-        eprintln!("error: {text}");
+        eprintln!("error: {}", printable_lines(text));
         Self::Broken
+    }
+
+    /// `self`, or `other` if all held so far: a failed expectation stays one, whatever else happened.
+    #[must_use]
+    pub(super) fn unless_held(self, other: Self) -> Self {
+        if self == Self::Held { other } else { self }
     }
 
     /// How a run with these verdicts ends.
     #[must_use]
-    pub fn of_run(summary: &RunSummary, require_all: bool) -> Self {
-        match summary.exit(require_all) {
+    pub fn of_run(summary: &RunSummary, allowed: Allowed) -> Self {
+        match summary.exit(allowed) {
             verdict::Exit::Held => Self::Held,
             verdict::Exit::Failed => Self::Failed,
             verdict::Exit::NotRun => Self::Broken,

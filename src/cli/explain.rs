@@ -1,12 +1,13 @@
 //! `halfopen explain`.
 
-use std::fs::File;
 use std::io::{self, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use super::stdout::say;
 use super::{Exit, inputs, with_causes};
 use crate::explain::{Options, explain as tell};
+use crate::input;
+use crate::printable::printable_path;
 use crate::report::record_reader;
 use crate::verdict::judge;
 
@@ -30,29 +31,30 @@ fn the_one_record(path: &Path) -> Result<PathBuf, String> {
     let mut names: Vec<_> = files
         .iter()
         .take(NAMED)
-        .map(|file| format!("  {}", file.display()))
+        .map(|file| format!("  {}", printable_path(file)))
         .collect();
     if files.len() > NAMED {
         names.push(format!("  … and {} more", files.len() - NAMED));
     }
     Err(format!(
         "{} has {} records; choose one:\n{}",
-        path.display(),
+        printable_path(path),
         files.len(),
         names.join("\n")
     ))
 }
 
 fn tell_file(path: &Path, client: Option<&str>, verbose: bool) -> Result<String, String> {
-    let named = |error: String| format!("{}: {error}", path.display());
+    let shown = printable_path(path);
+    let named = |error: String| format!("{shown}: {error}");
     if path.extension().is_some_and(|e| e == "pcapng") {
         let record = path.with_extension("ndjson");
-        let record = record.display();
+        let record = printable_path(&record);
         return Err(named(format!(
             "the packets of a case, not a record: its record is {record}, beside it"
         )));
     }
-    let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+    let file = input::open(path).map_err(|e| inputs::unread(path, &e))?;
     let record = record_reader::read(BufReader::new(file)).map_err(|e| named(with_causes(&e)))?;
     if let Some(line) = record.cut_off_line {
         if record.events.is_empty() {
@@ -60,10 +62,7 @@ fn tell_file(path: &Path, client: Option<&str>, verbose: bool) -> Result<String,
                 "not a record: a record is the *.ndjson file that `halfopen run --record` writes";
             return Err(named(text.to_owned()));
         }
-        eprintln!(
-            "warning: {}: line {line} is cut off and left out",
-            path.display()
-        );
+        eprintln!("warning: {shown}: line {line} is cut off and left out");
     }
     let options = Options {
         verbose,

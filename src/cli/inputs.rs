@@ -1,27 +1,28 @@
 //! From paths on the command line to files, in a stable order.
 
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::printable::printable_path;
+
 /// All files below `paths` with one of `extensions`; a path that names a file is taken as it is. Folders are searched
-/// in the order of names.
+/// in the order of names, each once.
 ///
 /// # Errors
 /// A sentence, if a path can't be read or no file is found.
 pub(super) fn files(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for path in paths {
-        let metadata = path
-            .metadata()
-            .map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+        let metadata = path.metadata().map_err(|e| unread(path, &e))?;
         if metadata.is_dir() {
             let before = found.len();
-            walk(path, extensions, &mut found)
-                .map_err(|e| format!("failed to read the folder {}: {e}", path.display()))?;
+            walk(path, extensions, &mut HashSet::new(), &mut found)?;
             if found.len() == before {
                 return Err(format!(
                     "there is no *.{} file below {}",
                     extensions[0],
-                    path.display()
+                    printable_path(path)
                 ));
             }
         } else {
@@ -31,14 +32,35 @@ pub(super) fn files(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<PathBu
     Ok(found)
 }
 
-fn walk(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|e| e.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+/// Says that a file could not be read, and why.
+pub(super) fn unread(path: &Path, error: &std::io::Error) -> String {
+    let link = path.is_symlink() && !path.exists();
+    let target = link.then(|| path.read_link().ok()).flatten();
+    let to = target.map(|to| format!(", a link to {}", printable_path(&to)));
+    let to = to.unwrap_or_default();
+    format!("failed to read {}{to}: {error}", printable_path(path))
+}
+
+/// `seen` are the folders that were searched already: a link may lead back to one.
+fn walk(
+    folder: &Path,
+    extensions: &[&str],
+    seen: &mut HashSet<(u64, u64)>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), String> {
+    let failed =
+        |e: std::io::Error| format!("failed to read the folder {}: {e}", printable_path(folder));
+    let metadata = folder.metadata().map_err(failed)?;
+    if !seen.insert((metadata.dev(), metadata.ino())) {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let entries: Result<Vec<PathBuf>, _> = entries.map(|e| e.map(|e| e.path())).collect();
+    let mut entries = entries.map_err(failed)?;
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
-            walk(&entry, extensions, found)?;
+            walk(&entry, extensions, seen, found)?;
         } else if entry
             .extension()
             .and_then(|e| e.to_str())

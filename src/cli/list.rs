@@ -7,12 +7,11 @@ use comfy_table::{Table, presets};
 use super::check::warn;
 use super::stdout::say;
 use super::{Exit, run};
-use crate::plan::{
-    Case, Cause, Client, Fault, FaultKind, LabPlan, Phase, Prediction, Process, Trigger, Window,
-    word,
-};
+use crate::plan::units::{between, exact};
+use crate::plan::{Case, Cause, Client, LabPlan, Phase, Prediction, Trigger, Window, word};
+use crate::printable::printable_lines;
 use crate::report::trimmed;
-use crate::verdict::units::{between, exact};
+use crate::result::{PredictedQuantileResult, not_for_good};
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
@@ -33,7 +32,7 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
         cases.len(),
         if cases.len() == 1 { "" } else { "s" }
     ));
-    say(&lines.join("\n"), Exit::Held)
+    say(&printable_lines(&lines.join("\n")), Exit::Held)
 }
 
 /// The first of each case's repetitions: they are one case, as a run counts them, and differ in chance only.
@@ -72,7 +71,10 @@ fn describe(case: &Case) -> String {
             phase(&case.lab, &client.name),
             cause(client, &case.lab, prediction),
             window(prediction, |p| p.detection),
-            window(prediction, |p| p.recovery),
+            match prediction.and_then(|p| p.relapses_within) {
+                Some(within) => not_for_good(within),
+                None => window(prediction, |p| p.recovery),
+            },
         ]);
         notes.extend(prediction.and_then(chances));
     }
@@ -110,14 +112,9 @@ fn name_of(phase: Phase) -> String {
 
 /// What a client's wait will end by; `gone` if it dies itself.
 fn cause(client: &Client, plan: &LabPlan, prediction: Option<&Prediction>) -> String {
-    let dies = |fault: &Fault| match &fault.kind {
-        FaultKind::ProcessKill {
-            process: Process::Client(name),
-        } => *name == client.name,
-        kind => kind.dead_node() == Some(&client.node),
-    };
+    let mut faults = plan.faults.iter();
     match prediction {
-        _ if plan.faults.iter().any(dies) => "gone".to_owned(),
+        _ if faults.any(|fault| fault.ends(client)) => "gone".to_owned(),
         Some(prediction) if prediction.unaffected => "not affected".to_owned(),
         Some(prediction) => word(&prediction.cause),
         None => "-".to_owned(),
@@ -147,10 +144,14 @@ fn chances(prediction: &Prediction) -> Option<String> {
             break;
         }
     }
+    let quantiles: Vec<PredictedQuantileResult> =
+        prediction.quantiles.iter().map(Into::into).collect();
     (!said.is_empty()).then(|| {
         format!(
-            "{}: chance sends dials to a dead endpoint; recovered after as many dead dials, and probability of no more:\n    {}",
+            "{}: chance sends dials to a dead endpoint; recovered {}; after as many dead dials, and probability of no \
+             more:\n    {}",
             prediction.client,
+            PredictedQuantileResult::words(&quantiles),
             said.join("\n    ")
         )
     })
@@ -162,8 +163,7 @@ const ENOUGH: f64 = 0.99;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{PlanOptions, cases};
-    use crate::scenario::parse;
+    use crate::scenario::{PlanOptions, parse};
 
     fn listed(more: &str) -> Vec<String> {
         let text = format!(
@@ -173,8 +173,7 @@ mod tests {
              \x20 c: {{ node: n1, url: 'http://t/', profile: java, workload: {{ poll: {{ every: 3s }} }} }}\n\
              faults:\n  - {{ at: 10s, fault: {{ power_loss: {{ node: n3 }} }} }}\n{more}"
         );
-        let loaded = parse("t.yaml", &text).expect("a right scenario");
-        let cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
+        let cases = parse("t.yaml", &text, &PlanOptions::default()).expect("a right scenario");
         without_repetitions(cases).iter().map(describe).collect()
     }
 

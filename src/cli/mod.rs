@@ -8,10 +8,12 @@ mod explain;
 mod init;
 mod inputs;
 mod list;
+mod profiles;
 mod progress;
 mod report;
 mod reports;
 mod run;
+mod signals;
 mod stdout;
 
 use std::process::ExitCode;
@@ -37,12 +39,17 @@ pub fn main() -> ExitCode {
             filter,
             json,
         } => list::list(&paths, filter.as_deref(), json),
-        Command::Report { paths, reports } => report::report(&paths, &reports),
+        Command::Report {
+            paths,
+            reports,
+            gate,
+        } => report::report(&paths, &reports.targets, gate.allowed()),
         Command::Explain {
             record,
             client,
             verbose,
         } => explain::explain(&record, client.as_deref(), verbose),
+        Command::Profiles { name, json } => profiles::profiles(name.as_deref(), json),
         Command::Doctor => doctor::doctor(),
         Command::Schema => schema(),
         Command::Init { path } => init::init(&path),

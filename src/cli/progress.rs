@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::plan::Case;
+use crate::printable::printable;
 use crate::record::{Event, Observation};
 use crate::runner::Progress;
 use crate::verdict::CaseResult;
@@ -52,7 +53,8 @@ impl Progress for Terminal {
         bar.set_style(style(
             "{spinner} {prefix}: {msg} · {elapsed}, at most {left} left",
         ));
-        bar.set_prefix(format!("{}/{}", case.scenario, case.name));
+        let name = format!("{}/{}", case.scenario, case.name);
+        bar.set_prefix(printable(&name).into_owned());
         bar.set_message("building the lab");
         bar.enable_steady_tick(Duration::from_millis(250));
         running.insert(index, bar);

@@ -1,16 +1,17 @@
 //! `halfopen report`.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, inputs, reports, run, with_causes};
+use crate::input;
 use crate::plan::Case;
+use crate::printable::printable_path;
 use crate::record::{ClockName, Event, Observation};
 use crate::report::{ReportTarget, record_reader};
-use crate::verdict::{self, CaseResult, RunSummary, judge};
+use crate::verdict::{self, Allowed, CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget]) -> Exit {
+pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget], allowed: Allowed) -> Exit {
     let files = match inputs::files(paths, &["ndjson"]) {
         Ok(files) => files,
         Err(error) => return Exit::usage(&error),
@@ -26,7 +27,7 @@ pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget]) -> Exit {
     };
     compare_clocks(&mut judged);
     let results = folded(judged);
-    let exit = Exit::of_run(&RunSummary::of(&results), false);
+    let exit = Exit::of_run(&RunSummary::of(&results), allowed);
     reports::write(&results, &reports, exit)
 }
 
@@ -38,14 +39,12 @@ struct Judged {
 }
 
 fn judge_file(path: &Path) -> Result<Judged, String> {
-    let file = File::open(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
+    let shown = printable_path(path);
+    let file = input::open(path).map_err(|e| inputs::unread(path, &e))?;
     let record = record_reader::read(BufReader::new(file))
-        .map_err(|e| format!("{}: {}", path.display(), with_causes(&e)))?;
+        .map_err(|e| format!("{shown}: {}", with_causes(&e)))?;
     if let Some(line) = record.cut_off_line {
-        eprintln!(
-            "warning: {}: line {line} is cut off and left out",
-            path.display()
-        );
+        eprintln!("warning: {shown}: line {line} is cut off and left out");
     }
     Ok(Judged {
         path: path.to_owned(),

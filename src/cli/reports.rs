@@ -1,16 +1,18 @@
 //! The table and the reports of `run` and `report`: opened before anything is done, written after it.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use super::Exit;
 use super::stdout::UntilClosed;
+use crate::printable::printable_path;
 use crate::report::{self, OpenReport, Report as _, ReportTarget, Table};
 use crate::verdict::CaseResult;
 
 /// Opens every report's file.
 ///
 /// # Errors
-/// [`Exit::Usage`], said why: a file can't be opened, or two reports would be mixed on standard output.
+/// [`Exit::Usage`], said why: a file can't be opened, or two reports would be mixed in one file or on standard output.
 pub(super) fn open(targets: &[ReportTarget]) -> Result<Vec<OpenReport>, Exit> {
     let to_standard_output = targets.iter().filter(|t| t.is_standard_output());
     if to_standard_output.count() > 1 {
@@ -18,13 +20,29 @@ pub(super) fn open(targets: &[ReportTarget]) -> Result<Vec<OpenReport>, Exit> {
             "--report: only one report can go to standard output (`-`)",
         ));
     }
-    let open = |target: &ReportTarget| {
-        target.open().map_err(|error| {
-            let file = target.file.display();
-            Exit::usage(&format!("failed to write the report {file}: {error}"))
-        })
-    };
+    // Nothing is opened, and so nothing overwritten, before all of them are known to be right.
+    let mut places: Vec<(PathBuf, &ReportTarget)> = Vec::new();
+    for target in targets {
+        let Some(place) = target
+            .place()
+            .map_err(|error| cannot_write(target, &error))?
+        else {
+            continue;
+        };
+        if let Some((_, other)) = places.iter().find(|(taken, _)| *taken == place) {
+            return Err(Exit::usage(&format!(
+                "--report: {other:?} and {target:?} are one file, where the second would overwrite the first"
+            )));
+        }
+        places.push((place, target));
+    }
+    let open = |target: &ReportTarget| target.open().map_err(|error| cannot_write(target, &error));
     targets.iter().map(open).collect()
+}
+
+fn cannot_write(target: &ReportTarget, error: &io::Error) -> Exit {
+    let file = printable_path(&target.file);
+    Exit::usage(&format!("failed to write the report {file}: {error}"))
 }
 
 /// Writes the table to standard output, or to standard error where a report has that for itself, and each report to its
@@ -43,16 +61,14 @@ pub(super) fn write(results: &[CaseResult], reports: &[OpenReport], exit: Exit) 
     for report in reports {
         let mut standard_output = UntilClosed(io::stdout().lock());
         if let Err(error) = report.write(results, &mut standard_output) {
-            let file = report.target.file.display();
+            let file = printable_path(&report.target.file);
             eprintln!("error: failed to write {file}: {error}");
             all_written = false;
         }
     }
-    // A failed expectation stays one, whatever else happened.
-    if exit == Exit::Held && !all_written {
-        Exit::Broken
-    } else {
-        exit
+    match all_written {
+        true => exit,
+        false => exit.unless_held(Exit::Broken),
     }
 }
 

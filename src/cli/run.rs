@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-
 use super::args::{ClockChoice, RunArguments};
 use super::progress::Terminal;
+use super::signals::Signals;
 use super::{Exit, inputs, reports, with_causes};
 use crate::clock::kernel::{self, KernelError};
-use crate::plan::{self, Case, PlanOptions};
-use crate::report::OpenReport;
+use crate::plan::Case;
+use crate::printable::printable_path;
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
+use crate::scenario::PlanOptions;
 use crate::verdict::{self, CaseResult, RunSummary};
 
 /// Cases side by side for each core, on the real clock: a case waits nearly all its time.
@@ -46,25 +45,24 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Ok(clocks) => clocks,
         Err(error) => return Exit::broken(&error.to_string()),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
+    let started = runtime().and_then(|runtime| Ok((runtime, Signals::hear()?)));
+    let (runtime, signals) = match started {
+        Ok(started) => started,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
     if let Some(taken) = arguments.record.as_deref().and_then(record_in) {
         return Exit::usage(&format!(
             "--record: there are records already ({}); name a new folder",
-            taken.display()
+            printable_path(&taken)
         ));
     }
-    let reports = match reports::open(&arguments.reports) {
+    let reports = match reports::open(&arguments.reports.targets) {
         Ok(reports) => reports,
         Err(exit) => return exit,
     };
     let mut results: Vec<Vec<CaseResult>> = Vec::new();
-    let mut interrupted = false;
+    let mut unwritten = Vec::new();
+    let planned = cases.len() * clocks.len();
     let several = clocks.len() > 1;
     for (index, clock) in clocks.into_iter().enumerate() {
         let mut options = options(arguments, clock);
@@ -74,17 +72,27 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
                 .record_dir
                 .map(|dir| dir.join(folder_of(index, &options.clock)));
         }
-        match runtime.block_on(run_until_interrupted(cases.clone(), &options)) {
-            Ok((of_clock, stopped)) => {
-                results.push(of_clock);
-                interrupted = stopped;
+        let progress = Rc::new(Terminal::new(cases.len()));
+        let interrupted = signals.interrupted.clone();
+        let run = runner::run(cases.clone(), &options, progress.clone(), interrupted);
+        let finished = runtime.block_on(run);
+        progress.clear();
+        match finished {
+            Ok(finished) => {
+                results.push(finished.results);
+                unwritten.extend(finished.unwritten);
             }
             Err(error) => return Exit::broken(&with_causes(&error)),
         }
-        if interrupted {
+        if signals.interrupted() {
             break;
         }
     }
+    // A record that is being judged still must not keep an interrupted run.
+    runtime.shutdown_background();
+    signals.run_is_over();
+    let not_begun = planned - results.iter().map(Vec::len).sum::<usize>();
+    let interrupted = signals.interrupted();
     if arguments.clock == Some(ClockChoice::Both) && !interrupted {
         compare(&cases, &mut results);
     }
@@ -92,7 +100,26 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         .into_iter()
         .flat_map(|of_clock| verdict::fold(&cases, of_clock))
         .collect();
-    finish(&folded, interrupted, &reports, arguments.require_all)
+    let mut exit = Exit::of_run(&RunSummary::of(&folded), arguments.gate.allowed());
+    for text in &unwritten {
+        exit = exit.unless_held(Exit::broken(text));
+    }
+    if interrupted {
+        eprintln!(
+            "interrupted: {not_begun} of {planned} case{} not begun; what was observed of the others follows",
+            if planned == 1 { " was" } else { "s were" }
+        );
+        exit = Exit::Interrupted;
+    }
+    reports::write(&folded, &reports, exit)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Records are judged one after the other: labs on the real clock need the other processors.
+        .max_blocking_threads(1)
+        .build()
 }
 
 /// A record below a folder: with those of another run beside them, nobody can tell which are this one's.
@@ -132,8 +159,24 @@ fn clocks(arguments: &RunArguments) -> Result<Vec<Clock>, KernelError> {
         None => match on_virtual() {
             // Only where there is none: one that was named and can't be had must not turn into another clock.
             Err(KernelError::NotBuilt) => Ok(vec![Clock::Real]),
-            chosen => chosen,
+            Err(error @ KernelError::Unusable(_)) => {
+                eprintln!("warning: {error}; the cases run on the real clock");
+                Ok(vec![Clock::Real])
+            }
+            chosen => {
+                warn_of_unusable(&chosen);
+                chosen
+            }
         },
+    }
+}
+
+/// Says which of the kernels that were built can't be used, where another one is taken instead.
+fn warn_of_unusable(chosen: &Result<Vec<Clock>, KernelError>) {
+    if let Ok([Clock::Virtual(kernel)]) = chosen.as_deref() {
+        for text in kernel::unusable() {
+            eprintln!("warning: {text}; the cases run on {}", kernel.name());
+        }
     }
 }
 
@@ -181,7 +224,7 @@ pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Resul
     };
     let (mut cases, mut wrong) = (Vec::new(), Vec::new());
     for file in files {
-        match scenario::load(&file).and_then(|loaded| plan::cases(&loaded, &options)) {
+        match scenario::load(&file, &options) {
             Ok(resolved) => cases.extend(resolved),
             Err(diagnostics) => wrong.extend(diagnostics),
         }
@@ -192,53 +235,4 @@ pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Resul
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     eprint!("{}", scenario::render(&wrong, colour));
     Err(Exit::Usage)
-}
-
-async fn run_until_interrupted(
-    cases: Vec<Case>,
-    options: &Options,
-) -> Result<(Vec<CaseResult>, bool), runner::RunError> {
-    let (interrupt, interrupted) = watch::channel(false);
-    let progress = Rc::new(Terminal::new(cases.len()));
-    let run = runner::run(cases, options, progress.clone(), interrupted);
-    tokio::pin!(run);
-    let results = loop {
-        tokio::select! {
-            results = &mut run => break results,
-            () = stop_signal() => {
-                let _ = interrupt.send(true);
-            }
-        }
-    };
-    progress.clear();
-    let interrupted = *interrupt.borrow();
-    results.map(|results| (results, interrupted))
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn stop_signal() {
-    match (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        }
-        _ => std::future::pending().await,
-    }
-}
-
-/// Writes the table and the reports, and says how it ended.
-fn finish(
-    results: &[CaseResult],
-    interrupted: bool,
-    reports: &[OpenReport],
-    require_all: bool,
-) -> Exit {
-    let mut exit = Exit::of_run(&RunSummary::of(results), require_all);
-    if interrupted {
-        eprintln!("interrupted: what was observed until then follows");
-        exit = Exit::Interrupted;
-    }
-    reports::write(results, reports, exit)
 }

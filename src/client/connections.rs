@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::wire::Wire;
+use super::socket_watch::SocketWatch;
 use crate::plan::{CloseOnFailure, Protocol};
 use crate::record::{ConnectionEnd, EndedBy, Observation, Recorder};
 
@@ -26,7 +26,7 @@ pub(super) struct Connection {
     /// Its number.
     pub(super) id: u32,
     /// Its socket.
-    pub(super) wire: Rc<Wire>,
+    pub(super) socket: Rc<SocketWatch>,
     home: Rc<Connections>,
     opened: Cell<bool>,
     end: RefCell<Option<ConnectionEnd>>,
@@ -51,7 +51,7 @@ impl Connections {
         self.last.set(id);
         let connection = Rc::new(Connection {
             id,
-            wire: Wire::new(socket),
+            socket: SocketWatch::new(socket),
             home: Rc::clone(self),
             opened: Cell::new(false),
             end: RefCell::new(None),
@@ -112,7 +112,7 @@ impl Connection {
 
     /// The client ends it.
     pub(super) fn close(&self, by: EndedBy, text: &str) {
-        self.ended(self.wire.end(by, text));
+        self.ended(self.socket.end(by, text));
     }
 
     /// It has ended, or ends now. Only the first end counts.
@@ -169,6 +169,14 @@ impl Connection {
     /// Marks it as idle from now on, or as busy.
     pub(super) fn set_idle(&self, idle: bool) {
         self.resting_since.set(idle.then(Instant::now));
+    }
+
+    /// Whether it has been idle for `limit`.
+    pub(super) fn has_rested(&self, limit: Option<Duration>) -> bool {
+        let since = self.resting_since.get();
+        since
+            .zip(limit)
+            .is_some_and(|(since, limit)| since.elapsed() >= limit)
     }
 
     /// Waits until it has been idle for `limit`; for ever without one.

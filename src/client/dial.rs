@@ -16,10 +16,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connections::{Connection, Connections};
-use super::phase::PhaseBoard;
-use super::wire::Watched;
-use super::{ClientError, Surroundings};
-use crate::lab::namespace::Namespace;
+use super::exchange::within;
+use super::socket_watch::WatchedStream;
+use super::surroundings::{ClientError, Surroundings};
+use crate::contract::phase::PhaseBoard;
+use crate::linux::namespace::Namespace;
 use crate::plan::{self, Protocol};
 use crate::record::{ConnectionEnd, EndedBy, Observation, Recorder};
 
@@ -38,7 +39,7 @@ pub(super) struct Dialer {
 
 /// An open connection.
 pub(super) struct Dialed {
-    pub(super) stream: Stream,
+    pub(super) stream: ByteStream,
     pub(super) connection: Rc<Connection>,
 }
 
@@ -83,17 +84,17 @@ impl Dialer {
         // Watched from the start: its TCP_INFO must be read before the descriptor is closed.
         let connected = self.connect(&connection, &socket);
         let stream = match TcpStream::from_std(socket.into()) {
-            Ok(stream) => Watched::new(stream, Rc::clone(&connection.wire)),
+            Ok(stream) => WatchedStream::new(stream, Rc::clone(&connection.socket)),
             Err(error) => {
-                connection.wire.closed();
+                connection.socket.closed();
                 let end = self.rig_error(&error);
                 connection.ended(end.clone());
                 return Err(end);
             }
         };
         if let Err(error) = connected {
-            connection.wire.failed(&error);
-            let end = connection.wire.end_found("connect");
+            connection.socket.failed(&error);
+            let end = connection.socket.end_found("connect");
             connection.ended(end.clone());
             return Err(end);
         }
@@ -104,7 +105,9 @@ impl Dialer {
     fn socket(&self) -> io::Result<Socket> {
         let socket = self.namespace.tcp_socket(self.target)?;
         socket.set_tcp_nodelay(true)?;
-        if let Some(keepalive) = self.transport.keepalive {
+        if self.transport.keepalive_by_sysctls {
+            socket.set_keepalive(true)?;
+        } else if let Some(keepalive) = self.transport.keepalive {
             let options = TcpKeepalive::new()
                 .with_time(whole_seconds(keepalive.idle))
                 .with_interval(whole_seconds(keepalive.interval))
@@ -134,7 +137,7 @@ impl Dialer {
     async fn establish(
         &self,
         connection: Rc<Connection>,
-        stream: Watched,
+        stream: WatchedStream,
         cancel: impl Future<Output = ()>,
     ) -> Result<Dialed, ConnectionEnd> {
         let result = {
@@ -144,7 +147,7 @@ impl Dialer {
                 biased;
                 result = &mut handshakes => result,
                 () = cancel => {
-                    let end = connection.wire.end(
+                    let end = connection.socket.end(
                         EndedBy::RequestTimeout,
                         "the request that asked for the connection timed out",
                     );
@@ -167,28 +170,28 @@ impl Dialer {
     async fn handshakes(
         &self,
         connection: &Connection,
-        stream: Watched,
-    ) -> Result<(Stream, SocketAddr), ConnectionEnd> {
-        let wire = &connection.wire;
+        stream: WatchedStream,
+    ) -> Result<(ByteStream, SocketAddr), ConnectionEnd> {
+        let socket = &connection.socket;
         match within(self.transport.dial_timeout, stream.connected()).await {
-            None => return Err(wire.end(EndedBy::DialTimeout, "dial timeout")),
-            Some(Err(error)) => return Err(wire.end_found(error.to_string())),
+            None => return Err(socket.end(EndedBy::DialTimeout, "dial timeout")),
+            Some(Err(error)) => return Err(socket.end_found(error.to_string())),
             Some(Ok(())) => {}
         }
         let local = stream
             .local_addr()
-            .map_err(|error| wire.end_found(error.to_string()))?;
+            .map_err(|error| socket.end_found(error.to_string()))?;
         let Some((connector, name)) = &self.tls else {
-            return Ok((Stream::Plain(stream), local));
+            return Ok((ByteStream::Plain(stream), local));
         };
         let mut handshake = pin!(connector.connect(name.clone(), stream).into_fallible());
         match within(self.transport.tls_timeout, &mut handshake).await {
-            None => Err(wire.end(EndedBy::TlsTimeout, "TLS handshake timeout")),
+            None => Err(socket.end(EndedBy::TlsTimeout, "TLS handshake timeout")),
             // The error brings the stream back, so that the socket is open while its end is read.
-            Some(Err((error, _stream))) => Err(wire.end_found(error.to_string())),
+            Some(Err((error, _stream))) => Err(socket.end_found(error.to_string())),
             Some(Ok(stream)) => {
                 self.check_protocol(connection, &stream)?;
-                Ok((Stream::Tls(Box::new(stream)), local))
+                Ok((ByteStream::Tls(Box::new(stream)), local))
             }
         }
     }
@@ -197,12 +200,12 @@ impl Dialer {
     fn check_protocol(
         &self,
         connection: &Connection,
-        stream: &TlsStream<Watched>,
+        stream: &TlsStream<WatchedStream>,
     ) -> Result<(), ConnectionEnd> {
         let chosen = stream.get_ref().1.alpn_protocol();
         if self.transport.protocol == Protocol::H2 && chosen != Some(b"h2") {
             let text = "the server did not choose HTTP/2";
-            return Err(connection.wire.end(EndedBy::Protocol, text));
+            return Err(connection.socket.end(EndedBy::Protocol, text));
         }
         Ok(())
     }
@@ -223,15 +226,8 @@ impl Dialer {
             errno: error.raw_os_error(),
             tcp_info: None,
             text,
+            not_before: None,
         }
-    }
-}
-
-/// `work`'s result, or `None` when `limit` passed first.
-pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-        None => Some(work.await),
     }
 }
 
@@ -248,12 +244,12 @@ fn whole_milliseconds(duration: Duration) -> Duration {
 }
 
 /// A connection's bytes, through TLS or not.
-pub(super) enum Stream {
-    Plain(Watched),
-    Tls(Box<TlsStream<Watched>>),
+pub(super) enum ByteStream {
+    Plain(WatchedStream),
+    Tls(Box<TlsStream<WatchedStream>>),
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for ByteStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -266,7 +262,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for ByteStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

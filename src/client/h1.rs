@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::connections::Connection;
-use super::desk::Try;
 use super::dial::{Dialed, Dialer};
-use super::transport::{Failure, Reply};
+use super::exchange::{Failure, Reply};
+use super::request_log::Attempt;
 use crate::plan;
 use crate::record::EndedBy;
 use crate::task_group::TaskGroup;
@@ -27,6 +27,7 @@ pub(super) struct H1 {
     dialer: Dialer,
     idle: RefCell<Vec<Pooled>>,
     idle_timeout: Option<Duration>,
+    idle_timer: Option<Duration>,
     read_timeout: Option<Duration>,
     tasks: TaskGroup,
 }
@@ -42,13 +43,14 @@ impl H1 {
             dialer,
             idle: RefCell::default(),
             idle_timeout: transport.idle_timeout,
+            idle_timer: transport.idle_timer(),
             read_timeout: transport.read_timeout,
             tasks,
         }
     }
 
     /// One try of a request on an idle connection, or a new one.
-    pub(super) async fn exchange(&self, now: &Try<'_>) -> Result<Reply, Failure> {
+    pub(super) async fn exchange(&self, now: &Attempt<'_>) -> Result<Reply, Failure> {
         let mut pooled = match self.take_idle() {
             Some(pooled) => pooled,
             None => self.open(now).await?,
@@ -66,19 +68,28 @@ impl H1 {
     /// The connection that was used last: the others may then grow old and be closed.
     fn take_idle(&self) -> Option<Pooled> {
         let mut idle = self.idle.borrow_mut();
+        // The oldest first, as the pool has them. With a timer there is none left to find.
+        for pooled in idle
+            .iter()
+            .filter(|p| p.connection.has_rested(self.idle_timeout))
+        {
+            pooled
+                .connection
+                .close(EndedBy::IdleTimeout, "idle timeout");
+        }
         idle.retain(|pooled| !pooled.connection.is_over() && pooled.sender.is_ready());
         let pooled = idle.pop()?;
         pooled.connection.set_idle(false);
         Some(pooled)
     }
 
-    async fn open(&self, now: &Try<'_>) -> Result<Pooled, Failure> {
+    async fn open(&self, now: &Attempt<'_>) -> Result<Pooled, Failure> {
         let dialed = self.dialer.dial(now.expired()).await;
         let Dialed { stream, connection } = dialed.map_err(|end| Failure::dial(&end))?;
         let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| lost(&connection, &error, false, false))?;
-        let idle_timeout = self.idle_timeout;
+        let idle_timer = self.idle_timer;
         let driven = Rc::clone(&connection);
         self.tasks.spawn(async move {
             let mut driver = pin!(driver);
@@ -87,10 +98,10 @@ impl H1 {
                 biased;
                 result = &mut driver => {
                     let text = result.map_or_else(|e| text_of(&e), |()| "closed by the peer".to_owned());
-                    driven.ended(driven.wire.end_found(text));
+                    driven.ended(driven.socket.end_found(text));
                 }
                 () = driven.closing() => {}
-                () = driven.idle_for(idle_timeout) => driven.close(EndedBy::IdleTimeout, "idle timeout"),
+                () = driven.idle_for(idle_timer) => driven.close(EndedBy::IdleTimeout, "idle timeout"),
             }
         });
         Ok(Pooled { sender, connection })
@@ -98,19 +109,19 @@ impl H1 {
 
     async fn send(
         &self,
-        now: &Try<'_>,
+        now: &Attempt<'_>,
         sender: &mut SendRequest<Full<Bytes>>,
         connection: &Rc<Connection>,
     ) -> Result<Reply, Failure> {
-        let wire = &connection.wire;
+        let socket = &connection.socket;
         let reused = connection.is_warm();
         now.sending(connection);
-        let (read_before, begun) = (wire.bytes_read(), Instant::now());
+        let (read_before, begun) = (socket.bytes_read(), Instant::now());
         let mut exchange = pin!(exchange(now, connection, sender));
         now.sent(connection);
         let silent = async {
             match self.read_timeout {
-                Some(limit) => wire.silent(begun, limit).await,
+                Some(limit) => socket.silent(begun, limit).await,
                 None => std::future::pending().await,
             }
         };
@@ -118,7 +129,7 @@ impl H1 {
             biased;
             result = &mut exchange => match result {
                 Ok((head, body)) => Ok(Reply::new(&head, body, connection.id)),
-                Err(error) => Err(lost(connection, &error, wire.bytes_read() > read_before, reused)),
+                Err(error) => Err(lost(connection, &error, socket.bytes_read() > read_before, reused)),
             },
             () = now.expired() => {
                 connection.close(EndedBy::RequestTimeout, "a request on it timed out");
@@ -133,7 +144,7 @@ impl H1 {
 }
 
 async fn exchange(
-    now: &Try<'_>,
+    now: &Attempt<'_>,
     connection: &Connection,
     sender: &mut SendRequest<Full<Bytes>>,
 ) -> hyper::Result<(Response<()>, Bytes)> {
@@ -152,7 +163,7 @@ async fn exchange(
 
 /// The failure of a request whose connection is lost; records the connection's end if its driver has not yet.
 fn lost(connection: &Connection, error: &hyper::Error, answering: bool, reused: bool) -> Failure {
-    connection.ended(connection.wire.end_found(text_of(error)));
+    connection.ended(connection.socket.end_found(text_of(error)));
     let text = connection
         .end()
         .map_or_else(|| text_of(error), |end| end.text);

@@ -14,27 +14,29 @@ use http::{Request, Response, Version};
 use tokio::sync::{Notify, watch};
 
 use super::connections::Connection;
-use super::desk::Try;
-use super::dial::{Dialed, Dialer, within};
+use super::dial::{Dialed, Dialer};
+use super::exchange::{Failure, Reply, within};
 use super::health::Health;
-use super::transport::{Failure, Reply};
-use crate::plan;
+use super::request_log::Attempt;
+use crate::plan::{self, TimeoutEnds};
 use crate::record::{ConnectionEnd, EndedBy, Recorder};
 use crate::task_group::TaskGroup;
 
 /// The shared connection of one client.
 pub(super) struct H2 {
-    shared: Rc<Shared>,
+    shared: Rc<H2State>,
     read_timeout: Option<Duration>,
     tasks: TaskGroup,
 }
 
-struct Shared {
+struct H2State {
     dialer: Dialer,
     client: String,
     transport: plan::Transport,
     recorder: Recorder,
     slot: RefCell<Slot>,
+    /// Those that take no further request and are not closed yet. Held, since a session that nobody holds closes.
+    retired: RefCell<Vec<Rc<Session>>>,
 }
 
 #[derive(Clone)]
@@ -76,12 +78,13 @@ impl H2 {
         tasks: TaskGroup,
     ) -> Self {
         Self {
-            shared: Rc::new(Shared {
+            shared: Rc::new(H2State {
                 dialer,
                 client: client.to_owned(),
                 transport: transport.clone(),
                 recorder,
                 slot: RefCell::new(Slot::Empty),
+                retired: RefCell::default(),
             }),
             read_timeout: transport.read_timeout,
             tasks,
@@ -89,7 +92,7 @@ impl H2 {
     }
 
     /// One try of a request on the shared connection, which is opened if there is none.
-    pub(super) async fn exchange(&self, now: &Try<'_>) -> Result<Reply, Failure> {
+    pub(super) async fn exchange(&self, now: &Attempt<'_>) -> Result<Reply, Failure> {
         loop {
             let session = self.session(now).await?;
             let connection = Rc::clone(&session.connection);
@@ -99,14 +102,15 @@ impl H2 {
             match tried {
                 Tried::Done(result) => return result,
                 Tried::Unusable => {
-                    connection.ended(connection.wire.end_found("takes no more requests"));
+                    connection.ended(connection.socket.end_found("takes no more requests"));
                     self.shared.forget(&connection);
                 }
             }
         }
     }
 
-    async fn session(&self, now: &Try<'_>) -> Result<Rc<Session>, Failure> {
+    async fn session(&self, now: &Attempt<'_>) -> Result<Rc<Session>, Failure> {
+        self.shared.close_what_is_of_no_use();
         let slot = self.shared.slot.borrow().clone();
         let dial = match slot {
             Slot::Open(session) if !session.connection.is_over() => return Ok(session),
@@ -153,7 +157,7 @@ impl H2 {
         begun
     }
 
-    async fn send(&self, now: &Try<'_>, session: &Session) -> Tried {
+    async fn send(&self, now: &Attempt<'_>, session: &Rc<Session>) -> Tried {
         let connection = &session.connection;
         let answering = Cell::new(false);
         let mut exchange = pin!(self.stream(now, session, &answering));
@@ -162,15 +166,33 @@ impl H2 {
             tried = &mut exchange => tried,
             // Dropping the exchange resets its stream (RST_STREAM, CANCEL).
             () = now.expired() => {
-                session.health.request_timed_out();
+                self.timed_out(session, EndedBy::RequestTimeout, "a request on it timed out");
                 let failure = Failure::timeout(Some(connection.id), "while waiting for the response");
                 Tried::Done(Err(failure))
             }
         }
     }
 
+    /// A request ran out of time on a connection.
+    fn timed_out(&self, session: &Rc<Session>, by: EndedBy, text: &str) {
+        session.health.request_timed_out();
+        let transport = &self.shared.transport;
+        match transport.timeout_ends {
+            TimeoutEnds::Stream => {}
+            TimeoutEnds::Connection if transport.idle_timeout.is_none() => {
+                session.connection.close(by, text);
+            }
+            TimeoutEnds::Connection => self.shared.retire(session),
+        }
+    }
+
     /// One stream, from its opening to the end of its response.
-    async fn stream(&self, now: &Try<'_>, session: &Session, answering: &Cell<bool>) -> Tried {
+    async fn stream(
+        &self,
+        now: &Attempt<'_>,
+        session: &Rc<Session>,
+        answering: &Cell<bool>,
+    ) -> Tried {
         let connection = &session.connection;
         let Ok(mut sender) = session.sender.clone().ready().await else {
             return Tried::Unusable;
@@ -194,12 +216,13 @@ impl H2 {
         Tried::Done(match received.await {
             Ok(Some((head, body))) => Ok(Reply::new(&head, body, connection.id)),
             Ok(None) => {
-                session.health.request_timed_out();
+                let text = "no data while waiting for a response";
+                self.timed_out(session, EndedBy::ReadTimeout, text);
                 Err(Failure::read_timeout(connection.id))
             }
             Err(error) => {
-                if connection.wire.is_broken() {
-                    connection.ended(connection.wire.end_found(error.to_string()));
+                if connection.socket.is_broken() {
+                    connection.ended(connection.socket.end_found(error.to_string()));
                 }
                 let text = connection
                     .end()
@@ -212,7 +235,7 @@ impl H2 {
 
 /// The response with its body; `None` if nothing of it came for `limit`.
 async fn receive(
-    now: &Try<'_>,
+    now: &Attempt<'_>,
     connection: &Connection,
     response: h2::client::ResponseFuture,
     answering: &Cell<bool>,
@@ -239,7 +262,7 @@ async fn receive(
 }
 
 /// The messages of a request that goes on. The response tells of its end, also when they can't be sent any more.
-async fn talk(now: &Try<'_>, mut stream: SendStream<Bytes>) -> Infallible {
+async fn talk(now: &Attempt<'_>, mut stream: SendStream<Bytes>) -> Infallible {
     let Some(pause) = now.messages() else {
         return std::future::pending().await;
     };
@@ -260,7 +283,7 @@ fn on_wire(message: &Request<Bytes>) -> (Request<()>, Bytes) {
     (Request::from_parts(head, ()), body)
 }
 
-impl Shared {
+impl H2State {
     async fn open(self: &Rc<Self>, dial: &SharedDial, tasks: &TaskGroup) -> DialResult {
         let Dialed { stream, connection } = self.dialer.dial(dial.abandoned.notified()).await?;
         let handshake = h2::client::Builder::new()
@@ -270,7 +293,7 @@ impl Shared {
         let (sender, mut driver) = match handshake {
             Ok(shaken) => shaken,
             Err(error) => {
-                let end = connection.wire.end_found(error.to_string());
+                let end = connection.socket.end_found(error.to_string());
                 connection.ended(end.clone());
                 return Err(end);
             }
@@ -291,7 +314,7 @@ impl Shared {
                 biased;
                 result = &mut driver => driven.ended(end_of(&driven, result)),
                 () = driven.closing() => {}
-                () = driven.idle_for(shared.transport.idle_timeout) => {
+                () = driven.idle_for(shared.transport.idle_timer()) => {
                     driven.close(EndedBy::IdleTimeout, "idle timeout");
                 }
                 () = watched.watch(&driven, ping_pong) => {
@@ -307,6 +330,33 @@ impl Shared {
         }))
     }
 
+    /// Before a request looks for a connection: ends what has been idle for too long, and what a PING has shown to be dead.
+    fn close_what_is_of_no_use(&self) {
+        let mut retired = std::mem::take(&mut *self.retired.borrow_mut());
+        retired.retain(|session| !session.connection.is_over());
+        let open = match &*self.slot.borrow() {
+            Slot::Open(session) => Some(Rc::clone(session)),
+            Slot::Empty | Slot::Dialing(_) => None,
+        };
+        for session in open.iter().chain(&retired) {
+            if session.connection.has_rested(self.transport.idle_timeout) {
+                session
+                    .connection
+                    .close(EndedBy::IdleTimeout, "idle timeout");
+            } else if session.health.answer_is_overdue() {
+                let text = "http2: no answer to a PING";
+                session.connection.close(EndedBy::PingTimeout, text);
+            }
+        }
+        *self.retired.borrow_mut() = retired;
+    }
+
+    /// A connection takes no further request; what is under way on it goes on.
+    fn retire(&self, session: &Rc<Session>) {
+        self.forget(&session.connection);
+        self.retired.borrow_mut().push(Rc::clone(session));
+    }
+
     /// Requests to come open a new connection.
     fn forget(&self, connection: &Rc<Connection>) {
         let mut slot = self.slot.borrow_mut();
@@ -318,10 +368,10 @@ impl Shared {
 
 fn end_of(connection: &Connection, result: Result<(), h2::Error>) -> ConnectionEnd {
     match result {
-        Ok(()) => connection.wire.end_found("closed by the peer"),
+        Ok(()) => connection.socket.end_found("closed by the peer"),
         Err(error) if error.is_go_away() && error.is_remote() => {
-            connection.wire.end(EndedBy::Peer, error.to_string())
+            connection.socket.end(EndedBy::Peer, error.to_string())
         }
-        Err(error) => connection.wire.end_found(error.to_string()),
+        Err(error) => connection.socket.end_found(error.to_string()),
     }
 }

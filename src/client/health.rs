@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connections::Connection;
-use super::transport::until;
+use super::exchange::until;
 use crate::plan;
 use crate::record::{Observation, Recorder};
 
@@ -22,6 +22,8 @@ pub(super) struct Health {
     streams: Cell<usize>,
     opened: Notify,
     timed_out: Notify,
+    /// When the answer to a PING after a timeout is overdue; `None` where none is awaited.
+    answer_due: Cell<Option<Instant>>,
 }
 
 impl Health {
@@ -34,6 +36,7 @@ impl Health {
             streams: Cell::new(0),
             opened: Notify::new(),
             timed_out: Notify::new(),
+            answer_due: Cell::new(None),
         }
     }
 
@@ -62,13 +65,27 @@ impl Health {
         }
     }
 
+    /// Whether a request timed out on the connection and the PING after it has had no answer in its time.
+    pub(super) fn answer_is_overdue(&self) -> bool {
+        self.answer_due
+            .get()
+            .is_some_and(|due| due <= Instant::now())
+    }
+
+    /// A PING after a timeout is out, or one that serves for it.
+    fn await_answer(&self) {
+        let by = self.after_timeout.map(|limit| Instant::now() + limit);
+        self.answer_due.set(self.answer_due.get().or(by));
+    }
+
     /// Watches the connection; ends when it must be closed.
     pub(super) async fn watch(&self, connection: &Connection, ping_pong: Option<PingPong>) {
         let Some(mut ping_pong) = ping_pong else {
             return std::future::pending().await;
         };
         loop {
-            let mut deadline = self.reason_to_ping(connection).await;
+            let limit = self.reason_to_ping(connection).await;
+            let due = || limit.map(|limit| limit.at(connection));
             if ping_pong.send_ping(Ping::opaque()).is_err() {
                 // The connection is ending, and its driver knows of what.
                 return std::future::pending().await;
@@ -84,15 +101,17 @@ impl Health {
                         Ok(_) => break,
                         Err(_) => return std::future::pending().await,
                     },
-                    () = until(deadline.at(connection)) => {
-                        if deadline.passed(connection) {
+                    () = until(due()) => {
+                        // Unless something was read meanwhile.
+                        if due().is_some_and(|at| at <= Instant::now()) {
                             return;
                         }
                     }
                     // One PING at a time: the one under way serves for this reason too.
-                    () = self.timed_out.notified() => deadline.answer_within(self.after_timeout),
+                    () = self.timed_out.notified() => self.await_answer(),
                 }
             }
+            self.answer_due.set(None);
             self.recorder.emit(Observation::PingAcked {
                 client: self.client.clone(),
                 connection: connection.id,
@@ -100,20 +119,19 @@ impl Health {
         }
     }
 
-    /// Waits for a reason to send a PING, and says when the connection must be given up.
-    async fn reason_to_ping(&self, connection: &Connection) -> Deadline {
+    /// Waits for a reason to send a PING, and says when the connection must be given up; `None` after a request's timeout:
+    /// there the next request looks.
+    async fn reason_to_ping(&self, connection: &Connection) -> Option<Limit> {
         tokio::select! {
             biased;
             () = self.timed_out.notified() => {
-                let mut deadline = Deadline::default();
-                deadline.answer_within(self.after_timeout);
-                deadline
+                self.await_answer();
+                None
             }
-            limit = self.silence(connection) => Deadline {
-                sent: Some(Instant::now()),
-                silence: Some(limit),
-                answer: None,
-            },
+            silence = self.silence(connection) => Some(Limit {
+                sent: Instant::now(),
+                silence,
+            }),
         }
     }
 
@@ -126,7 +144,7 @@ impl Health {
             while !ping.while_idle && self.streams.get() == 0 {
                 self.opened.notified().await;
             }
-            let due = connection.wire.last_read() + ping.idle;
+            let due = connection.socket.last_read() + ping.idle;
             if due <= Instant::now() {
                 return ping.timeout;
             }
@@ -136,29 +154,15 @@ impl Health {
 }
 
 /// When a connection with a PING under way is given up.
-#[derive(Default)]
-struct Deadline {
-    sent: Option<Instant>,
+#[derive(Clone, Copy)]
+struct Limit {
+    sent: Instant,
     /// Nothing at all was read for this long.
-    silence: Option<Duration>,
-    /// The answer to the PING itself has not come by then.
-    answer: Option<Instant>,
+    silence: Duration,
 }
 
-impl Deadline {
-    fn answer_within(&mut self, limit: Option<Duration>) {
-        let by = limit.map(|limit| Instant::now() + limit);
-        self.answer = [self.answer, by].into_iter().flatten().min();
-    }
-
-    fn at(&self, connection: &Connection) -> Option<Instant> {
-        let silence = self.sent.zip(self.silence);
-        let silence = silence.map(|(sent, limit)| connection.wire.last_read().max(sent) + limit);
-        [silence, self.answer].into_iter().flatten().min()
-    }
-
-    /// False when something was read meanwhile.
-    fn passed(&self, connection: &Connection) -> bool {
-        self.at(connection).is_some_and(|at| at <= Instant::now())
+impl Limit {
+    fn at(self, connection: &Connection) -> Instant {
+        connection.socket.last_read().max(self.sent) + self.silence
     }
 }

@@ -1,12 +1,13 @@
-//! The private folder of a guest: on a tmpfs, for its memory and its job, and gone with whoever made it.
+//! The private folder of a guest: on a tmpfs, for its memory, its job and its first program, and gone with whoever made it.
 //!
 //! A process that is killed can't remove its folder any more, so each folder has a keeper: a process that does nothing
-//! but wait until its maker is no more.
+//! but wait until its maker is no more. It ends the guest's programs as well: each asks the machine to be killed with its
+//! kernel, but one whose kernel is killed before it could ask would stay.
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, pipe2, setsid};
 
 use super::guest::GuestError;
 
@@ -31,20 +32,20 @@ pub(super) struct Folder {
     path: PathBuf,
     keeper: Pid,
     /// The keeper waits for this to be closed.
-    _alive: OwnedFd,
+    alive: OwnedFd,
 }
 
 impl Folder {
-    /// Makes a folder on a tmpfs from which programs may be run, with room for a guest's memory. `file` is the one file
-    /// that will stand in it.
+    /// Makes a folder on a tmpfs from which programs may be run, with room for a guest's memory. `files` are those that
+    /// will stand in it.
     ///
     /// # Errors
     /// [`GuestError::Memory`] if there is no such place, [`GuestError::Prepare`] if it can't be written to.
-    pub(super) fn make(memory_mib: u32, file: &str) -> Result<Self, GuestError> {
-        Ok(Self::make_in(&find(memory_mib)?, file)?)
+    pub(super) fn make(memory_mib: u32, files: &[&str]) -> Result<Self, GuestError> {
+        Ok(Self::make_in(&find(memory_mib)?, files)?)
     }
 
-    fn make_in(place: &Path, file: &str) -> io::Result<Self> {
+    fn make_in(place: &Path, files: &[&str]) -> io::Result<Self> {
         let process = std::process::id();
         loop {
             let path = place.join(format!(
@@ -56,13 +57,13 @@ impl Folder {
                 continue;
             }
             // The keeper comes first: there is no moment at which the folder has none.
-            let (keeper, alive) = keep(&path, file)?;
+            let (keeper, alive) = keep(&path, files)?;
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
                     return Ok(Self {
                         path,
                         keeper,
-                        _alive: alive,
+                        alive,
                     });
                 }
                 Err(error) => {
@@ -78,6 +79,11 @@ impl Folder {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Where the keeper is told whose process group to end with the folder: see [`lead`].
+    pub(super) fn keeper(&self) -> BorrowedFd<'_> {
+        self.alive.as_fd()
+    }
 }
 
 impl Drop for Folder {
@@ -87,22 +93,39 @@ impl Drop for Folder {
     }
 }
 
+/// Makes this process the leader of a session and a process group of its own, which the keeper behind `keeper` ends with the
+/// folder. Makes system calls only.
+///
+/// # Errors
+/// As setsid(2) and write(2).
+pub(super) fn lead(keeper: RawFd) -> io::Result<()> {
+    let group = setsid()?.as_raw().to_ne_bytes();
+    // SAFETY: the number of a descriptor of this process, and bytes that live meanwhile.
+    match unsafe { libc::write(keeper, group.as_ptr().cast(), group.len()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Ends a keeper that has nothing to keep.
 fn dismiss(keeper: Pid) {
     let _ = kill(keeper, Signal::SIGKILL);
     let _ = waitpid(keeper, None);
 }
 
-/// Starts a process that removes `folder` and the `file` in it once the descriptor returned, and every copy of it, is
-/// closed: at the latest when this process ends, in whatever way.
-fn keep(folder: &Path, file: &str) -> io::Result<(Pid, OwnedFd)> {
-    let file = CString::new(folder.join(file).as_os_str().as_bytes())?;
+/// Starts a process that removes `folder` and the `files` in it, and ends the process group it was told of, once the descriptor
+/// returned, and every copy of it, is closed: at the latest when this process ends, in whatever way.
+fn keep(folder: &Path, files: &[&str]) -> io::Result<(Pid, OwnedFd)> {
+    let files = files
+        .iter()
+        .map(|file| CString::new(folder.join(file).as_os_str().as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
     let folder = CString::new(folder.as_os_str().as_bytes())?;
     let (waits, alive) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: up to _exit the child makes system calls only, on values made before; there may be other threads here.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            wait_and_remove(waits.as_raw_fd(), &folder, &file);
+            wait_and_remove(waits.as_raw_fd(), &folder, &files);
             // SAFETY: ends the process without running anything of its parent's.
             unsafe { libc::_exit(0) }
         }
@@ -110,7 +133,7 @@ fn keep(folder: &Path, file: &str) -> io::Result<(Pid, OwnedFd)> {
     }
 }
 
-fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {
+fn wait_and_remove(waits: RawFd, folder: &CString, files: &[CString]) {
     // SAFETY: system calls on numbers and on NUL-terminated texts that live as long as this process.
     unsafe {
         libc::setsid();
@@ -120,11 +143,24 @@ fn wait_and_remove(waits: RawFd, folder: &CString, file: &CString) {
         // Its own copy of the other end above all, and nothing of anybody's: pipes end when all their copies do.
         libc::dup2(waits, 0);
         libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0);
-        let mut byte = 0_u8;
-        while libc::read(0, (&raw mut byte).cast(), 1) == -1
-            && *libc::__errno_location() == libc::EINTR
-        {}
-        libc::unlink(file.as_ptr());
+        // What is told is one write of a number; after it comes the end.
+        let (mut told, mut length) = ([0_u8; 16], 0);
+        loop {
+            let room = told.len() - length;
+            match libc::read(0, told.as_mut_ptr().add(length).cast(), room) {
+                -1 if *libc::__errno_location() == libc::EINTR => {}
+                read if read > 0 => length += read.cast_unsigned(),
+                _ => break,
+            }
+        }
+        let number = told.first_chunk().filter(|number| number.len() <= length);
+        let group = number.map_or(0, |number| libc::pid_t::from_ne_bytes(*number));
+        if group > 1 {
+            libc::kill(-group, libc::SIGKILL);
+        }
+        for file in files {
+            libc::unlink(file.as_ptr());
+        }
         libc::rmdir(folder.as_ptr());
     }
 }
@@ -188,20 +224,49 @@ mod tests {
     #[test]
     fn the_keeper_removes_what_its_maker_did_not() -> io::Result<()> {
         let place = tempfile::tempdir()?;
-        let folder = Folder::make_in(place.path(), "job")?;
+        let folder = Folder::make_in(place.path(), &["job"])?;
         fs::write(folder.path().join("job"), "x")?;
         let path = folder.path().to_path_buf();
         let _without_drop = std::mem::ManuallyDrop::new(folder);
         assert!(path.exists());
-        nix::unistd::close(_without_drop._alive.as_raw_fd())?;
+        nix::unistd::close(_without_drop.alive.as_raw_fd())?;
         assert!(gone(&path));
+        Ok(())
+    }
+
+    /// Who is in the guest's process group goes with it, whoever its parent is.
+    #[test]
+    fn the_keeper_ends_the_guests_programs() -> io::Result<()> {
+        use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+        let place = tempfile::tempdir()?;
+        let folder = Folder::make_in(place.path(), &[])?;
+        let keeper = folder.keeper().as_raw_fd();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]);
+        command.stdout(std::process::Stdio::piped());
+        // SAFETY: makes system calls only.
+        unsafe { command.pre_exec(move || lead(keeper)) };
+        let mut guest = command.spawn()?;
+        let mut line = String::new();
+        let output = guest.stdout.take().expect("a pipe");
+        io::BufRead::read_line(&mut io::BufReader::new(output), &mut line)?;
+        let program = Pid::from_raw(line.trim().parse().expect("a number"));
+        let _without_drop = std::mem::ManuallyDrop::new(folder);
+        nix::unistd::close(_without_drop.alive.as_raw_fd())?;
+        assert_eq!(guest.wait()?.signal(), Some(libc::SIGKILL));
+        let ended = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            let stat = fs::read_to_string(format!("/proc/{program}/stat"));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        });
+        assert!(ended, "{program}");
         Ok(())
     }
 
     #[test]
     fn a_folder_is_removed_with_its_value() -> io::Result<()> {
         let place = tempfile::tempdir()?;
-        let folder = Folder::make_in(place.path(), "job")?;
+        let folder = Folder::make_in(place.path(), &["job"])?;
         let path = folder.path().to_path_buf();
         drop(folder);
         assert!(!path.exists());

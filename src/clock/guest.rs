@@ -8,24 +8,25 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::personality::{self, Persona};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, setsid};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use tokio::process::Child;
 
 use super::confine::{ConfineError, Confinement};
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::kernel::Kernel;
 use super::{FromLab, LabJob};
 
@@ -35,9 +36,13 @@ pub const SUBCOMMAND: &str = "__guest";
 /// Instead of the kernel's own path in its argument list: a guest that reboots executes that, and must not come back.
 const NO_REBOOT: &str = "/halfopen-guest-must-not-reboot";
 
-/// The job's file in the guest's private folder. The guest reads it through the host's /proc, which it sees until it
-/// mounts its own.
+/// The job's file, and a link to this program, in the guest's private folder. The guest finds them through the host's
+/// /proc, which it sees until it mounts its own: by the same names, wherever they lie.
 const JOB: &str = "job.json";
+const INIT: &str = "init";
+
+/// The private folder, as the guest sees it.
+const PRIVATE: &str = "/proc/self/cwd";
 
 /// The guest's wall clock when it starts, in nanoseconds since 1970: always the same, 2026-01-01.
 const START_NS: u64 = 1_767_225_600_000_000_000;
@@ -45,8 +50,11 @@ const START_NS: u64 = 1_767_225_600_000_000_000;
 /// What a guest's programs may write into its memory files, in bytes; the guest is ended beyond it.
 const MOST_OUTPUT: u64 = 2 << 30;
 
-/// Time a guest has for ending itself after SIGTERM.
+/// Time the programs of ended guests have for being gone.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
+/// How often one looks whether they are.
+const GONE_EVERY: Duration = Duration::from_millis(1);
 
 /// How often the parent looks for new messages, in wall time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -92,6 +100,8 @@ pub struct GuestOptions {
 /// A running guest. Dropping it ends it.
 pub struct Guest {
     child: Child,
+    /// Of its kernel and all its programs.
+    group: Pid,
     events: MemoryFile,
     log: MemoryFile,
     unread: Vec<u8>,
@@ -110,7 +120,8 @@ impl Guest {
         job: &LabJob,
         options: &GuestOptions,
     ) -> Result<Self, GuestError> {
-        let folder = Folder::make(options.memory_mib, JOB)?;
+        let folder = Folder::make(options.memory_mib, &[JOB, INIT])?;
+        symlink(std::env::current_exe()?, folder.path().join(INIT))?;
         fs::write(
             folder.path().join(JOB),
             serde_json::to_vec(job).map_err(io::Error::other)?,
@@ -121,13 +132,14 @@ impl Guest {
         );
         let mut confinement = Confinement::new(folder.path())?;
         let (events_fd, log_fd) = (events.file.as_raw_fd(), log.file.as_raw_fd());
+        let keeper = folder.keeper().as_raw_fd();
         let mut command = Command::new(&kernel.path);
         command
             .arg0(NO_REBOOT)
-            .args(arguments(kernel, options)?)
+            .args(arguments(kernel, options))
             .env_clear()
             .current_dir(folder.path())
-            .env("TMPDIR", folder.path())
+            .env("TMPDIR", ".")
             .env("UML_RANDOM_SEED", options.seed.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.file.try_clone()?))
@@ -141,7 +153,7 @@ impl Guest {
         unsafe {
             command.pre_exec(move || {
                 set_pdeathsig(Signal::SIGKILL)?;
-                setsid()?;
+                folder::lead(keeper)?;
                 settle(cpu, most_output)?;
                 for (from, to) in [(log_fd, LOG_FD), (events_fd, EVENTS_FD)] {
                     place(from, to)?;
@@ -155,8 +167,11 @@ impl Guest {
             source,
         };
         let child = command.kill_on_drop(true).spawn().map_err(start)?;
+        // It was not waited for yet, so it has its number still.
+        let group = Pid::from_raw(child.id().unwrap_or_default().cast_signed());
         Ok(Self {
             child,
+            group,
             events,
             log,
             unread: Vec::new(),
@@ -213,17 +228,15 @@ impl Guest {
         Some(self.cause_of_death(status))
     }
 
-    /// Ends it: by SIGTERM, after which it clears its own processes away, then by SIGKILL.
+    /// Processor time that it has used so far, its programs' included; zero when it is gone.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        self.child.id().map_or(Duration::ZERO, used_by)
+    }
+
+    /// Ends it. Its programs end with it, a moment later: see [`Orphans`].
     pub(super) async fn end(&mut self) {
-        if let Some(process) = self.child.id() {
-            let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGTERM);
-        }
-        if tokio::time::timeout(LAST_MOMENTS, self.child.wait())
-            .await
-            .is_err()
-        {
-            let _ = self.child.kill().await;
-        }
+        let _ = self.child.kill().await;
     }
 
     /// What ended a guest whose cases are not all over, from its kernel's own log.
@@ -262,6 +275,79 @@ impl Guest {
     }
 }
 
+impl Drop for Guest {
+    /// Ends what is left of it: a program that its kernel had just started may not have asked yet to be ended with it. The
+    /// group's number is nobody else's as long as one is left.
+    fn drop(&mut self) {
+        if self.group.as_raw() > 1 {
+            let _ = killpg(self.group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// The programs of guests, and the labs of keepers. Each is a process of the machine that is killed when its guest's kernel or
+/// its keeper ends, in whatever way; but that takes the machine a moment, in which the other is gone already. This process
+/// takes them in, to see them gone.
+pub struct Orphans(());
+
+impl Orphans {
+    /// From now on, for the rest of this process.
+    ///
+    /// # Errors
+    /// If the machine refuses.
+    pub fn take_in() -> io::Result<Self> {
+        set_child_subreaper(true)?;
+        Ok(Self(()))
+    }
+
+    /// Waits until this process has no children any more. Call when all guests and keepers were waited for: nobody
+    /// else may wait.
+    pub async fn gone(self) {
+        let begun = Instant::now();
+        while begun.elapsed() < LAST_MOMENTS {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => tokio::time::sleep(GONE_EVERY).await,
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether a guest's addresses can be the same in every run here; where they can't, neither can its dice.
+#[must_use]
+pub fn addresses_can_be_fixed() -> bool {
+    // What this process has is what guests begin with; it has no other use for random addresses.
+    personality::get()
+        .and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE))
+        .is_ok()
+}
+
+/// Processor time of a process, of the children it has, and of those it had.
+fn used_by(process: u32) -> Duration {
+    let ticks: u64 = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let one: u32 = name.to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // A program's name may hold anything, and ends with the last parenthesis. See proc_pid_stat(5).
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+            let own = field(14)? + field(15)?;
+            if one == process {
+                Some(own + field(16)? + field(17)?)
+            } else {
+                (field(4)? == u64::from(process)).then_some(own)
+            }
+        })
+        .sum();
+    // USER_HZ, which is 100 on every machine that has guests.
+    Duration::from_millis(ticks * 10)
+}
+
 /// A file in memory that a guest appends to and we read.
 struct MemoryFile {
     file: File,
@@ -294,9 +380,9 @@ impl MemoryFile {
     }
 }
 
-/// The kernel's arguments. It joins them with blanks and splits them again, so none may hold one; and it mixes them
-/// into its randomness, so none may differ between two runs with the same seed: the private folder is the working one.
-fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, GuestError> {
+/// The kernel's arguments. It mixes them into its randomness, so none may say where something lies: the private folder is
+/// the working one.
+fn arguments(kernel: &Kernel, options: &GuestOptions) -> Vec<String> {
     let mut arguments = vec![
         "time-travel=inf-cpu".to_owned(),
         format!("time-travel-start={START_NS}"),
@@ -311,20 +397,12 @@ fn arguments(kernel: &Kernel, options: &GuestOptions) -> Result<Vec<String>, Gue
         format!("mem={}M", options.memory_mib),
         format!("con0=null,fd:{LOG_FD}"),
         format!("con1=null,fd:{EVENTS_FD}"),
-        format!("init={}", std::env::current_exe()?.display()),
+        format!("init={PRIVATE}/{INIT}"),
         "--".to_owned(),
         SUBCOMMAND.to_owned(),
-        format!("/proc/self/cwd/{JOB}"),
+        format!("{PRIVATE}/{JOB}"),
     ]);
-    match arguments
-        .iter()
-        .find(|argument| argument.contains([' ', '"', '\'']))
-    {
-        Some(argument) => Err(GuestError::Prepare(io::Error::other(format!(
-            "a guest's kernel takes no argument with a blank or a quote, and there is `{argument}`"
-        )))),
-        None => Ok(arguments),
-    }
+    arguments
 }
 
 /// One processor, no core files, files no longer than what a guest may write, and addresses that are the same in every

@@ -1,4 +1,4 @@
-//! The first process of a guest: it furnishes the guest, runs the labs, and switches the power off.
+//! The first process of a guest: it furnishes the guest, runs the lab, and switches the power off.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -38,9 +38,10 @@ fn run(job: &Path) -> io::Result<()> {
     // The guest's root is nobody to the machine's files: programs have the rights of the user who started the guest.
     crate::lab::program::run_as(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
     furnish()?;
-    limit_processes(job.labs.len())?;
+    limit_processes()?;
     allow_descriptors()?;
     allow_neighbours()?;
+    allow_connections()?;
     let events = open_events()?;
     wake_on_time()?;
     // SAFETY: there is one thread.
@@ -79,17 +80,14 @@ fn wake_on_time() -> io::Result<()> {
     }
 }
 
-/// Processes that a guest may have: for itself, and for each lab. A program has a limit of its own where the kernel has
-/// one for PID namespaces.
-const PROCESSES: usize = 1024;
-const LAB_PROCESSES: usize = 256;
+/// Processes that a guest may have. A program has a limit of its own where the kernel has one for PID namespaces.
+const PROCESSES: usize = 1280;
 
-fn limit_processes(labs: usize) -> io::Result<()> {
-    let most = (PROCESSES + LAB_PROCESSES * labs).min(32768);
-    std::fs::write("/proc/sys/kernel/pid_max", most.to_string())
+fn limit_processes() -> io::Result<()> {
+    std::fs::write("/proc/sys/kernel/pid_max", PROCESSES.to_string())
 }
 
-/// Files and sockets that this one process may have open for all its labs: namespaces, connections of servers and clients.
+/// Files and sockets that this one process may have open: namespaces, connections of servers and clients.
 const DESCRIPTORS: u64 = 65_536;
 
 /// The kernel's limit for its first process is 1024.
@@ -110,6 +108,21 @@ fn allow_neighbours() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Connections that the conntrack of each namespace may know: the kernel's own default on a machine with 4 GiB or more. A
+/// guest's memory alone would make it some thousands, and beyond it SYNs vanish.
+const CONNECTIONS: u32 = 262_144;
+
+fn allow_connections() -> io::Result<()> {
+    match std::fs::write(
+        "/proc/sys/net/netfilter/nf_conntrack_max",
+        CONNECTIONS.to_string(),
+    ) {
+        // A kernel without conntrack is named where it is needed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written,
+    }
 }
 
 /// The root is the host's and can't be written: the lab gets a place of its own to write to. (Programs have theirs.)

@@ -1,12 +1,17 @@
 //! The User Mode Linux kernels of the virtual clock: where they are, and which is taken.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 /// The option of the kernel's configuration that makes the virtual clock.
 const TIME_TRAVEL: &str = "CONFIG_UML_TIME_TRAVEL_SUPPORT";
+
+/// The variable that names the kernel.
+const NAMED: &str = "HALFOPEN_KERNEL";
 
 /// A kernel that `ci/kernel` built, or that somebody named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,9 @@ pub struct About {
     /// Whether its random numbers can be seeded from the command line.
     #[serde(default)]
     pub seed: bool,
+    /// SHA-256 of the file, in hexadecimal; not in what older builds wrote.
+    #[serde(default)]
+    pub sha256: Option<String>,
 }
 
 /// Why there is no kernel.
@@ -42,6 +50,9 @@ pub enum KernelError {
         "{} is no User Mode Linux kernel with {TIME_TRAVEL}; `./ci/kernel` builds one in a few minutes", .0.display()
     )]
     NoTimeTravel(PathBuf),
+    /// Kernels were built, and none of them can be used.
+    #[error("no kernel for the virtual clock can be used: {0}")]
+    Unusable(String),
     /// None was named and none was built.
     #[error("no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes")]
     NotBuilt,
@@ -76,6 +87,22 @@ impl Kernel {
         }
     }
 
+    /// SHA-256 of its file, in hexadecimal: the same file, the same dice. Reckoned only where its builder did not: that takes
+    /// a good part of the processor time of a short case.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn sha256(&self) -> io::Result<String> {
+        if let Some(known) = self.about.as_ref().and_then(|about| about.sha256.clone()) {
+            return Ok(known);
+        }
+        let digest = digest(&SHA256, &fs::read(&self.path)?);
+        Ok(digest
+            .as_ref()
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    }
+
     /// Whether it is known to run its programs by seccomp, which is twice as fast as ptrace (since 6.16).
     #[must_use]
     pub fn has_seccomp_mode(&self) -> bool {
@@ -103,29 +130,58 @@ pub fn choose(named: &[PathBuf]) -> Result<Vec<Kernel>, KernelError> {
     if !named.is_empty() {
         return named.iter().map(|path| Kernel::at(path)).collect();
     }
-    if let Some(path) = std::env::var_os("HALFOPEN_KERNEL") {
+    if let Some(path) = std::env::var_os(NAMED) {
         return Ok(vec![Kernel::at(Path::new(&path))?]);
     }
-    built()
-        .into_iter()
-        .next_back()
-        .map(|kernel| vec![kernel])
-        .ok_or(KernelError::NotBuilt)
+    let (mut usable, unusable) = cached();
+    match (usable.pop(), unusable.is_empty()) {
+        (Some(newest), _) => Ok(vec![newest]),
+        (None, true) => Err(KernelError::NotBuilt),
+        (None, false) => Err(KernelError::Unusable(unusable.join("; "))),
+    }
 }
 
-/// All kernels that `ci/kernel` has built, the newest version last.
+/// Why kernels that `ci/kernel` has built can't be used, a sentence each; none where they are not asked for.
+#[must_use]
+pub fn unusable() -> Vec<String> {
+    match std::env::var_os(NAMED) {
+        Some(_) => Vec::new(),
+        None => cached().1,
+    }
+}
+
+/// All kernels that `ci/kernel` has built and that can be used, the newest version last.
 #[must_use]
 pub fn built() -> Vec<Kernel> {
+    cached().0
+}
+
+/// The kernels in the cache that can be used, the newest version last, and what is wrong with the others.
+fn cached() -> (Vec<Kernel>, Vec<String>) {
     let Some(folder) = cache() else {
-        return Vec::new();
+        return Default::default();
     };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut kernels: Vec<Kernel> = entries
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Default::default(),
+        Err(error) => {
+            let text = format!("failed to read {}: {error}", folder.display());
+            return (Vec::new(), vec![text]);
+        }
+    };
+    let mut described: Vec<PathBuf> = entries
+        .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "json"))
-        .filter_map(|path| Kernel::at(&path.with_extension("")).ok())
-        .filter(|kernel| kernel.about.is_some())
         .collect();
+    described.sort();
+    let (mut kernels, mut unusable) = (Vec::new(), Vec::new());
+    for path in described {
+        match in_cache(&path) {
+            Ok(kernel) => kernels.push(kernel),
+            Err(text) => unusable.push(text),
+        }
+    }
     kernels.sort_by_key(|kernel| {
         let modified = fs::metadata(&kernel.path).and_then(|m| m.modified()).ok();
         (
@@ -133,7 +189,23 @@ pub fn built() -> Vec<Kernel> {
             modified,
         )
     });
-    kernels
+    (kernels, unusable)
+}
+
+/// The kernel that a file of the cache describes.
+fn in_cache(about: &Path) -> Result<Kernel, String> {
+    let kernel = about.with_extension("");
+    let text = fs::read_to_string(about)
+        .map_err(|error| format!("failed to read {}: {error}", about.display()))?;
+    serde_json::from_str::<About>(&text).map_err(|error| {
+        format!(
+            "{} is not what `ci/kernel` writes: {error}",
+            about.display()
+        )
+    })?;
+    nix::unistd::access(&kernel, nix::unistd::AccessFlags::X_OK)
+        .map_err(|errno| format!("{} can't be run: {}", kernel.display(), errno.desc()))?;
+    Kernel::at(&kernel).map_err(|error| error.to_string())
 }
 
 /// Where `ci/kernel` keeps them.

@@ -7,12 +7,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use nix::time::{ClockId, clock_getres};
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{LabError, trial};
+use crate::lab::trial;
+use crate::linux::LinuxError;
+use crate::linux::kernel::hz;
 
 /// What became of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl Check {
         }
     }
 
-    fn tried(name: &str, result: Result<(), LabError>, fix: &str) -> Self {
+    fn tried(name: &str, result: Result<(), LinuxError>, fix: &str) -> Self {
         match result {
             Ok(()) => Self::ok(name, "works"),
             Err(error) => Self::missing(name, error.to_string(), Some(fix)),
@@ -125,7 +125,7 @@ fn switch(key: &str, good: &str, fix: &str) -> Option<Check> {
 /// A program of iptables', and which backend it writes to.
 fn program(name: &str, restore: &str) -> Check {
     const FIX: &str = "sudo apt-get install iptables";
-    let path = match crate::lab::service::find_program(restore) {
+    let path = match crate::linux::xtables::find_program(restore) {
         Ok(path) => path,
         Err(e) => return Check::missing(name, e.to_string(), Some(FIX)),
     };
@@ -263,22 +263,6 @@ fn new_sysctl((key, since): (&str, &str)) -> Check {
     }
 }
 
-/// The kernel's timer frequency, from the resolution of its coarse clock, which is one tick. `None` if the kernel does
-/// not say, or says something that is no tick.
-#[must_use]
-pub fn hz() -> Option<u32> {
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?;
-    hz_of_tick(Duration::from(tick))
-}
-
-fn hz_of_tick(tick: Duration) -> Option<u32> {
-    let frequency = (1.0 / tick.as_secs_f64()).round();
-    // Kconfig offers 24 (some boards) to 1200.
-    (20.0..=2000.0)
-        .contains(&frequency)
-        .then_some(frequency as u32)
-}
-
 fn read(file: impl AsRef<Path>) -> io::Result<String> {
     fs::read_to_string(file).map(|text| text.trim().to_owned())
 }
@@ -286,25 +270,6 @@ fn read(file: impl AsRef<Path>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tick_is_a_whole_frequency() {
-        for (nanoseconds, hz) in [
-            (4_000_000, Some(250)),
-            (1_000_000, Some(1000)),
-            (10_000_000, Some(100)),
-            (3_333_333, Some(300)),
-            (1, None),
-            (0, None),
-        ] {
-            assert_eq!(hz_of_tick(Duration::from_nanos(nanoseconds)), hz);
-        }
-    }
-
-    #[test]
-    fn this_kernel_has_a_frequency() {
-        assert!(hz().is_some());
-    }
 
     #[test]
     fn every_check_of_the_host_says_something() {

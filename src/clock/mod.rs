@@ -12,85 +12,8 @@ pub mod machine;
 pub mod real;
 
 use std::io;
-use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use crate::plan::LabPlan;
-use crate::record::{Event, Frames};
-
-/// What a lab process is told: the labs it runs, side by side.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LabJob {
-    /// One lab each.
-    pub labs: Vec<LabPlan>,
-    /// Events are gathered and written together rather than one by one: where writing is dear and nobody looks.
-    pub gather_events: bool,
-    /// A case begins when the kernel's timers stand as at every other case's begin, however long its set-up took: where
-    /// waiting costs nothing. See [`crate::lab::process`].
-    pub align_start: bool,
-    /// What programs are started with.
-    pub shell: Shell,
-}
-
-/// What the shell gives to programs: where it finds them, and the folder they begin in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shell {
-    /// PATH; empty = the system's usual folders.
-    pub path: String,
-    /// Working folder; empty = the root.
-    pub folder: PathBuf,
-}
-
-impl Shell {
-    /// That of this process.
-    #[must_use]
-    pub fn current() -> Self {
-        Self {
-            path: std::env::var("PATH").unwrap_or_default(),
-            folder: std::env::current_dir().unwrap_or_default(),
-        }
-    }
-}
-
-/// What a lab process says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FromLab {
-    /// First message: the kernel whose TCP stack is measured.
-    Kernel {
-        /// `uname -r`.
-        release: String,
-        /// Its timer frequency, where the kernel tells.
-        hz: Option<u32>,
-    },
-    /// Time goes on: said every ten seconds of the lab's own clock.
-    Alive {},
-    /// Something was observed in a lab.
-    Event {
-        /// Index into [`LabJob::labs`].
-        lab: usize,
-        /// What, and when.
-        event: Event,
-    },
-    /// Packets of a lab's link.
-    Frames {
-        /// Index into [`LabJob::labs`].
-        lab: usize,
-        /// Which link's, and what they are.
-        frames: Frames,
-    },
-}
-
-impl FromLab {
-    /// The message as one line, newline included.
-    #[must_use]
-    pub fn to_line(&self) -> Vec<u8> {
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
-        line.push(b'\n');
-        line
-    }
-}
+pub use crate::lab::job::{FromLab, LabJob, Shell};
 
 /// A lab process that runs, on either clock.
 pub enum Running {

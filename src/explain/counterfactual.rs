@@ -2,265 +2,210 @@
 
 use std::time::Duration;
 
-use crate::plan::{
-    Case, Client, Keepalive, LabPlan, Location, Ping, Place, Prediction, Protocol, Sysctl, Window,
-};
-use crate::timeout_model::{TcpSysctls, foresee};
+use super::knobs::{self, Candidate};
+use crate::plan::units::between;
+use crate::plan::{Case, Cause, Client, LabPlan, PredictedQuantile, Prediction, Protocol, Window};
+use crate::result::{ClientResult, PredictedQuantileResult};
+use crate::timeout_model::{Kernel, Path, TcpSysctls, foresee, retransmission};
 use crate::verdict::CaseResult;
-use crate::verdict::result::ClientResult;
-use crate::verdict::units::{between, exact};
 
-/// The first kernel that has `tcp_rto_max_ms`.
-const RTO_MAX_SINCE: (u32, u32) = (6, 15);
 /// A change that the model sees as less than this is none.
 const WORTH: Duration = Duration::from_millis(500);
-
-const KEEPALIVE: Keepalive = Keepalive {
-    idle: Duration::from_secs(30),
-    interval: Duration::from_secs(30),
-    count: 5,
-};
-const PING: Ping = Ping {
-    idle: Duration::from_secs(30),
-    timeout: Duration::from_secs(15),
-    while_idle: true,
-};
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-const REMOVAL: Duration = Duration::from_secs(1);
 
 /// One thing changed, and what the model says would come of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// What is changed, in the words that set it.
+    /// What is changed, in words.
     pub knob: String,
+    /// Where a scenario says so, and what it says then, as a matrix has it; empty where that depends on how the scenario is
+    /// written.
+    pub settings: Vec<(String, String)>,
     /// From the fault until the client is well again, or gives the dead connection up where nobody can answer it.
     pub window: Window,
+    /// Whether that is the recovery.
+    pub of_recovery: bool,
+    /// Where chance decides: quantiles of that time.
+    pub quantiles: Vec<PredictedQuantile>,
+}
+
+/// Everything that was tried.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Considered {
+    /// What would have shortened the outage, the shortest first.
+    pub shorten: Vec<Change>,
+    /// What would have been of no help.
+    pub no_help: Vec<String>,
+    /// What would break the client while all is well.
+    pub breaks: Vec<String>,
 }
 
 /// What would have shortened a client's outage, the shortest first; `None` where the model has no prediction for the client.
 #[must_use]
 pub fn changes(client: &Client, case: &Case, result: &CaseResult) -> Option<Vec<Change>> {
-    let before = foresee(client, &case.lab)?;
-    let measured = result.client(&client.name).and_then(|measured| {
-        if of_recovery(&before) {
-            measured.recovered_after
-        } else {
-            measured.detected_after
-        }
-    });
-    let mut changes: Vec<_> = candidates(client, &case.lab, result)
-        .into_iter()
-        .filter_map(|(knob, plan)| {
-            let changed = plan.clients.iter().find(|c| c.name == client.name)?;
-            let after = foresee(changed, &plan)?;
-            let window = shorter(&before, &after)?;
-            // What may last as long as what was measured is no improvement on it.
-            let shortens = measured.is_none_or(|measured| window.max < measured);
-            shortens.then_some(Change { knob, window })
-        })
-        .collect();
-    changes.sort_by_key(|change| (change.window.min + change.window.max, change.window.max));
-    Some(changes)
+    considered(client, case, result).map(|considered| considered.shorten)
 }
 
-/// The window by which a change is better than what was; of the recovery, or of the detection where there is none.
+/// All that was tried on a client's outage; `None` where the model has nothing to say of the client.
+#[must_use]
+pub fn considered(client: &Client, case: &Case, result: &CaseResult) -> Option<Considered> {
+    let measured = result.client(&client.name);
+    let Some(before) = foresee(client, &case.lab) else {
+        return by_the_kernel(client, case, result, measured?);
+    };
+    let measured = measured.and_then(|measured| match before.recovery.is_some() {
+        true => measured.recovered_after,
+        false => measured.detected_after,
+    });
+    // Where chance decides, one run says nothing of the next; else what may last as long as what was measured is no
+    // improvement on it.
+    let measured = measured.filter(|_| before.odds.is_empty());
+    let after = |changed: &Client, plan: &LabPlan| {
+        let after = foresee(changed, plan)?;
+        let window = shorter(&before, &after)?;
+        measured
+            .is_none_or(|measured| window.max < measured)
+            .then_some((window, after))
+    };
+    let mut considered = Considered::default();
+    for Candidate {
+        knob,
+        settings,
+        plan,
+    } in knobs::all(client, &case.lab, result)
+    {
+        let Some(changed) = plan.clients.iter().find(|c| c.name == client.name) else {
+            continue;
+        };
+        if breaks(changed, &plan) {
+            considered.breaks.push(knob);
+            continue;
+        }
+        match after(changed, &plan) {
+            None => considered.no_help.push(knob),
+            Some((window, after)) => considered.shorten.push(Change {
+                knob,
+                settings,
+                window,
+                of_recovery: after.recovery.is_some(),
+                quantiles: after.quantiles.clone(),
+            }),
+        }
+    }
+    considered.sort();
+    Some(considered)
+}
+
+impl Considered {
+    fn sort(&mut self) {
+        self.shorten.sort_by_key(|change| {
+            let mean = change.mean();
+            (mean, change.window.max)
+        });
+    }
+}
+
+impl Change {
+    /// The middle of the window, or of the times by which half of all runs are over.
+    fn mean(&self) -> Duration {
+        let half = self.quantiles.first().map_or(self.window, |half| half.time);
+        half.min + half.max
+    }
+}
+
+/// Of a client whose own timers nobody knows: what its kernel's would have made of an end that was the kernel's. Counted from
+/// the sending that it was the end of.
+fn by_the_kernel(
+    client: &Client,
+    case: &Case,
+    result: &CaseResult,
+    measured: &ClientResult,
+) -> Option<Considered> {
+    let lasting = |fault: &crate::plan::Fault| fault.dead_node().is_some() && fault.lasts.is_none();
+    let ended = measured.detected_after?;
+    if measured.cause != Some(Cause::RetransmissionTimeout) || !case.lab.faults.iter().all(lasting)
+    {
+        return None;
+    }
+    let closed_at = measured.fault_at? + ended;
+    let mut connections = measured.connections.iter();
+    let waited_on = connections.find(|c| c.closed_at == Some(closed_at))?;
+    let lasted = waited_on.retransmissions.as_ref()?.gave_up_after?;
+    let sent = ended.checked_sub(lasted)?;
+    let kernel = Kernel::of(result.kernel.as_deref().unwrap_or_default(), result.hz);
+    let path = Path {
+        rtt: case.lab.round_trip(),
+        exchanges: 1,
+    };
+    let mut considered = Considered::default();
+    for candidate in knobs::kernel_knobs(client, &case.lab, result) {
+        let sysctls = TcpSysctls::with(candidate.plan.sysctls_at(&client.place));
+        let of_kernel = retransmission(&sysctls, path, None, kernel);
+        let window = Window {
+            min: sent + of_kernel.min,
+            max: sent + of_kernel.max + WORTH / 2,
+        };
+        match window.max + WORTH < ended {
+            false => considered.no_help.push(candidate.knob),
+            true => considered.shorten.push(Change {
+                knob: candidate.knob,
+                settings: candidate.settings,
+                window,
+                of_recovery: false,
+                quantiles: Vec::new(),
+            }),
+        }
+    }
+    considered.sort();
+    Some(considered)
+}
+
+/// Whether a client of this plan can't be answered by a server of its, though all are well: its own limits are shorter
+/// than what an answer takes.
+fn breaks(client: &Client, plan: &LabPlan) -> bool {
+    let rtt = plan.round_trip();
+    let t = &client.transport;
+    let ping = t.ping.map(|ping| ping.timeout);
+    let mut path = [t.dial_timeout, t.user_timeout, ping].into_iter().flatten();
+    // The dial is part of a request's time: SYN, two flights of TLS, and the request.
+    let round_trips = if client.target.tls { 4 } else { 2 };
+    let first = plan.slowest(client) + rtt * round_trips;
+    plan.too_slow(client).next().is_some()
+        || path.any(|limit| limit <= rtt)
+        || t.request_timeout.is_some_and(|limit| limit <= first)
+}
+
+/// What is compared of a prediction: how long it takes on the average, and in the worst of cases that is likely at all.
+fn compared(window: Window, prediction: &Prediction) -> (Duration, Duration) {
+    let middle = |w: Window| (w.min + w.max) / 2;
+    if prediction.odds.is_empty() || prediction.recovery != Some(window) {
+        return (middle(window), window.max);
+    }
+    let odds = prediction.odds.iter();
+    let mean = odds
+        .map(|odds| middle(odds.recovery).mul_f64(odds.probability))
+        .sum();
+    let rarely = prediction.quantiles.last();
+    (
+        mean,
+        rarely.map_or(window.max, |quantile| quantile.time.max),
+    )
+}
+
+/// The window by which a change is better than what was; of the recovery, or of the detection where there is none. It is
+/// better where it takes less on the average, and no more where chance is against it.
 fn shorter(before: &Prediction, after: &Prediction) -> Option<Window> {
     let (was, is) = match (before.recovery, after.recovery) {
         (None, None) => (before.detection, after.detection?),
         (was, Some(is)) => (was, is),
         (Some(_), None) => return None,
     };
-    let Some(was) = was else { return Some(is) };
-    let middle = |w: Window| (w.min + w.max) / 2;
-    (middle(is) + WORTH < middle(was) && is.max <= was.max).then_some(is)
-}
-
-/// The plans with one thing changed that could matter.
-fn candidates(client: &Client, lab: &LabPlan, result: &CaseResult) -> Vec<(String, LabPlan)> {
-    let mut all = kernel_knobs(client, lab, result);
-    all.extend(node_sysctls_in_the_pod(client, lab));
-    all.extend(transport_knobs(client, lab));
-    all.extend(faster_removal(client, lab));
-    all
-}
-
-fn kernel_knobs(client: &Client, lab: &LabPlan, result: &CaseResult) -> Vec<(String, LabPlan)> {
-    let now = TcpSysctls::with(lab.sysctls_at(&client.place));
-    let mut all = Vec::new();
-    for retries in [8, 5] {
-        if retries < now.retries2 {
-            let plan = with_sysctl(client, lab, "net.ipv4.tcp_retries2", &retries.to_string());
-            all.push((format!("tcp_retries2={retries}{}", whose(client)), plan));
-        }
-    }
-    if since(result.kernel.as_deref(), RTO_MAX_SINCE) && now.rto_max_ms > 10_000 {
-        let plan = with_sysctl(client, lab, "net.ipv4.tcp_rto_max_ms", "10000");
-        all.push((format!("tcp_rto_max_ms=10000{}", whose(client)), plan));
-    }
-    all
-}
-
-/// Where a sysctl of the client's must be set.
-fn whose(client: &Client) -> &'static str {
-    match client.place {
-        Place::Node(_) => "",
-        Place::Pod(_) => " in its pod",
-    }
-}
-
-/// The node's TCP sysctls, which its pods do not see.
-fn node_sysctls_in_the_pod(client: &Client, lab: &LabPlan) -> Vec<(String, LabPlan)> {
-    let Place::Pod(_) = client.place else {
-        return Vec::new();
-    };
-    let own = lab.sysctls_at(&client.place);
-    let nodes = lab.node(&client.node).map(|node| node.sysctls.as_slice());
-    let unseen = nodes.unwrap_or_default().iter().filter(|sysctl| {
-        let tcp = sysctl.key.starts_with("net.ipv4.tcp_");
-        tcp && own
-            .iter()
-            .rev()
-            .find(|o| o.key == sysctl.key)
-            .map(|o| &o.value)
-            != Some(&sysctl.value)
-    });
-    unseen
-        .map(|sysctl| {
-            let short = sysctl.key.trim_start_matches("net.ipv4.");
-            let knob = format!("{}'s {short}={} set in its pod", client.node, sysctl.value);
-            (knob, with_sysctl(client, lab, &sysctl.key, &sysctl.value))
-        })
-        .collect()
-}
-
-fn transport_knobs(client: &Client, lab: &LabPlan) -> Vec<(String, LabPlan)> {
-    let t = &client.transport;
-    let mut all = Vec::new();
-    let mut add = |knob: String, change: &dyn Fn(&mut Client)| {
-        all.push((knob, with_client(client, lab, change)));
-    };
-    if t.user_timeout.is_none_or(|limit| limit > USER_TIMEOUT) {
-        add(format!("TCP_USER_TIMEOUT {}", exact(USER_TIMEOUT)), &|c| {
-            c.transport.user_timeout = Some(USER_TIMEOUT);
-        });
-    }
-    if t.keepalive
-        .is_none_or(|k| longest(&k) > longest(&KEEPALIVE))
-    {
-        add(String::from("keepalive 30 s + 30 s × 5"), &|c| {
-            c.transport.keepalive = Some(KEEPALIVE);
-        });
-    }
-    let timeout = t.request_timeout.unwrap_or(REQUEST_TIMEOUT);
-    match t.protocol {
-        Protocol::H1
-            if t.request_timeout
-                .is_none_or(|limit| limit > REQUEST_TIMEOUT) =>
-        {
-            add(
-                format!("request timeout {}", exact(REQUEST_TIMEOUT)),
-                &|c| {
-                    c.transport.request_timeout = Some(REQUEST_TIMEOUT);
-                },
-            );
-        }
-        Protocol::H1 => {}
-        Protocol::H2 => {
-            if !is_grpc(client) {
-                add(
-                    format!("HTTP/1.1 with a request timeout of {}", exact(timeout)),
-                    &|c| {
-                        c.transport.protocol = Protocol::H1;
-                        c.transport.request_timeout = Some(timeout);
-                    },
-                );
-            }
-            if t.ping
-                .is_none_or(|ping| ping.idle + ping.timeout > PING.idle + PING.timeout)
-            {
-                add(String::from("PING after 30 s, 15 s for its answer"), &|c| {
-                    c.transport.ping = Some(PING);
-                });
-            }
-        }
-    }
-    if t.dial_timeout.is_none_or(|limit| limit > DIAL_TIMEOUT) {
-        add(format!("dial timeout {}", exact(DIAL_TIMEOUT)), &|c| {
-            c.transport.dial_timeout = Some(DIAL_TIMEOUT);
-        });
-    }
-    all
-}
-
-/// gRPC is spoken over HTTP/2 only. (Message streams too, but no prediction is made for those.)
-fn is_grpc(client: &Client) -> bool {
-    client.profile.starts_with("grpc") || client.profile == "etcdctl"
-}
-
-fn longest(keepalive: &Keepalive) -> Duration {
-    keepalive.idle + keepalive.interval * keepalive.count
-}
-
-fn faster_removal(client: &Client, lab: &LabPlan) -> Option<(String, LabPlan)> {
-    let name = client.target.service.as_ref()?;
-    let mut plan = lab.clone();
-    let service = plan.services.iter_mut().find(|s| s.name == *name)?;
-    if service.removal.is_some_and(|removal| removal <= REMOVAL) {
+    // What would be well for a time only is not compared.
+    if after.relapses_within.is_some() {
         return None;
     }
-    service.removal = Some(REMOVAL);
-    Some((format!("endpoint removal within {}", exact(REMOVAL)), plan))
-}
-
-fn with_client(client: &Client, lab: &LabPlan, change: &dyn Fn(&mut Client)) -> LabPlan {
-    let mut plan = lab.clone();
-    let found = plan.clients.iter_mut().find(|c| c.name == client.name);
-    found.into_iter().for_each(change);
-    plan
-}
-
-fn with_sysctl(client: &Client, lab: &LabPlan, key: &str, value: &str) -> LabPlan {
-    let mut plan = lab.clone();
-    let sysctls = match &client.place {
-        Place::Node(name) => plan
-            .nodes
-            .iter_mut()
-            .find(|node| node.name == *name)
-            .map(|node| &mut node.sysctls),
-        Place::Pod(name) => plan
-            .pods
-            .iter_mut()
-            .find(|pod| pod.name == *name)
-            .map(|pod| &mut pod.sysctls),
-    };
-    if let Some(sysctls) = sysctls {
-        sysctls.retain(|sysctl| sysctl.key != key);
-        sysctls.push(Sysctl {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            location: Location::default(),
-        });
-    }
-    plan
-}
-
-/// Whether a kernel release is of `least` or later; of one that is not known, it is not.
-fn since(release: Option<&str>, least: (u32, u32)) -> bool {
-    let mut numbers = release
-        .unwrap_or_default()
-        .split(['.', '-'])
-        .map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= least,
-        _ => false,
-    }
-}
-
-/// Whether the model says when a client is well again, not only when it gives a dead connection up.
-fn of_recovery(prediction: &Prediction) -> bool {
-    prediction.recovery.is_some()
+    let Some(was) = was else { return Some(is) };
+    let ((mean_was, rarely_was), (mean, rarely)) = (compared(was, before), compared(is, after));
+    (mean + WORTH < mean_was && rarely <= rarely_was + WORTH).then_some(is)
 }
 
 /// The changes as they are told, under a title.
@@ -271,33 +216,50 @@ pub(super) fn lines(
     result: &CaseResult,
 ) -> (String, Vec<String>) {
     const TITLE: &str = "what would have shortened it, one change at a time";
-    let before = foresee(client, &case.lab);
-    let (Some(before), Some(changes)) = (before, changes(client, case, result)) else {
+    let Some(considered) = considered(client, case, result) else {
         return (TITLE.to_owned(), vec![unknown(client).to_owned()]);
     };
-    let what = if changes.is_empty() || of_recovery(&before) {
-        "well again"
-    } else {
-        "the dead connection given up"
+    let changes = &considered.shorten;
+    let what = match changes.first() {
+        Some(change) if !change.of_recovery => "the dead connection given up",
+        Some(_) | None => "well again",
     };
-    let mut lines: Vec<_> = changes
-        .iter()
-        .map(|change| {
-            let window = between(change.window.min, change.window.max);
-            format!("  {}: {window}", change.knob)
-        })
-        .collect();
+    let mut lines: Vec<_> = changes.iter().map(told).collect();
     if changes.is_empty() {
         lines.push(String::from("  none of the knobs that the model knows"));
     }
     let t = &client.transport;
     let connection_outlives = t.protocol == Protocol::H2 && t.ping.is_none();
     let affected = measured.affected == Some(true);
-    if connection_outlives && t.ping_after_timeout.is_none() && affected {
-        let text = "  (a request timeout alone would not: on HTTP/2 it ends the request, not the connection)";
-        lines.push(text.to_owned());
+    let mut no_help = considered.no_help;
+    let ours = client.program().is_none();
+    if connection_outlives && t.ping_after_timeout.is_none() && affected && ours {
+        let text = "a request timeout alone (on HTTP/2 it ends the request, not the connection)";
+        no_help.push(text.to_owned());
+    }
+    for (words, knobs) in [
+        ("would not help", &no_help),
+        ("would break it while all is well", &considered.breaks),
+    ] {
+        if !knobs.is_empty() {
+            lines.push(format!("  {words}: {}", knobs.join("; ")));
+        }
     }
     (format!("{TITLE} ({what}, by the model)"), lines)
+}
+
+/// A change in a line.
+fn told(change: &Change) -> String {
+    let window = between(change.window.min, change.window.max);
+    let quantiles: Vec<PredictedQuantileResult> = change.quantiles.iter().map(Into::into).collect();
+    match quantiles.as_slice() {
+        [] => format!("  {}: {window}", change.knob),
+        all => format!(
+            "  {}: {window}; {}",
+            change.knob,
+            PredictedQuantileResult::words(all)
+        ),
+    }
 }
 
 /// Why nothing can be said of what would have helped.
@@ -313,13 +275,22 @@ fn unknown(client: &Client) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
-    fn a_release_is_compared_by_its_numbers() {
-        let has = |release| since(Some(release), RTO_MAX_SINCE);
-        assert!(has("7.3.4") && has("6.15.0-rc1") && has("6.18.5-cloud"));
-        assert!(!has("6.12.9") && !has("6.1") && !has("unknown"));
-        assert!(!since(None, RTO_MAX_SINCE));
+    fn a_limit_below_what_an_answer_takes_breaks_a_client_that_is_well() {
+        let breaks = |delay: &str, limits: &str| {
+            let text = format!(
+                "name: t\nduration: 1m\nnodes: [n1, n2]\n\
+                 servers: {{ s: {{ node: n2, response_delay: {delay} }} }}\n\
+                 clients:\n  c: {{ node: n1, url: 'http://s/', profile: bare, workload: {{ poll: {{ every: 5s }} }}, \
+                 transport: {{ {limits} }} }}\n\
+                 faults: [{{ at: 9s, fault: {{ power_loss: {{ node: n2 }} }} }}]\n"
+            );
+            let cases =
+                crate::scenario::parse("t.yaml", &text, &crate::scenario::PlanOptions::default());
+            let lab = &cases.expect("a right scenario")[0].lab;
+            super::breaks(&lab.clients[0], lab)
+        };
+        assert!(breaks("15s", "request_timeout: 10s") && breaks("15s", "read_timeout: 10s"));
+        assert!(!breaks("15s", "request_timeout: 20s") && !breaks("5s", "request_timeout: 10s"));
     }
 }

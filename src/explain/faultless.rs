@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Told, clock};
 use crate::plan::{Case, Cause};
 use crate::record::{Event, Observation, Stage};
+use crate::result::{ConnectionResult, word};
 use crate::verdict::CaseResult;
-use crate::verdict::result::{ConnectionResult, word};
 
 /// Failures alike that are told one by one; of more, the rest are counted.
 const ALIKE: usize = 2;
@@ -86,10 +86,10 @@ fn time(dial: &ConnectionResult) -> Duration {
 
 fn one(dial: &ConnectionResult) -> String {
     let to = dial.endpoint.as_deref().unwrap_or("an endpoint not known");
-    let ended = match dial.cause {
-        Cause::Never => String::from("never opened"),
-        Cause::Unknown => String::from("given up for a reason that the evidence does not tell"),
-        cause => format!("given up by {}", word(&cause)),
+    let ended = if dial.cause == Cause::Never {
+        String::from("never opened")
+    } else {
+        format!("given up {}", dial.cause.by())
     };
     format!("dial {} to {to}: {ended}: {}", dial.id, dial.evidence)
 }
@@ -97,18 +97,19 @@ fn one(dial: &ConnectionResult) -> String {
 fn requests(told: &Told) -> Vec<(Duration, String)> {
     let mut of_error: BTreeMap<String, Vec<(Duration, String)>> = BTreeMap::new();
     for event in told.record {
-        let (request, error, what) = match &event.what {
-            Observation::RequestFailed {
-                request,
-                error,
-                text,
-                ..
-            } => (request, word(error), format!("fails: {text}")),
-            Observation::RequestUnfinished { request, .. } => {
-                let text = String::from("still has no response when the case ends");
-                (request, String::from("unfinished"), text)
-            }
-            _ => continue,
+        let (request, error, what) = if let Observation::RequestFailed {
+            request,
+            error,
+            text,
+            ..
+        } = &event.what
+        {
+            (request, word(error), format!("fails: {text}"))
+        } else if let Observation::RequestUnfinished { request, .. } = &event.what {
+            let text = String::from("still has no response when the case ends");
+            (request, String::from("unfinished"), text)
+        } else {
+            continue;
         };
         if request.client == told.client.name {
             let text = format!("request {} {what}", request.number);

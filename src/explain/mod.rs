@@ -3,8 +3,11 @@
 //!
 //! A pure function of the record and of what was judged of it.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod counterfactual;
 mod faultless;
+mod knobs;
 mod namespace;
 mod series;
 mod socket;
@@ -14,10 +17,11 @@ mod sum;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::plan::{Case, Cause, Client, Protocol, Work, Workload};
+use crate::plan::units::{between, exact, measured};
+use crate::plan::{Case, Cause, Client, Effect, Work, Workload};
+use crate::printable::printable;
 use crate::record::{Event, Observation};
-use crate::verdict::result::{ClientResult, Step, StepKind, word};
-use crate::verdict::units::{between, exact, measured};
+use crate::result::{ClientResult, PredictedQuantileResult, Step, StepKind, not_for_good, word};
 use crate::verdict::{CaseResult, Verdict};
 
 /// What of a case is told.
@@ -97,7 +101,7 @@ pub fn explain(
             let _ = writeln!(text, "\n{}", bold("counters", options));
         }
         for line in counters {
-            let _ = writeln!(text, "{line}");
+            let _ = writeln!(text, "{}", printable(&line));
         }
     }
     let of_another = |text: &str| {
@@ -110,7 +114,7 @@ pub fn explain(
         text.push('\n');
     }
     for warning in warnings {
-        let _ = writeln!(text, "warning: {warning}");
+        let _ = writeln!(text, "warning: {}", printable(warning));
     }
     Ok(text)
 }
@@ -121,41 +125,43 @@ fn was_skipped(result: &CaseResult) -> bool {
 }
 
 fn case_of(record: &[Event]) -> Option<&Case> {
-    record.iter().find_map(|event| match &event.what {
-        Observation::CaseStarted { case, .. } => Some(case.as_ref()),
-        _ => None,
+    record.iter().find_map(|event| {
+        let Observation::CaseStarted { case, .. } = &event.what else {
+            return None;
+        };
+        Some(case.as_ref())
     })
 }
 
 fn heading(result: &CaseResult, options: Options<'_>) -> String {
-    let name = bold(&format!("{} / {}", result.scenario, result.case), options);
+    let name = format!("{} / {}", result.scenario, result.case);
+    let name = bold(&printable(&name), options);
     let clock = result
         .clock
         .map_or_else(String::new, |clock| format!(", {clock} clock"));
-    let kernel = result
-        .kernel
-        .as_ref()
-        .map_or_else(String::new, |kernel| format!(", Linux {kernel}"));
+    let kernel = result.kernel.as_ref().map_or_else(String::new, |kernel| {
+        format!(", Linux {}", printable(kernel))
+    });
     let hz = result
         .hz
         .map_or_else(String::new, |hz| format!(", HZ {hz}"));
     let mut text = format!("{name}{clock}{kernel}{hz}\n");
     if let Some(reason) = &result.reason {
         let verdict = result.verdict;
-        let _ = writeln!(text, "{verdict}: {}", reason.text);
+        let _ = writeln!(text, "{verdict}: {}", printable(&reason.text));
     }
     if was_skipped(result) {
         return text;
     }
     for fault in &result.faults {
-        let _ = match fault.at {
-            Some(_) => writeln!(text, "{fault}"),
-            None => writeln!(
-                text,
+        let told = match fault.at {
+            Some(_) => fault.to_string(),
+            None => format!(
                 "{} of {} is not in the record: no outage can be told from it",
                 fault.kind, fault.target
             ),
         };
+        let _ = writeln!(text, "{}", printable(&told));
     }
     text
 }
@@ -180,10 +186,21 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn text(&self) -> String {
-        let name = bold(&self.client.name, self.options);
-        let mut text = format!("{name}: {}\n  {}\n", self.outcome(), self.who());
+        let name = bold(&printable(&self.client.name), self.options);
+        let (outcome, who) = (self.outcome(), self.who());
+        let mut text = format!("{name}: {}\n  {}\n", printable(&outcome), printable(&who));
         if self.has_no_fault() && faultless::failed(self) {
             self.section(&mut text, "", &faultless::lines(self));
+        }
+        if let Some(end) = self.client.program_ended() {
+            let program = self.client.program.iter();
+            let output = program.flat_map(|program| &program.last_output);
+            let mut lines = vec![format!("{end}; it wrote last:")];
+            lines.extend(output.map(|line| format!("  │ {line}")));
+            if let [only] = lines.as_mut_slice() {
+                *only = format!("{end}; it wrote nothing");
+            }
+            self.section(&mut text, "", &lines);
         }
         if self.client.gone || self.client.fault_at.is_none() {
             return text;
@@ -191,7 +208,7 @@ impl Told<'_> {
         let had_outage = self.client.unexplained.is_some();
         if let Some(evidence) = &self.client.evidence {
             let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
-            let _ = writeln!(text, "  {cause}: {evidence}");
+            let _ = writeln!(text, "  {cause}: {}", printable(evidence));
         }
         if had_outage || self.options.verbose {
             self.section(&mut text, "", &story::lines(self));
@@ -214,10 +231,10 @@ impl Told<'_> {
         }
         text.push('\n');
         if !title.is_empty() {
-            let _ = writeln!(text, "  {}", bold(title, self.options));
+            let _ = writeln!(text, "  {}", bold(&printable(title), self.options));
         }
         for line in lines {
-            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
+            let _ = writeln!(text, "{}", format!("  {}", printable(line)).trim_end());
         }
     }
 
@@ -226,17 +243,49 @@ impl Told<'_> {
         self.case.lab.faults.is_empty()
     }
 
+    /// What ended the client itself.
+    fn how_it_ended(&self) -> &'static str {
+        let faults = self.case.lab.faults.iter().zip(&self.result.faults);
+        let mut effects: Vec<_> = faults
+            .filter_map(|(fault, seen)| Some((seen.at?, fault)))
+            .flat_map(|(at, fault)| fault.effects.iter().map(move |effect| (at, effect)))
+            .filter(|(_, effect)| effect.ends(self.planned))
+            .collect();
+        effects.sort_by_key(|(at, _)| *at);
+        let Some((_, first)) = effects.first() else {
+            return "its own node lost its power, or it was killed";
+        };
+        match first {
+            Effect::Stop { .. } => "its own node lost its power",
+            Effect::Kill { .. } => "it was killed",
+            // They end no client.
+            Effect::Silence { .. }
+            | Effect::Restore { .. }
+            | Effect::Hang { .. }
+            | Effect::Carrier { .. }
+            | Effect::Drop { .. }
+            | Effect::Delay { .. }
+            | Effect::Answer { .. }
+            | Effect::Rules { .. }
+            | Effect::Forget { .. }
+            | Effect::Destroy { .. } => "a fault ended it",
+        }
+    }
+
     /// What became of it, in one line.
     fn outcome(&self) -> String {
         let client = self.client;
         if client.gone {
-            return String::from("gone: its own node lost its power, or it was killed");
+            return format!("gone: {}", self.how_it_ended());
         }
         if self.has_no_fault() {
             return faultless::outcome(self);
         }
         if client.fault_at.is_none() {
             return String::from("nothing to explain: no fault came into force");
+        }
+        if client.ended_before_fault() {
+            return String::from("not tested: its program had ended before the fault");
         }
         let affected = client.affected != Some(false);
         if !affected && client.unexplained.is_none() {
@@ -288,9 +337,14 @@ impl Told<'_> {
     fn who(&self) -> String {
         let client = self.planned;
         let transport = match (client.program(), client.transport.protocol) {
-            (Some(program), _) => format!("exec {}", program.command.join(" ")),
-            (None, Protocol::H1) => format!("{}, HTTP/1.1", client.profile),
-            (None, Protocol::H2) => format!("{}, HTTP/2", client.profile),
+            (Some(program), _) => {
+                let command = program.command.join(" ");
+                match self.client.spoken() {
+                    Some(spoken) => format!("exec {command}, {spoken}"),
+                    None => format!("exec {command}"),
+                }
+            }
+            (None, protocol) => format!("{}, {}", client.profile, protocol.title()),
         };
         let works: Vec<_> = client.workloads.iter().filter_map(rhythm).collect();
         let every = works.concat();
@@ -323,11 +377,18 @@ impl Told<'_> {
     /// The prediction of its recovery, or of its detection if it predicts none.
     fn predicted(&self) -> Option<String> {
         let predicted = self.client.predicted.as_ref()?;
+        if let Some(within) = predicted.relapses_within {
+            return Some(format!("predicted: well again, {}", not_for_good(within)));
+        }
         Some(match (predicted.recovery, predicted.detection) {
-            (Some(window), _) => format!(
-                "predicted: well again after {}",
-                between(window.min, window.max)
-            ),
+            (Some(window), _) => {
+                let window = between(window.min, window.max);
+                let chance = match predicted.quantiles.as_slice() {
+                    [] => String::new(),
+                    all => format!("; {}", PredictedQuantileResult::words(all)),
+                };
+                format!("predicted: well again after {window}{chance}")
+            }
             (None, Some(window)) => format!(
                 "predicted: given up after {}, and never well again",
                 between(window.min, window.max)

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::{Told, clock};
-use crate::plan::Place;
 use crate::record::{Flow, Observation, Stage};
 
 /// What changed in the rules of the client's node, and the connections that outlived it.
@@ -81,9 +80,7 @@ fn shown(flow: &Flow) -> String {
 }
 
 fn counters(told: &Told) -> Vec<String> {
-    let own = match &told.planned.place {
-        Place::Node(name) | Place::Pod(name) => name,
-    };
+    let own = told.planned.place.name();
     let mut lines = Vec::new();
     for event in told.record {
         let Observation::Counters {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::Told;
-use crate::verdict::result::{ConnectionResult, Retransmissions};
+use crate::result::{ConnectionResult, Retransmissions};
 
 /// Of the connection whose end was the detection.
 pub(super) fn lines(told: &Told) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! A socket as `netstat -o` and `ss -o` print it.
 
 use crate::record::{Socket, SocketTimer, TimerKind};
-use crate::verdict::result::word;
+use crate::result::word;
 
 /// The timer as netstat prints it: kind, seconds left, retransmissions, probes.
 pub(super) fn timer(timer: Option<SocketTimer>) -> String {

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Told, clock, socket};
-use crate::plan::Place;
 use crate::record::{Observation, SocketChange};
-use crate::verdict::result::{ConnectionResult, Step, StepKind, word};
+use crate::result::{ConnectionResult, Step, StepKind, word};
 
 /// Dials alike that are told one by one; of more, the rest are counted.
 const ALIKE: usize = 2;
@@ -148,12 +147,22 @@ fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> 
     let Some(own) = &told.planned.target.service else {
         return Vec::new();
     };
-    let each = told.record.iter().filter_map(|event| match &event.what {
-        Observation::EndpointRemoved { service, endpoint } if service == own => Some(Line {
+    let each = told.record.iter().filter_map(|event| {
+        let (service, text) = if let Observation::EndpointRemoved { service, endpoint } = &event.what
+        {
+            let text = format!(
+                "{endpoint} leaves the rules of {service}; connections that exist stay where they are"
+            );
+            (service, text)
+        } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
+            (service, format!("{endpoint} is in the rules of {service} again"))
+        } else {
+            return None;
+        };
+        (service == own).then(|| Line {
             at: event.at(),
-            text: format!("{endpoint} leaves the rules of {service}; connections that exist stay where they are"),
-        }),
-        _ => None,
+            text,
+        })
     });
     each.filter(|line| line.at >= fault && until.is_none_or(|until| line.at <= until))
         .collect()
@@ -161,21 +170,20 @@ fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> 
 
 /// The first request that failed, and how many did.
 fn failures(told: &Told, fault: Duration) -> Vec<Line> {
-    let failed: Vec<_> = told
-        .record
-        .iter()
-        .filter_map(|event| match &event.what {
-            Observation::RequestFailed {
-                request,
-                error,
-                text,
-                ..
-            } if request.client == told.client.name && event.at() >= fault => {
-                Some((event.at(), request.number, word(error), text))
-            }
-            _ => None,
-        })
-        .collect();
+    let failed = told.record.iter().filter_map(|event| {
+        let Observation::RequestFailed {
+            request,
+            error,
+            text,
+            ..
+        } = &event.what
+        else {
+            return None;
+        };
+        let own = request.client == told.client.name && event.at() >= fault;
+        own.then(|| (event.at(), request.number, word(error), text))
+    });
+    let failed: Vec<_> = failed.collect();
     let mut lines = Vec::new();
     if let Some((at, number, _, text)) = failed.first() {
         let text = format!("request {number} fails: {text}");
@@ -224,12 +232,6 @@ fn timers(told: &Told, fault: Duration) -> Vec<Line> {
         .collect()
 }
 
-fn place<'a>(told: &'a Told) -> &'a str {
-    match &told.planned.place {
-        Place::Node(name) | Place::Pod(name) => name,
-    }
-}
-
 /// Sockets of a local address while they lived.
 fn sockets<'a>(
     told: &'a Told,
@@ -237,36 +239,40 @@ fn sockets<'a>(
     from: Duration,
     to: Duration,
 ) -> impl Iterator<Item = (Duration, &'a crate::record::Socket)> {
-    told.record
-        .iter()
-        .filter_map(move |event| match &event.what {
-            Observation::Socket(socket)
-                if socket.local == local
-                    && socket.place == place(told)
-                    && socket.change != SocketChange::Ended
-                    && (from..=to).contains(&event.at()) =>
-            {
-                Some((event.at(), socket))
-            }
-            _ => None,
-        })
+    told.record.iter().filter_map(move |event| {
+        let Observation::Socket(socket) = &event.what else {
+            return None;
+        };
+        let own = socket.local == local
+            && socket.place == told.planned.place.name()
+            && socket.change != SocketChange::Ended
+            && (from..=to).contains(&event.at());
+        own.then(|| (event.at(), socket))
+    })
 }
 
 fn local_of(told: &Told, connection: u32) -> Option<SocketAddr> {
-    told.record.iter().find_map(|event| match &event.what {
-        Observation::DialStarted {
+    told.record.iter().find_map(|event| {
+        let (client, id, local) = if let Observation::DialStarted {
             client,
-            connection: c,
+            connection,
             local: Some(local),
             ..
-        } if *client == told.client.name && *c == connection => Some(*local),
-        Observation::ConnectionOpened {
+        } = &event.what
+        {
+            (client, connection, local)
+        } else if let Observation::ConnectionOpened {
             client,
-            connection: c,
+            connection,
             local,
             ..
-        } if *client == told.client.name && *c == connection => Some(*local),
-        _ => None,
+        } = &event.what
+        {
+            (client, connection, local)
+        } else {
+            return None;
+        };
+        (*client == told.client.name && *id == connection).then_some(*local)
     })
 }
 
@@ -284,9 +290,10 @@ fn everything(told: &Told) -> Vec<Line> {
         .iter()
         .filter_map(|event| {
             let text = told_of(told, &event.what, name, &locals)?;
-            let at = match &event.what {
-                Observation::Segment(segment) => Duration::from_nanos(segment.stamp_ns),
-                _ => event.at(),
+            let at = if let Observation::Segment(segment) = &event.what {
+                Duration::from_nanos(segment.stamp_ns)
+            } else {
+                event.at()
             };
             Some(Line { at, text })
         })
@@ -299,12 +306,12 @@ fn everything(told: &Told) -> Vec<Line> {
 
 fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -> Option<String> {
     Some(match what {
-        Observation::FaultInjected { fault, .. } => {
-            let kind = &told.case.lab.faults.get(*fault)?.kind;
-            format!("{} of {}", kind.name(), kind.target())
-        }
+        Observation::FaultInjected { fault, .. } => told.case.lab.faults.get(*fault)?.to_string(),
         Observation::EndpointRemoved { service, endpoint } => {
             format!("{endpoint} leaves the rules of {service}")
+        }
+        Observation::EndpointAdded { service, endpoint } => {
+            format!("{endpoint} is in the rules of {service} again")
         }
         Observation::RequestSent {
             request,
@@ -357,7 +364,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             )
         }
         Observation::Socket(socket)
-            if locals.contains(&socket.local) && socket.place == place(told) =>
+            if locals.contains(&socket.local) && socket.place == told.planned.place.name() =>
         {
             format!("socket {} {}", word(&socket.change), socket::line(socket))
         }
@@ -366,7 +373,8 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             kind,
             from,
             to,
-        } if *node == told.planned.node => {
+            ..
+        } if *node == told.planned.node || node == told.planned.place.name() => {
             format!("ICMP type {} code {} from {from} to {to}", kind.0, kind.1)
         }
         Observation::ProgramStarted { client, .. } if client == name => {
@@ -382,6 +390,44 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             (None, None) => String::from("its program ends"),
         },
         Observation::Warning { text } => format!("warning: {text}"),
-        _ => return None,
+        Observation::CaseStarted { .. }
+        | Observation::LabReady { .. }
+        | Observation::Sysctl { .. }
+        | Observation::ServerListening { .. }
+        | Observation::ServerAccepted { .. }
+        | Observation::ServerRequest { .. }
+        | Observation::ServerResponse { .. }
+        | Observation::ServerStreamed { .. }
+        | Observation::ServerClosed { .. }
+        | Observation::DialStarted { .. }
+        | Observation::DialFailed { .. }
+        | Observation::ConnectionOpened { .. }
+        | Observation::ConnectionClosed { .. }
+        | Observation::RequestSent { .. }
+        | Observation::Response { .. }
+        | Observation::ResponseBegan { .. }
+        | Observation::StreamReceived { .. }
+        | Observation::RequestFailed { .. }
+        | Observation::RequestUnfinished { .. }
+        | Observation::PingSent { .. }
+        | Observation::PingAcked { .. }
+        | Observation::LeaderChanged { .. }
+        | Observation::LeaderBelief { .. }
+        | Observation::NodeReady { .. }
+        | Observation::ProgramStarted { .. }
+        | Observation::ProgramExited { .. }
+        | Observation::ProgramOutput { .. }
+        | Observation::SocketOptions { .. }
+        | Observation::Socket(_)
+        | Observation::Counters { .. }
+        | Observation::Rules { .. }
+        | Observation::ClientGone { .. }
+        | Observation::FaultHealed { .. }
+        | Observation::Segment(_)
+        | Observation::Icmp { .. }
+        | Observation::Lateness { .. }
+        | Observation::RigError { .. }
+        | Observation::Skipped { .. }
+        | Observation::CaseEnded { .. } => return None,
     })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Told, clock};
-use crate::verdict::result::{Part, PartKind};
-use crate::verdict::units::exact;
+use crate::plan::units::exact;
+use crate::result::{Part, PartKind};
 
 /// The kinds of parts with their sums, then what is unexplained, then the whole.
 pub(super) fn lines(told: &Told) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! On the real clock an overloaded machine delays servers, clients and faults alike, and what is measured is the machine.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 use std::time::Duration;
@@ -14,28 +15,87 @@ const EVERY: Duration = Duration::from_millis(250);
 const LOOKS: usize = 8;
 /// Waiting for longer than this makes seconds wrong; expectations are rarely finer than that.
 const TOO_LONG: Duration = Duration::from_secs(1);
+/// Waiting for less than this is no more than some turns of others, and expectations are rarely as fine.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
+/// Looks after which a lab says that the machine is busy, if it waited for long in them: half a second of them.
+const BUSY_LOOKS: usize = 2;
+/// Waiting for longer than this in half a second, a lab would soon wait for too long beside one more.
+const BUSY: Duration = Duration::from_millis(125);
 
-/// Ends once this thread has waited for the processor for more than a second of two, or a timer of it has fired so late,
-/// and says how long that was.
-pub(super) async fn starved() -> Duration {
-    let mut next = Instant::now();
-    let mut waited: VecDeque<Duration> = VecDeque::with_capacity(LOOKS + 1);
-    loop {
-        next += EVERY;
-        sleep_until(next).await;
-        let late = next.elapsed();
-        waited.extend(waited_for_processor());
-        let before = match waited.len() > LOOKS {
-            true => waited.pop_front(),
-            false => waited.front().copied(),
-        };
-        let recently = waited.back().zip(before);
-        let recently = recently.map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
-        let longest = late.max(recently);
-        if longest > TOO_LONG {
-            return longest;
+/// How late a lab's timers and turns were.
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    longest: Cell<Duration>,
+}
+
+impl Lateness {
+    /// Watches. Ends once this thread has waited for the processor for more than a second of two, or a timer of it has
+    /// fired so late, and says how long that was.
+    pub(super) async fn too_long(&self) -> Duration {
+        let mut next = Instant::now();
+        let mut waits = Waits::of_last(LOOKS);
+        loop {
+            next += EVERY;
+            sleep_until(next).await;
+            let late = next.elapsed();
+            waits.look();
+            let longest = late.max(waits.recent());
+            self.longest.set(self.longest.get().max(longest));
+            if longest > TOO_LONG {
+                return longest;
+            }
+            next = next.max(Instant::now());
         }
-        next = next.max(Instant::now());
+    }
+
+    /// The longest wait of two seconds, if it is worth telling of.
+    pub(super) fn told(&self) -> Option<Duration> {
+        Some(self.longest.get()).filter(|longest| *longest >= WORTH_TELLING)
+    }
+}
+
+/// Calls `say` as long as this thread waits noticeably for the processor. Never returns.
+pub(super) async fn tell_when_busy(say: impl Fn()) {
+    let mut waits = Waits::of_last(BUSY_LOOKS);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        waits.look();
+        if waits.is_full() && waits.recent() > BUSY {
+            say();
+        }
+    }
+}
+
+/// How long this thread has waited for the processor between the last looks.
+struct Waits {
+    looks: usize,
+    /// In all its life, by each look.
+    waited: VecDeque<Duration>,
+}
+
+impl Waits {
+    fn of_last(looks: usize) -> Self {
+        Self {
+            looks,
+            waited: VecDeque::with_capacity(looks + 2),
+        }
+    }
+
+    fn look(&mut self) {
+        self.waited.extend(waited_for_processor());
+        if self.waited.len() > self.looks + 1 {
+            self.waited.pop_front();
+        }
+    }
+
+    /// Whether there were as many looks.
+    fn is_full(&self) -> bool {
+        self.waited.len() > self.looks
+    }
+
+    fn recent(&self) -> Duration {
+        let ends = self.waited.back().zip(self.waited.front());
+        ends.map_or(Duration::ZERO, |(now, before)| now.saturating_sub(*before))
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use super::LabError;
 use super::network::Network;
-use super::service::load_rules;
+use crate::linux::LinuxError;
+use crate::linux::xtables::load_rules;
 use crate::plan::{LabPlan, Node, Place};
 
 /// Has every node of `plan` that masquerades do so, in the address families that its clients use.
 ///
 /// # Errors
-/// [`LabError::NoProgram`] without iptables, [`LabError::Program`] with its own words if it fails.
-pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<(), LabError> {
+/// [`LinuxError::NoProgram`] without iptables, [`LinuxError::Program`] with its own words if it fails.
+pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<(), LinuxError> {
     for node in plan.nodes.iter().filter(|node| node.masquerade) {
         let namespace = network.namespace(&Place::Node(node.name.clone()));
         for (ipv6, program) in families(plan) {

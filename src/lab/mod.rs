@@ -1,30 +1,25 @@
 //! The lab: the only part that touches the kernel. It builds a network, runs servers and clients, breaks things, and
 //! records what it sees. It does not know what is expected.
 
-mod conntrack;
-pub mod fault;
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod effect;
 mod gate;
+pub mod job;
 mod latency;
 mod lateness;
-mod link;
 mod masquerade;
-pub mod namespace;
-pub(crate) mod netlink;
+mod neighbour_table;
 pub mod network;
-mod nft;
-mod orphans;
-mod packet_queue;
 mod probes;
 pub mod process;
 pub(crate) mod program;
 mod run;
 pub mod service;
-pub mod sysctl;
 pub(crate) mod trial;
 pub(crate) mod tw_recycle;
 
-use std::io;
-
+use crate::linux::LinuxError;
 use crate::plan::Location;
 use crate::record::Observation;
 pub use run::run;
@@ -32,53 +27,20 @@ pub use run::run;
 /// Why a lab could not be built, changed or broken.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// This machine lacks something the case asks for: the case is skipped.
-    #[error("this machine lacks {what}")]
-    Missing {
-        /// What is missing, by name.
-        what: String,
-        /// Where in the YAML it was asked for.
-        location: Option<Location>,
-    },
-    /// The kernel refused a value the YAML asked for.
-    #[error("{what}: {source}")]
-    Refused {
-        /// What was tried.
-        what: String,
-        /// Where in the YAML it was asked for.
-        location: Location,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The kernel refused something the lab needs.
-    #[error("{doing}: {source}")]
-    Kernel {
-        /// What was being done.
-        doing: String,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// A program the lab needs is not installed.
-    #[error("{program} is not installed (looked in /usr/sbin, /sbin and PATH)")]
-    NoProgram {
-        /// Its name.
-        program: String,
-    },
-    /// A program the lab needs failed.
-    #[error("{program} failed in {namespace} ({status}): {stderr}")]
-    Program {
-        /// Its name.
-        program: String,
-        /// The namespace it worked on.
-        namespace: String,
-        /// How it ended.
-        status: String,
-        /// What it said.
-        stderr: String,
-    },
+    /// The machine did not do what was asked.
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
     /// A part of the lab could not be set up; says which and why.
     #[error("{0}")]
     Setup(String),
+    /// A program of the scenario's can't be started.
+    #[error("{why}")]
+    Program {
+        /// Which, and why.
+        why: String,
+        /// Where in the YAML it stood.
+        location: Location,
+    },
     /// The plan names something that is not in the lab.
     #[error("there is no {what} in this lab")]
     Unknown {
@@ -88,10 +50,21 @@ pub enum LabError {
 }
 
 impl LabError {
-    /// Wraps the kernel's answer with what was being done.
-    pub(crate) fn kernel(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let doing = doing.into();
-        move |source| Self::Kernel { doing, source }
+    /// The same, with the place in the YAML that asked for what is missing.
+    fn of(self, asked: &Location) -> Self {
+        match self {
+            Self::Linux(LinuxError::Missing {
+                what,
+                location: None,
+            }) => Self::Linux(LinuxError::Missing {
+                what,
+                location: Some(asked.clone()),
+            }),
+            other @ (Self::Linux(_)
+            | Self::Setup(_)
+            | Self::Program { .. }
+            | Self::Unknown { .. }) => other,
+        }
     }
 
     /// The event that says so in a record: [`Observation::Skipped`] for what is missing, else
@@ -100,15 +73,23 @@ impl LabError {
     pub fn into_observation(self) -> Observation {
         let text = self.to_string();
         match self {
-            Self::Missing { what, location } => Observation::Skipped {
+            Self::Linux(LinuxError::Missing { what, location }) => Observation::Skipped {
                 missing: what,
                 location,
             },
-            Self::Refused { location, .. } => Observation::RigError {
-                text,
-                location: Some(location),
-            },
-            _ => Observation::RigError {
+            Self::Linux(LinuxError::Refused { location, .. }) | Self::Program { location, .. } => {
+                Observation::RigError {
+                    text,
+                    location: Some(location),
+                }
+            }
+            Self::Linux(
+                LinuxError::Kernel { .. }
+                | LinuxError::NoProgram { .. }
+                | LinuxError::Program { .. },
+            )
+            | Self::Setup(_)
+            | Self::Unknown { .. } => Observation::RigError {
                 text,
                 location: None,
             },

@@ -16,10 +16,11 @@ use std::rc::Rc;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::LabError;
-use super::link::{self, ETH0, LOOPBACK};
-use super::namespace::Namespace;
-use super::netlink::Channel;
-use super::sysctl::{self, Drift};
+use crate::linux::LinuxError;
+use crate::linux::link::{self, ETH0, LOOPBACK};
+use crate::linux::namespace::Namespace;
+use crate::linux::netlink::Channel;
+use crate::linux::sysctl::{self, Drift};
 use crate::plan::{LabPlan, Node, Place, Sysctl};
 use crate::record::Observation;
 use wiring::{
@@ -93,8 +94,8 @@ impl Network {
     /// sysctls. When it returns, everything is usable.
     ///
     /// # Errors
-    /// [`LabError::Missing`] for what this kernel lacks, [`LabError::Refused`] for a sysctl's value it does not take,
-    /// [`LabError::Kernel`] for anything else it refuses.
+    /// [`LinuxError::Missing`] for what this kernel lacks, [`LinuxError::Refused`] for a sysctl's value it does not take,
+    /// [`LinuxError::Kernel`] for anything else it refuses.
     pub fn build(plan: &LabPlan) -> Result<Self, LabError> {
         let (fabric, drift) = Site::make(FABRIC, || {
             let drift = Drift::of_this_kernel();
@@ -221,14 +222,14 @@ impl Site {
     /// Makes a namespace, and runs `prepare` in it before it has any links.
     fn make<T>(
         name: &str,
-        prepare: impl FnOnce() -> Result<T, LabError>,
-    ) -> Result<(Self, T), LabError> {
+        prepare: impl FnOnce() -> Result<T, LinuxError>,
+    ) -> Result<(Self, T), LinuxError> {
         let doing = || format!("making a network namespace for {name}");
         let (namespace, prepared) = Namespace::new_with(name, || {
-            let channel = Channel::open_here(NETLINK_ROUTE).map_err(LabError::kernel(doing()))?;
+            let channel = Channel::open_here(NETLINK_ROUTE).map_err(LinuxError::kernel(doing()))?;
             prepare().map(|prepared| (channel, prepared))
         })
-        .map_err(LabError::kernel(doing()))?;
+        .map_err(LinuxError::kernel(doing()))?;
         let (channel, prepared) = prepared?;
         let site = Self {
             namespace: Rc::new(namespace),
@@ -252,15 +253,15 @@ impl Site {
                 observations.extend(sysctl::write_all(place, sysctls)?);
                 Ok(observations)
             })
-            .map_err(LabError::kernel(format!(
+            .map_err(LinuxError::kernel(format!(
                 "entering the namespace of {place}"
             )))?
     }
 
-    fn settle(&mut self, near_ends: &[u32]) -> Result<(), LabError> {
+    fn settle(&mut self, near_ends: &[u32]) -> Result<(), LinuxError> {
         link::wait_for_carrier(&mut self.channel, near_ends)
             .and_then(|()| link::wait_for_addresses(&mut self.channel))
-            .map_err(LabError::kernel(format!(
+            .map_err(LinuxError::kernel(format!(
                 "waiting for the links of {} to come up",
                 self.namespace.name()
             )))
@@ -282,7 +283,7 @@ impl Sites {
             let mut requests = node_requests(plan, node);
             for (number, pod) in pods_of(plan, node) {
                 let namespace = &self.pods[pod].namespace;
-                requests.extend(pod_link(node, &plan.pods[pod], number, namespace));
+                requests.extend(pod_link(plan, node, &plan.pods[pod], number, namespace));
             }
             self.nodes[n].channel.execute(requests)?;
         }
@@ -302,7 +303,10 @@ impl Sites {
                 .collect();
             site.settle(&links)?;
         }
-        self.pods.iter_mut().try_for_each(|site| site.settle(&[]))
+        for site in &mut self.pods {
+            site.settle(&[])?;
+        }
+        Ok(())
     }
 
     fn into_network(self, plan: &LabPlan, observations: Vec<Observation>) -> Network {
@@ -344,45 +348,50 @@ impl Sites {
 }
 
 /// The fabric only bridges: no IPv6 of its own, and no detour of bridged packets through iptables.
-fn prepare_fabric() -> Result<(), LabError> {
+fn prepare_fabric() -> Result<(), LinuxError> {
     write("net.ipv6.conf.default.disable_ipv6", "1")?;
     for key in ["iptables", "ip6tables", "arptables"] {
         let key = format!("net.bridge.bridge-nf-call-{key}");
         match sysctl::write(&key, "0") {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {} // br_netfilter is not loaded
-            result => result.map_err(LabError::kernel(format!("writing {key}")))?,
+            result => result.map_err(LinuxError::kernel(format!("writing {key}")))?,
         }
     }
     Ok(())
 }
 
-fn prepare_node() -> Result<(), LabError> {
-    no_address_detection()?;
+fn prepare_node() -> Result<(), LinuxError> {
+    addresses_at_once()?;
     write("net.ipv4.ip_forward", "1")?;
     write("net.ipv6.conf.all.forwarding", "1")
 }
 
 /// A pod gets no link-local address, and with it no router solicitations and no listener reports: it needs none of
 /// them, and each is a timer. (A node needs its own: it solicits neighbours for packets it forwards from there.)
-fn prepare_pod() -> Result<(), LabError> {
-    no_address_detection()?;
+fn prepare_pod() -> Result<(), LinuxError> {
+    addresses_at_once()?;
     write("net.ipv6.conf.default.addr_gen_mode", "1")
 }
 
-/// Addresses are usable at once.
-fn no_address_detection() -> Result<(), LabError> {
+/// Addresses are usable at once, and the multicast groups that come with them are told of while the lab is set up: by
+/// default at some moment of the second after, among what is measured.
+fn addresses_at_once() -> Result<(), LinuxError> {
+    write(
+        "net.ipv6.conf.default.mldv2_unsolicited_report_interval",
+        "1",
+    )?;
     write("net.ipv6.conf.all.accept_dad", "0")?;
     write("net.ipv6.conf.default.accept_dad", "0")
 }
 
-fn write(key: &str, value: &str) -> Result<(), LabError> {
+fn write(key: &str, value: &str) -> Result<(), LinuxError> {
     match sysctl::write(key, value) {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(LabError::Missing {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(LinuxError::Missing {
             what: format!("the sysctl {key}"),
             location: None,
         }),
-        Err(e) => Err(LabError::Kernel {
+        Err(e) => Err(LinuxError::Kernel {
             doing: format!("writing {key} = {value} (is /proc/sys mounted read-only?)"),
             source: e,
         }),

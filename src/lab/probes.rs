@@ -10,7 +10,8 @@ use super::LabError;
 use super::network::Network;
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
-use crate::plan::{LabPlan, Place};
+use crate::linux::LinuxError;
+use crate::plan::{LabPlan, Node, Place};
 use crate::probe::counters::CounterProbe;
 use crate::probe::packets::PacketProbe;
 use crate::probe::sockets::SocketProbe;
@@ -36,7 +37,7 @@ impl Probes {
     /// Opens the probes that `plan` asks for. They see what happens from now on.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if this kernel lacks what one needs, [`LabError::Kernel`] if it refuses it.
+    /// [`LinuxError::Missing`] if this kernel lacks what one needs, [`LinuxError::Kernel`] if it refuses it.
     pub(super) fn open(
         plan: &LabPlan,
         network: &Network,
@@ -96,15 +97,15 @@ impl Probes {
     /// A stage of the case is reached: records what is looked at only then, and whatever is not in the record yet.
     ///
     /// # Errors
-    /// [`LabError::Kernel`] if the kernel does not say it.
+    /// [`LinuxError::Kernel`] if the kernel does not say it.
     pub(super) fn look(&self, stage: &Stage, services: &Services) -> Result<(), LabError> {
         for probe in &self.packets {
             let drained = probe.drain(&self.recorder);
-            drained.map_err(LabError::kernel("reading packets"))?;
+            drained.map_err(LinuxError::kernel("reading packets"))?;
         }
         if let Some(sockets) = &self.sockets {
             let looked = sockets.look();
-            looked.map_err(LabError::kernel("looking at sockets"))?;
+            looked.map_err(LinuxError::kernel("looking at sockets"))?;
             if let Stage::Fault(_) = stage {
                 sockets.doubt();
             }
@@ -112,7 +113,7 @@ impl Probes {
         let counted = matches!(stage, Stage::Start | Stage::Fault(_) | Stage::End);
         if let Some(counters) = self.counters.as_ref().filter(|_| counted) {
             let looked = counters.look(stage, &self.recorder);
-            looked.map_err(LabError::kernel("reading counters"))?;
+            looked.map_err(LinuxError::kernel("reading counters"))?;
             for emulation in &self.emulations {
                 emulation.look(stage, &self.recorder);
             }
@@ -157,7 +158,8 @@ impl Probes {
     }
 }
 
-/// A probe on the uplink of every node that has clients, and on every link whose packets are kept.
+/// A probe on the uplink of every node that has clients, on the link of every client's pod, on `lo` of every node that clients
+/// share, and on every link whose packets are kept.
 fn packets(
     plan: &LabPlan,
     network: &Network,
@@ -165,7 +167,9 @@ fn packets(
 ) -> Result<Vec<Rc<PacketProbe>>, LabError> {
     let has_client = |name: &str| plan.clients.iter().any(|c| c.node == name);
     let nodes = plan.nodes.iter().map(|node| node.name.as_str());
-    let told: Vec<&str> = nodes.filter(|name| has_client(name)).collect();
+    let pods = plan.pods.iter().map(|pod| pod.name.as_str());
+    let pods = pods.filter(|name| plan.clients.iter().any(|c| c.place.name() == *name));
+    let told: Vec<&str> = nodes.filter(|name| has_client(name)).chain(pods).collect();
     let kept = plan.probes.packets.iter().map(String::as_str);
     let only_kept = kept.filter(|name| !told.contains(name));
     let mut probes = Vec::new();
@@ -181,6 +185,15 @@ fn packets(
         } else {
             PacketProbe::open(name, &namespace)?
         };
+        probes.push(Rc::new(probe));
+    }
+    let on_itself = |node: &&Node| {
+        let place = Place::Node(node.name.clone());
+        plan.clients.iter().any(|client| client.place == place)
+    };
+    for node in plan.nodes.iter().filter(on_itself) {
+        let namespace = network.namespace(&Place::Node(node.name.clone()));
+        let probe = PacketProbe::open_own_errors(&node.name, &namespace)?;
         probes.push(Rc::new(probe));
     }
     Ok(probes)

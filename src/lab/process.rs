@@ -1,4 +1,4 @@
-//! The lab process: reads a job, runs its labs side by side on one thread, and says what it observes.
+//! The lab process: reads a job, runs its lab on one thread, and says what it observes.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -9,10 +9,11 @@ use std::time::Duration;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use tokio::task::LocalSet;
 
-use crate::clock::{FromLab, LabJob};
-use crate::record::{Observation, Recorder, monotonic};
+use super::job::{FromLab, LabJob};
+use super::lateness;
+use crate::record::{ClockName, Observation, Recorder, monotonic};
 
-/// Events gathered before they are written, in bytes, where a job asks for that.
+/// Events gathered before they are written, in bytes, on the virtual clock: writing is dear there, and nobody looks.
 const GATHERED: usize = 64 << 10;
 
 /// Jiffies after which the kernel's timer wheel stands as before, for timers of up to 129 s at HZ=250: the width of its
@@ -20,7 +21,7 @@ const GATHERED: usize = 64 << 10;
 ///
 /// A timer of 120 s fires when the bucket ends that it fell into, 2 s wide at HZ=250. So the same outage would take
 /// longer or shorter by that much, depending on when the case began.
-const TIMER_PERIOD: u32 = 4096;
+pub(crate) const TIMER_PERIOD: u32 = 4096;
 
 /// How often a lab process says that time goes on, by its own clock.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -42,22 +43,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs every lab of `job` to its end, and writes what they observe to `out`.
+/// Runs the lab of `job` to its end, and writes what it observes to `out`.
+///
+/// On the virtual clock, where waiting costs nothing, a case begins when the kernel's timers stand as at every other case's
+/// begin, however long its set-up took; or so much later as the job says.
 #[must_use]
 pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
+    let LabJob {
+        lab,
+        clock,
+        later_ticks,
+        ..
+    } = job;
+    let in_guest = clock == ClockName::Virtual;
     // Where a program may make time stand still for ever, what was seen until then must be out.
-    let programs = job
-        .labs
-        .iter()
-        .flat_map(|plan| &plan.clients)
-        .any(|client| client.program().is_some());
-    let gather = job.gather_events && !programs;
+    let programs = lab.clients.iter().any(|client| client.program().is_some());
     let out = Rc::new(RefCell::new(Outlet {
         out,
         pending: Vec::new(),
-        gather,
+        gather: in_guest && !programs,
     }));
-    if job.align_start {
+    if in_guest {
         wait_for_full_second();
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -70,42 +76,32 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let hz = crate::clock::machine::hz();
+    let hz = crate::linux::kernel::hz();
     out.borrow_mut().say(&FromLab::Kernel {
         release: release(),
         hz,
     });
-    let align = hz.filter(|_| job.align_start).map(timer_period);
+    let align = hz.filter(|_| in_guest).map(|hz| Align {
+        period: timer_period(hz),
+        later: Duration::from_secs(later_ticks.into()) / hz,
+    });
     out.borrow_mut().flush();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let labs = job.labs.into_iter().enumerate().map(|(lab, plan)| {
-            let (out, frames_out) = (Rc::clone(&out), Rc::clone(&out));
-            let recorder = Recorder::new(move |event| {
-                let last = matches!(event.what, Observation::CaseEnded {});
-                let mut out = out.borrow_mut();
-                out.say(&FromLab::Event { lab, event });
-                if last {
-                    out.flush();
-                }
-            });
-            recorder.keep_frames(move |frames| {
-                frames_out
-                    .borrow_mut()
-                    .say(&FromLab::Frames { lab, frames });
-            });
-            tokio::task::spawn_local(async move {
-                // One after the other, so that they don't meet in their set-up, nor later in lock-step.
-                if let (Some(period), Ok(place)) = (align, u32::try_from(lab)) {
-                    tokio::time::sleep((period * place).saturating_sub(monotonic())).await;
-                }
-                super::run(plan, recorder, align).await;
-            })
+        let (events_out, frames_out) = (Rc::clone(&out), Rc::clone(&out));
+        let recorder = Recorder::new(move |event| {
+            let last = matches!(event.what, Observation::CaseEnded {});
+            let mut out = events_out.borrow_mut();
+            out.say(&FromLab::Event(event));
+            if last {
+                out.flush();
+            }
         });
-        let labs = futures_util::future::join_all(labs.collect::<Vec<_>>());
+        recorder.keep_frames(move |frames| frames_out.borrow_mut().say(&FromLab::Frames(frames)));
         tokio::select! {
-            _ = labs => {}
-            () = say_alive(&out), if job.gather_events => {}
+            () = super::run(lab, recorder, align) => {}
+            () = say_alive(&out), if in_guest => {}
+            () = lateness::tell_when_busy(|| out.borrow_mut().say(&FromLab::Busy {})), if !in_guest => {}
         }
     });
     out.borrow_mut().flush();
@@ -122,6 +118,15 @@ fn wait_for_full_second() {
         ClockNanosleepFlags::TIMER_ABSTIME,
         &next.into(),
     );
+}
+
+/// When a case begins, by the kernel's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Align {
+    /// At a whole multiple of this,
+    pub period: Duration,
+    /// and so much later.
+    pub later: Duration,
 }
 
 /// [`TIMER_PERIOD`] at a timer frequency.

@@ -3,7 +3,7 @@
 mod faults;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,39 +13,40 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::fault::{self, Cut};
+use super::effect::{self, InForce};
 use super::gate::{Gate, behind};
+use super::lateness::Lateness;
+use super::neighbour_table::NeighbourTables;
 use super::network::Network;
 use super::probes::Probes;
+use super::process::Align;
 use super::program::{Files, ProgramClient};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
-use super::{LabError, latency, lateness, masquerade, orphans};
-use crate::client::phase::PhaseBoard;
+use super::{LabError, latency, masquerade};
 use crate::client::{self, Surroundings};
+use crate::contract::phase::PhaseBoard;
+use crate::contract::tls::Authority;
+use crate::linux::LinuxError;
+use crate::linux::orphans;
 use crate::plan::{self, LabPlan, Trigger};
 use crate::record::{Event, Observation, Recorder, Stage, monotonic};
-use crate::server::lock::Stores;
-use crate::server::nodes::Registries;
-use crate::server::tls::Authority;
 use crate::server::{self, BoundServer, Commons};
 use faults::gates;
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 ///
-/// The case begins at once, or when the kernel's clock is next at a whole multiple of `align`.
-pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Duration>) {
+/// The case begins at once, or when the kernel's clock is next where `align` says.
+pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Align>) {
     let begun = monotonic();
     match Lab::build(plan, recorder.clone(), align.is_some()).await {
         Ok(lab) => {
             let built = monotonic();
-            if let Some(align) = align {
-                sleep(until_multiple(built, align)).await;
+            if let Some(Align { period, later }) = align {
+                sleep(until_multiple(built, period) + later).await;
             }
             let lab = Rc::new(lab);
-            if align.is_none() {
-                lab.watch_lateness();
-            }
+            lab.watch_machine();
             Rc::clone(&lab).play(begun + (monotonic() - built)).await;
             if align.is_none() {
                 lab.clear().await;
@@ -67,6 +68,7 @@ fn programs(
     network: &Network,
     authority: &Authority,
     recorder: &Recorder,
+    in_guest: bool,
 ) -> Result<Vec<Rc<ProgramClient>>, LabError> {
     let clients: Vec<_> = plan
         .clients
@@ -76,7 +78,7 @@ fn programs(
     if clients.is_empty() {
         return Ok(Vec::new());
     }
-    let files = Rc::new(Files::write(plan, authority.trust().pem())?);
+    let files = Rc::new(Files::write(plan, authority.trust().pem(), in_guest)?);
     let client = |(client, program): (&plan::Client, _)| {
         let namespace = network.namespace(&client.place);
         ProgramClient::new(
@@ -99,40 +101,55 @@ fn addresses(client: &plan::Client, plan: &LabPlan) -> Vec<IpAddr> {
 }
 
 /// Something that runs in a lab.
-struct Inhabitant {
+pub(super) struct Inhabitant {
     /// What it is called in the scenario, and its node; `None` for what is the lab's own.
-    home: Option<(String, String)>,
+    pub(super) home: Option<(String, String)>,
     work: AbortHandle,
 }
 
 /// A built lab.
-struct Lab {
-    plan: LabPlan,
-    recorder: Recorder,
-    network: Network,
-    services: Services,
-    probes: Probes,
+pub(super) struct Lab {
+    pub(super) plan: LabPlan,
+    pub(super) recorder: Recorder,
+    pub(super) network: Network,
+    pub(super) services: Services,
+    pub(super) probes: Probes,
     commons: Rc<Commons>,
     stop: watch::Sender<bool>,
     /// What runs, where.
-    inhabitants: RefCell<Vec<Inhabitant>>,
+    pub(super) inhabitants: RefCell<Vec<Inhabitant>>,
     /// Each server's program, for it to hang.
-    gates: HashMap<String, Rc<Gate>>,
+    pub(super) gates: HashMap<String, Rc<Gate>>,
     programs: Vec<Rc<ProgramClient>>,
     /// The faults in force, by their index.
-    cuts: RefCell<HashMap<usize, Cut>>,
-    /// What takes the endpoints of a node without power out of the rules, by node.
-    removals: RefCell<HashMap<String, Vec<AbortHandle>>>,
+    in_force: RefCell<BTreeMap<usize, InForce>>,
+    /// What takes the endpoints of a node without power out of the rules, or puts them back when it has it again, by node.
+    pub(super) rule_changes: RefCell<HashMap<String, Vec<AbortHandle>>>,
     pins_released: Cell<bool>,
     broken: Notify,
     is_broken: Cell<bool>,
+    /// What others do to the machine; a guest has it to itself, and time there waits for nobody.
+    machine: Option<Machine>,
+}
+
+/// What of the machine a lab shares with others.
+struct Machine {
+    lateness: Lateness,
+    neighbours: RefCell<NeighbourTables>,
 }
 
 impl Lab {
     async fn build(plan: LabPlan, recorder: Recorder, in_guest: bool) -> Result<Self, LabError> {
+        let machine = match in_guest {
+            true => None,
+            false => Some(Machine {
+                lateness: Lateness::default(),
+                neighbours: RefCell::new(NeighbourTables::watch()?),
+            }),
+        };
         let mut network = Network::build(&plan)?;
         latency::add(&network, &plan, in_guest)?;
-        fault::delay::prepare(&network, &plan, in_guest)?;
+        effect::delay::prepare(&network, &plan, in_guest)?;
         for observation in network.take_observations() {
             recorder.emit(observation);
         }
@@ -141,14 +158,9 @@ impl Lab {
         let emulations = TwRecycle::load(&network, &plan).await?;
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
-        let programs = programs(&plan, &network, &authority, &recorder)?;
-        let commons = Commons {
-            recorder: recorder.clone(),
-            authority,
-            stores: Stores::new(recorder.clone()),
-            registries: Registries::new(recorder.clone()),
-            phases: PhaseBoard::new(recorder.clone()),
-        };
+        let programs = programs(&plan, &network, &authority, &recorder, in_guest)?;
+        let phases = PhaseBoard::new(recorder.clone());
+        let commons = Commons::new(recorder.clone(), authority, phases);
         Ok(Self {
             recorder,
             network,
@@ -159,11 +171,12 @@ impl Lab {
             inhabitants: RefCell::default(),
             gates: gates(&plan),
             programs,
-            cuts: RefCell::default(),
-            removals: RefCell::default(),
+            in_force: RefCell::default(),
+            rule_changes: RefCell::default(),
             pins_released: Cell::new(false),
             broken: Notify::new(),
             is_broken: Cell::new(false),
+            machine,
             plan,
         })
     }
@@ -189,6 +202,9 @@ impl Lab {
         }
         if !self.is_broken.get() {
             self.look(&Stage::End);
+        }
+        if !self.is_broken.get() {
+            self.tell_of_machine();
         }
         if !self.is_broken.get() {
             self.recorder.emit(Observation::CaseEnded {});
@@ -218,7 +234,9 @@ impl Lab {
             let lab = Rc::clone(self);
             self.watch_over(doing, None, async move {
                 if let Err(error) = work.await {
-                    lab.break_by(LabError::kernel(doing)(error).into_observation());
+                    lab.break_by(
+                        LabError::from(LinuxError::kernel(doing)(error)).into_observation(),
+                    );
                 }
             });
         }
@@ -239,13 +257,13 @@ impl Lab {
             .collect())
     }
 
-    fn bind(&self, server: &plan::Server) -> Result<BoundServer, LabError> {
+    pub(super) fn bind(&self, server: &plan::Server) -> Result<BoundServer, LabError> {
         let namespace = self.network.namespace(&server.place);
         server::bind(server, &namespace, &self.commons)
             .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))
     }
 
-    fn start_server(self: &Rc<Self>, server: &plan::Server, bound: BoundServer) {
+    pub(super) fn start_server(self: &Rc<Self>, server: &plan::Server, bound: BoundServer) {
         let what = format!("server {}", server.name);
         let home = Some((server.name.as_str(), server.node.as_str()));
         match self.gates.get(&server.name) {
@@ -260,7 +278,7 @@ impl Lab {
     }
 
     /// Has the probes look that look at stages of the case.
-    fn look(&self, stage: &Stage) {
+    pub(super) fn look(&self, stage: &Stage) {
         if let Err(error) = self.probes.look(stage, &self.services) {
             self.break_by(error.into_observation());
         }
@@ -309,15 +327,37 @@ impl Lab {
     }
 
     /// Ends the case when this machine is too busy for it: what it would measure is the machine.
-    fn watch_lateness(self: &Rc<Self>) {
+    fn watch_machine(self: &Rc<Self>) {
+        if self.machine.is_none() {
+            return;
+        }
         let lab = Rc::clone(self);
-        self.watch_over("the watch over lateness", None, async move {
-            let waited = lateness::starved().await;
+        self.watch_over("the watch over the machine", None, async move {
+            let Some(machine) = &lab.machine else { return };
+            let waited = machine.lateness.too_long().await;
             lab.break_with(format!(
                 "this machine is overloaded: the lab waited {:.1} s for its turn on the processor. Run fewer cases at once (--jobs), or on the virtual clock",
                 waited.as_secs_f64()
             ));
         });
+    }
+
+    /// What the machine did to the lab while the case lasted.
+    fn tell_of_machine(&self) {
+        let Some(machine) = &self.machine else { return };
+        let overflowed = machine.neighbours.borrow_mut().overflowed();
+        match overflowed {
+            Ok(None) => {}
+            Ok(Some(text)) => return self.break_with(text),
+            Err(error) => {
+                let text = format!("failed to look at the machine's neighbour tables: {error}");
+                return self.break_with(text);
+            }
+        }
+        if let Some(longest) = machine.lateness.told() {
+            let longest_us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+            self.recorder.emit(Observation::Lateness { longest_us });
+        }
     }
 
     /// Runs `work`; a panic in it breaks the rig. It ends with what it is (its name and node), if it is of the scenario.
@@ -356,7 +396,7 @@ impl Lab {
         });
     }
 
-    fn break_by(&self, observation: Observation) {
+    pub(super) fn break_by(&self, observation: Observation) {
         self.is_broken.set(true);
         self.recorder.emit(observation);
         self.broken.notify_one();
@@ -379,19 +419,18 @@ impl Lab {
         }
         let (lab, waiting) = (Rc::downgrade(self), RefCell::new(waiting));
         self.recorder.listen(move |event: &Event| {
-            let served = match &event.what {
-                Observation::Response { request, .. }
-                | Observation::ResponseBegan { request, .. } => {
-                    Some((request.client.clone(), request.workload.clone()))
-                }
+            let served = if let Observation::Response { request, .. }
+            | Observation::ResponseBegan { request, .. } = &event.what
+            {
+                (request.client.clone(), request.workload.clone())
+            } else if let Observation::ServerResponse { peer, .. } = &event.what
+                && let Some(program) = lab.upgrade().and_then(|lab| lab.program_at(peer.ip()))
+            {
                 // A program does not say when it has one.
-                Observation::ServerResponse { peer, .. } => {
-                    let program = lab.upgrade().and_then(|lab| lab.program_at(peer.ip()));
-                    program.map(|client| (client, None))
-                }
-                _ => None,
+                (program, None)
+            } else {
+                return;
             };
-            let Some(served) = served else { return };
             let last = waiting.borrow_mut().remove(&served) && waiting.borrow().is_empty();
             if let (true, Some(lab)) = (last, lab.upgrade()) {
                 lab.release_pins();
@@ -407,7 +446,7 @@ impl Lab {
         let lab = Rc::clone(self);
         spawn_local(async move {
             if let Err(error) = lab.services.unpin().await {
-                lab.break_by(error.into_observation());
+                lab.break_by(LabError::from(error).into_observation());
             }
         });
     }

@@ -1,276 +1,151 @@
-//! Services: virtual addresses that a node's kernel spreads over endpoints, by rules of the shape kube-proxy writes in
-//! iptables mode.
-//!
-//! `KUBE-SERVICES` (from PREROUTING for pods, from OUTPUT for the node's own processes) → `KUBE-SVC-x`, which throws the
-//! dice → `KUBE-SEP-y`, which does the DNAT. Rules decide for new connections only: an established one keeps the
-//! endpoint its conntrack entry names, whatever becomes of the rules.
+//! Services: virtual addresses whose connections a node's kernel, or a proxy, spreads over endpoints. How it does that is
+//! the service's mode: one file each below, and one line each in `plan/proxy.rs`.
 
-mod reading;
-mod render;
+mod mode;
+mod state;
 
-use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::rc::Rc;
-
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
-use self::reading::Loaded;
-pub use self::reading::NodeRules;
-use self::render::{Load, ServiceState, render};
-use super::LabError;
-use super::namespace::Namespace;
+use self::mode::Mode;
+pub use self::mode::NodeRules;
+use self::state::ServiceState;
 use super::network::Network;
-use crate::plan::{LabPlan, Place};
+use crate::linux::LinuxError;
+use crate::plan::{self, LabPlan, Proxy};
 
-/// Where iptables is on systems that leave it out of an ordinary user's PATH.
-const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+macro_rules! dispatch {
+    ($($(#[$about:meta])* $proxy:ident: $file:ident;)*) => {
+        $(mod $file;)*
 
-/// The services of a lab, as loaded in the nodes where their clients run.
+        /// Sets a mode up for `services` in the nodes where their clients run.
+        async fn set_up(
+            proxy: Proxy,
+            network: &Network,
+            plan: &LabPlan,
+            services: &[ServiceState],
+        ) -> Result<Box<dyn Mode>, LinuxError> {
+            match proxy {
+                $(Proxy::$proxy => $file::set_up(network, plan, services).await,)*
+            }
+        }
+    };
+}
+plan::proxies!(dispatch);
+
+/// The services of a lab, as set up in the nodes where their clients run.
 pub struct Services {
-    /// Held while rules are being written, so that an older state never overwrites a newer one.
-    state: Mutex<Vec<ServiceState>>,
-    tables: Vec<NodeTable>,
-    /// Of all services.
-    addresses: Vec<SocketAddr>,
+    /// One for each mode that a service has.
+    modes: Vec<ModeServices>,
 }
 
-/// The rules of one address family on one node.
-struct NodeTable {
-    node: String,
-    namespace: Rc<Namespace>,
-    program: PathBuf,
-    /// The program beside it that shows them.
-    save: &'static str,
-    loaded: Loaded,
-    /// Positions in [`Services::state`].
-    services: Vec<usize>,
+/// The services of one mode.
+struct ModeServices {
+    mode: Box<dyn Mode>,
+    /// Held while a change is being made, so that an older state never overwrites a newer one.
+    state: Mutex<Vec<ServiceState>>,
 }
 
 impl Services {
-    /// Loads every service's rules in the nodes where its clients run: one restore a node and address family, side by
-    /// side. A service with `pin_first` is pinned.
+    /// Sets every service up in the nodes where its clients run. A service with `pin_first` is pinned.
     ///
     /// # Errors
-    /// [`LabError::NoProgram`] without iptables, [`LabError::Program`] with its own words if it fails.
-    pub async fn load(network: &Network, plan: &LabPlan) -> Result<Self, LabError> {
-        let state: Vec<_> = plan
-            .services
-            .iter()
-            .enumerate()
-            .map(|(n, service)| ServiceState::new(n + 1, service))
-            .collect();
-        let mut tables = Vec::new();
-        let programs = [
-            ("iptables-restore", "iptables-save", false),
-            ("ip6tables-restore", "ip6tables-save", true),
-        ];
-        for (program, save, ipv6) in programs {
-            if !plan.services.iter().any(|s| s.address.is_ipv6() == ipv6) {
-                continue;
-            }
-            let program = find_program(program)?;
-            for node in &plan.nodes {
-                let services: Vec<_> = (0..state.len())
-                    .filter(|&n| plan.services[n].address.is_ipv6() == ipv6)
-                    .filter(|&n| has_client_on(plan, &plan.services[n].name, &node.name))
-                    .collect();
-                if !services.is_empty() {
-                    let namespace = network.namespace(&Place::Node(node.name.clone()));
-                    tables.push(NodeTable {
-                        node: node.name.clone(),
-                        loaded: Loaded::nothing(&namespace)?,
-                        namespace,
-                        program: program.clone(),
-                        save,
-                        services,
-                    });
-                }
+    /// [`LinuxError::NoProgram`] without a program that a mode needs (iptables), [`LinuxError::Program`] with its own words
+    /// if it fails.
+    pub async fn load(network: &Network, plan: &LabPlan) -> Result<Self, LinuxError> {
+        let mut groups: Vec<(Proxy, Vec<ServiceState>)> = Vec::new();
+        for (number, service) in (1..).zip(&plan.services) {
+            let state = ServiceState::new(number, service);
+            match groups.iter_mut().find(|(proxy, _)| *proxy == service.proxy) {
+                Some((_, services)) => services.push(state),
+                None => groups.push((service.proxy, vec![state])),
             }
         }
-        restore(tables.iter().map(|table| {
-            let text = render(&table.states(&state), Load::Whole);
-            (table, text)
-        }))
-        .await?;
-        let services = Self {
-            addresses: plan.services.iter().map(|s| s.address).collect(),
-            tables,
-            state: Mutex::new(state),
-        };
-        services.loaded(&services.state.lock().await);
-        Ok(services)
+        let mut modes = Vec::new();
+        for (proxy, services) in groups {
+            modes.push(ModeServices {
+                mode: set_up(proxy, network, plan, &services).await?,
+                state: Mutex::new(services),
+            });
+        }
+        Ok(Self { modes })
     }
 
-    /// Lets the dice choose among all endpoints of every pinned service, for connections from now on.
+    /// Lets every pinned service choose among all its endpoints, for connections from now on.
     ///
     /// # Errors
     /// As [`Services::load`].
-    pub async fn unpin(&self) -> Result<(), LabError> {
+    pub async fn unpin(&self) -> Result<(), LinuxError> {
         self.change(|state| state.pinned.take().is_some()).await
     }
 
-    /// Takes endpoints, by their servers' names, out of a service's rules. Established connections to them stay. When
-    /// none is left, new connections are rejected, as kube-proxy does it.
+    /// Takes endpoints, by their servers' names, out of a service. Established connections to them stay. When none is left,
+    /// new connections are rejected, as kube-proxy does it.
     ///
     /// # Errors
     /// As [`Services::load`].
-    pub async fn remove_endpoints(&self, service: &str, servers: &[&str]) -> Result<(), LabError> {
-        self.change(|state| {
-            if state.service.name != service {
-                return false;
+    pub async fn remove_endpoints(
+        &self,
+        service: &str,
+        servers: &[&str],
+    ) -> Result<(), LinuxError> {
+        self.change(|state| state.service.name == service && state.remove(servers))
+            .await
+    }
+
+    /// Puts endpoints that were taken out of a service back, for connections from now on.
+    ///
+    /// # Errors
+    /// As [`Services::load`].
+    pub async fn add_endpoints(&self, service: &str, servers: &[&str]) -> Result<(), LinuxError> {
+        self.change(|state| state.service.name == service && state.restore(servers))
+            .await
+    }
+
+    /// The servers whose endpoints are out of a service's rules.
+    pub async fn removed(&self, service: &str) -> Vec<String> {
+        for of_mode in &self.modes {
+            let state = of_mode.state.lock().await;
+            if let Some(found) = state.iter().find(|state| state.service.name == service) {
+                return found.removed.clone();
             }
-            let before = state.removed.len();
-            for server in servers {
-                let known = state.service.endpoints.iter().any(|e| e.server == *server);
-                if known && !state.removed.iter().any(|removed| removed == server) {
-                    state.removed.push((*server).to_owned());
+        }
+        Vec::new()
+    }
+
+    /// The rules of each node whose clients use services, and its connections to them. If `ask`, the kernel is asked in any
+    /// case; this thread waits for it.
+    ///
+    /// # Errors
+    /// [`LinuxError::Kernel`] if conntrack is silent, [`LinuxError::Program`] if a program that shows rules fails.
+    pub fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError> {
+        let mut nodes: Vec<NodeRules> = Vec::new();
+        for of_mode in &self.modes {
+            for read in of_mode.mode.read(ask)? {
+                match nodes.iter_mut().find(|node| node.node == read.node) {
+                    Some(node) => {
+                        node.rules.extend(read.rules);
+                        node.flows.extend(read.flows);
+                    }
+                    None => nodes.push(read),
                 }
             }
-            state.removed.len() > before
-        })
-        .await
+        }
+        Ok(nodes)
     }
 
-    /// Puts endpoints that were taken out of a service's rules back into them, for connections from now on.
-    ///
-    /// # Errors
-    /// As [`Services::load`].
-    pub async fn add_endpoints(&self, service: &str, servers: &[&str]) -> Result<(), LabError> {
-        self.change(|state| {
-            if state.service.name != service {
-                return false;
-            }
-            let back = |server: &String| servers.contains(&server.as_str());
-            state.returning = state.removed.iter().filter(|s| back(s)).cloned().collect();
-            state.removed.retain(|server| !back(server));
-            !state.returning.is_empty()
-        })
-        .await
-    }
-
-    /// Applies `change` to every service (it says whether it changed that one) and rewrites the nodes concerned.
+    /// Applies `change` to every service (it says whether it changed that one) and has the modes follow.
     async fn change(
         &self,
         mut change: impl FnMut(&mut ServiceState) -> bool,
-    ) -> Result<(), LabError> {
-        let mut state = self.state.lock().await;
-        for service in state.iter_mut() {
-            service.returning.clear();
+    ) -> Result<(), LinuxError> {
+        for of_mode in &self.modes {
+            let mut state = of_mode.state.lock().await;
+            for service in state.iter_mut() {
+                service.returning.clear();
+            }
+            let changed: Vec<bool> = state.iter_mut().map(&mut change).collect();
+            of_mode.mode.update(&state, &changed).await?;
         }
-        let changed: Vec<bool> = state.iter_mut().map(&mut change).collect();
-        let tables = self
-            .tables
-            .iter()
-            .filter(|table| table.services.iter().any(|&n| changed[n]));
-        restore(tables.map(|table| (table, render(&table.states(&state), Load::Update)))).await?;
-        self.loaded(&state);
         Ok(())
     }
-
-    /// All tables' rules are those of `state` now.
-    fn loaded(&self, state: &[ServiceState]) {
-        for table in &self.tables {
-            table.loaded.now(&table.states(state));
-        }
-    }
-}
-
-impl NodeTable {
-    fn states<'a>(&self, all: &'a [ServiceState]) -> Vec<&'a ServiceState> {
-        self.services.iter().map(|&n| &all[n]).collect()
-    }
-}
-
-fn has_client_on(plan: &LabPlan, service: &str, node: &str) -> bool {
-    plan.clients
-        .iter()
-        .any(|client| client.node == node && client.target.service.as_deref() == Some(service))
-}
-
-/// Finds a program of the system's administrator, who may not be the user.
-///
-/// Where it is as a rule comes first: in a guest each look in vain takes from the kernel's randomness, so that the same seed
-/// would give another run to a user with another PATH.
-pub(crate) fn find_program(name: &str) -> Result<PathBuf, LabError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = SYSTEM_PATHS.map(PathBuf::from).into_iter();
-    system
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| LabError::NoProgram {
-            program: name.to_owned(),
-        })
-}
-
-/// Loads `rules`, the input of `program` (iptables-restore, ip6tables-restore), in a namespace beside those it has.
-pub(crate) async fn load_rules(
-    namespace: &Rc<Namespace>,
-    program: &str,
-    rules: &str,
-) -> Result<(), LabError> {
-    let program = find_program(program)?;
-    let child = start(namespace, &program, rules)?;
-    finish(namespace, &program, child).await
-}
-
-/// Starts one restore for each table, all at once, and waits for them.
-async fn restore<'a>(work: impl Iterator<Item = (&'a NodeTable, String)>) -> Result<(), LabError> {
-    let mut running = Vec::new();
-    for (table, text) in work {
-        running.push((table, start(&table.namespace, &table.program, &text)?));
-    }
-    for (table, child) in running {
-        finish(&table.namespace, &table.program, child).await?;
-    }
-    Ok(())
-}
-
-fn start(namespace: &Namespace, program: &Path, rules: &str) -> Result<Child, LabError> {
-    spawn(namespace, program, rules).map_err(LabError::kernel(format!(
-        "starting {} in {}",
-        program.display(),
-        namespace.name()
-    )))
-}
-
-fn spawn(namespace: &Namespace, program: &Path, text: &str) -> io::Result<Child> {
-    // A file for its input: nothing has to be fed to it while it runs.
-    let mut rules = File::from(memfd_create(c"rules", MFdFlags::MFD_CLOEXEC)?);
-    rules.write_all(text.as_bytes())?;
-    rules.rewind()?;
-    let mut command = Command::new(program);
-    command
-        .args(["--noflush", "-w"])
-        // iptables-legacy locks a file that an ordinary user may not open, against others on the same tables. These
-        // tables are this lab's alone, and their writers take turns already: any file will do.
-        .env("XTABLES_LOCKFILE", "/proc/self/fd/0")
-        .stdin(Stdio::from(rules))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    // The child starts in the namespace its parent is visiting.
-    namespace.enter(|| command.spawn())
-}
-
-async fn finish(namespace: &Namespace, program: &Path, child: Child) -> Result<(), LabError> {
-    let program = program.display().to_string();
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(LabError::kernel(format!("waiting for {program}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(LabError::Program {
-        program,
-        namespace: namespace.name().to_owned(),
-        status: output.status.to_string(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }

@@ -20,38 +20,39 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use socket2::{Domain, Socket, Type};
 
-use super::LabError;
-use super::link::{self, ETH0, LOOPBACK, VethEnd};
-use super::namespace::Namespace;
-use super::netlink::{Channel, Request};
-use super::nft::{Chain, Direction, Fate, Match, Rule, Table};
-use super::packet_queue::PacketQueue;
-use super::{service, sysctl};
+use crate::linux::LinuxError;
+use crate::linux::link::{self, ETH0, LOOPBACK, VethEnd};
+use crate::linux::namespace::Namespace;
+use crate::linux::netlink::{Channel, Request};
+use crate::linux::nft::{Chain, Direction, Fate, Match, Rule, Table};
+use crate::linux::packet_queue::PacketQueue;
+use crate::linux::sysctl;
+use crate::linux::xtables;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// A fresh namespace.
-pub(crate) fn namespace() -> Result<Rc<Namespace>, LabError> {
+pub(crate) fn namespace() -> Result<Rc<Namespace>, LinuxError> {
     Namespace::new("a trial")
         .map(Rc::new)
-        .map_err(LabError::kernel("making a network namespace"))
+        .map_err(LinuxError::kernel("making a network namespace"))
 }
 
 /// Whether a namespace's own sysctls can be written.
-pub(crate) fn sysctls() -> Result<(), LabError> {
+pub(crate) fn sysctls() -> Result<(), LinuxError> {
     let written = namespace()?.enter(|| sysctl::write("net.ipv4.ip_forward", "1"));
-    written.map_err(LabError::kernel("writing net.ipv4.ip_forward"))
+    written.map_err(LinuxError::kernel("writing net.ipv4.ip_forward"))
 }
 
 /// Whether a namespace has the sysctl `key`, and its value.
-pub(crate) fn sysctl_value(key: &str) -> Result<String, LabError> {
+pub(crate) fn sysctl_value(key: &str) -> Result<String, LinuxError> {
     let value = namespace()?.enter(|| sysctl::read(key));
-    value.map_err(LabError::kernel(format!("reading {key}")))
+    value.map_err(LinuxError::kernel(format!("reading {key}")))
 }
 
 /// Whether a veth pair can join two namespaces.
-pub(crate) fn veth() -> Result<(), LabError> {
+pub(crate) fn veth() -> Result<(), LinuxError> {
     let (near, far) = (namespace()?, namespace()?);
     let end = |name| VethEnd {
         name,
@@ -63,13 +64,13 @@ pub(crate) fn veth() -> Result<(), LabError> {
 }
 
 /// Whether there are bridges.
-pub(crate) fn bridge() -> Result<(), LabError> {
+pub(crate) fn bridge() -> Result<(), LinuxError> {
     let bridge = link::bridge("bridge", ETH0, MAC);
     Channel::open(&*namespace()?, NETLINK_ROUTE)?.execute(vec![bridge])
 }
 
 /// Whether nf_tables can drop packets at a link's ingress and egress, and count them.
-pub(crate) fn link_rules() -> Result<(), LabError> {
+pub(crate) fn link_rules() -> Result<(), LinuxError> {
     let chain = |name, direction| Chain {
         name,
         direction,
@@ -88,27 +89,27 @@ pub(crate) fn link_rules() -> Result<(), LabError> {
 }
 
 /// Whether `program` (iptables-restore, ip6tables-restore) takes `rules` in a fresh namespace.
-pub(crate) async fn rules(program: &str, rules: &str) -> Result<(), LabError> {
-    service::load_rules(&namespace()?, program, rules).await
+pub(crate) async fn rules(program: &str, rules: &str) -> Result<(), LinuxError> {
+    xtables::load_rules(&namespace()?, program, rules).await
 }
 
 /// Whether packets can be queued for a program to judge.
-pub(crate) fn packet_queue() -> Result<(), LabError> {
+pub(crate) fn packet_queue() -> Result<(), LinuxError> {
     PacketQueue::bind(&*namespace()?, 0).map(drop)
 }
 
 /// Whether conntrack's table can be read.
-pub(crate) fn conntrack_table() -> Result<(), LabError> {
+pub(crate) fn conntrack_table() -> Result<(), LinuxError> {
     let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
     let message = NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new()));
     Channel::open(&*namespace()?, NETLINK_NETFILTER)?
         .dump(message)
         .map(drop)
-        .map_err(LabError::kernel("reading conntrack's table"))
+        .map_err(LinuxError::kernel("reading conntrack's table"))
 }
 
 /// Whether the kernel lists TCP sockets.
-pub(crate) fn sock_diag() -> Result<(), LabError> {
+pub(crate) fn sock_diag() -> Result<(), LinuxError> {
     let message = SockDiagMessage::InetRequest(InetRequest {
         family: AF_INET,
         protocol: IPPROTO_TCP,
@@ -119,19 +120,19 @@ pub(crate) fn sock_diag() -> Result<(), LabError> {
     Channel::open(&*namespace()?, NETLINK_SOCK_DIAG)?
         .dump(message)
         .map(drop)
-        .map_err(LabError::kernel("listing TCP sockets"))
+        .map_err(LinuxError::kernel("listing TCP sockets"))
 }
 
 /// Whether packets can be watched.
-pub(crate) fn packet_socket() -> Result<(), LabError> {
+pub(crate) fn packet_socket() -> Result<(), LinuxError> {
     let socket = namespace()?.enter(|| Socket::new(Domain::PACKET, Type::DGRAM, None));
     socket
         .map(drop)
-        .map_err(LabError::kernel("opening an AF_PACKET socket"))
+        .map_err(LinuxError::kernel("opening an AF_PACKET socket"))
 }
 
 /// Whether there is netem: for faults that delay and lose some packets.
-pub(crate) fn netem() -> Result<(), LabError> {
+pub(crate) fn netem() -> Result<(), LinuxError> {
     let mut message = TcMessage::with_index(LOOPBACK.cast_signed());
     message.header.parent = TcHandle::ROOT;
     message.attributes = vec![TcAttribute::Kind("netem".to_owned())];
@@ -142,7 +143,7 @@ pub(crate) fn netem() -> Result<(), LabError> {
 }
 
 /// Whether /proc can be mounted in a new PID namespace. The calling process must have one thread.
-pub(crate) fn mount_proc() -> Result<(), LabError> {
+pub(crate) fn mount_proc() -> Result<(), LinuxError> {
     // In a child: a process that has unshared its PID namespace can only ever have one generation of children more.
     in_child(|| {
         unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
@@ -152,7 +153,7 @@ pub(crate) fn mount_proc() -> Result<(), LabError> {
             mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
         })
     })
-    .map_err(|e| LabError::Kernel {
+    .map_err(|e| LinuxError::Kernel {
         doing: "mounting /proc in a new PID namespace".to_owned(),
         source: io::Error::from(e),
     })
@@ -169,7 +170,12 @@ fn in_child(work: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
         ForkResult::Parent { child } => match waitpid(child, None)? {
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, errno) => Err(nix::errno::Errno::from_raw(errno)),
-            _ => Err(nix::errno::Errno::ECHILD),
+            WaitStatus::Signaled(..)
+            | WaitStatus::Stopped(..)
+            | WaitStatus::PtraceEvent(..)
+            | WaitStatus::PtraceSyscall(_)
+            | WaitStatus::Continued(_)
+            | WaitStatus::StillAlive => Err(nix::errno::Errno::ECHILD),
         },
     }
 }

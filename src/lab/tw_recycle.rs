@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::LabError;
 use super::masquerade::families;
-use super::netlink::Channel;
 use super::network::Network;
-use super::packet_queue::{Fate, PacketQueue};
-use super::service::load_rules;
+use crate::linux::LinuxError;
+use crate::linux::netlink::Channel;
+use crate::linux::packet_queue::{Fate, PacketQueue};
+use crate::linux::xtables::load_rules;
 use crate::plan::{EMULATED, Emulated, Emulation, LabPlan, Place, Server};
 use crate::probe::packets::parse::{Packet, parse, timestamp};
 use crate::probe::rules::masqueraded;
@@ -39,6 +39,8 @@ pub(crate) struct TwRecycle {
     dropped: Cell<u64>,
     /// Of these, those that are in the record.
     recorded: Cell<u64>,
+    /// Some have come too fast to be judged.
+    missed: Cell<bool>,
     /// Its node has lost its power.
     dead: Cell<bool>,
 }
@@ -55,8 +57,8 @@ impl TwRecycle {
     /// Puts the check in front of every server of `plan` that wants it, in the address families that clients use.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if this machine has no NFQUEUE, [`LabError::Kernel`] if it refuses it.
-    pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<Vec<Self>, LabError> {
+    /// [`LinuxError::Missing`] if this machine has no NFQUEUE, [`LinuxError::Kernel`] if it refuses it.
+    pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<Vec<Self>, LinuxError> {
         let mut all = Vec::new();
         for (number, server) in (0..).zip(&plan.servers) {
             if let Some(Emulated {
@@ -66,11 +68,14 @@ impl TwRecycle {
             {
                 let loaded = Self::of(network, plan, server, number).await;
                 all.push(loaded.map_err(|error| match error {
-                    LabError::Missing { what: missing, .. } => LabError::Missing {
+                    LinuxError::Missing { what: missing, .. } => LinuxError::Missing {
                         what: format!("{missing}, for the emulation of {}", what.name()),
                         location: Some(location.clone()),
                     },
-                    other => other,
+                    other @ (LinuxError::Refused { .. }
+                    | LinuxError::Kernel { .. }
+                    | LinuxError::NoProgram { .. }
+                    | LinuxError::Program { .. }) => other,
                 })?);
             }
         }
@@ -82,7 +87,7 @@ impl TwRecycle {
         plan: &LabPlan,
         server: &Server,
         number: u16,
-    ) -> Result<Self, LabError> {
+    ) -> Result<Self, LinuxError> {
         let namespace = network.namespace(&server.place);
         // The queue before its rules: what is held up and has no queue is lost.
         let queue = PacketQueue::bind(&namespace, number)?;
@@ -91,11 +96,14 @@ impl TwRecycle {
             let loaded = load_rules(&namespace, program, &rules(port, number)).await;
             loaded.map_err(|error| match error {
                 // Always the same rule: what does not take it has no such target.
-                LabError::Program { stderr, .. } => LabError::Missing {
+                LinuxError::Program { stderr, .. } => LinuxError::Missing {
                     what: format!("iptables' NFQUEUE ({stderr})"),
                     location: None,
                 },
-                other => other,
+                other @ (LinuxError::Missing { .. }
+                | LinuxError::Refused { .. }
+                | LinuxError::Kernel { .. }
+                | LinuxError::NoProgram { .. }) => other,
             })?;
         }
         let (Place::Node(place) | Place::Pod(place)) = &server.place;
@@ -107,6 +115,7 @@ impl TwRecycle {
             clocks: Clocks::of(network, plan)?,
             dropped: Cell::new(0),
             recorded: Cell::new(0),
+            missed: Cell::new(false),
             dead: Cell::new(false),
         })
     }
@@ -131,7 +140,8 @@ impl TwRecycle {
     /// # Errors
     /// If they can no longer be read, or a node does not say whom it masqueraded.
     pub(crate) async fn run(&self) -> io::Result<()> {
-        self.queue.judge(|packet| self.judge(packet)).await
+        let missed = || self.missed.set(true);
+        self.queue.judge(|packet| self.judge(packet), missed).await
     }
 
     fn judge(&self, packet: &[u8]) -> io::Result<Fate> {
@@ -152,6 +162,13 @@ impl TwRecycle {
 
     /// Records what it has counted since the last look, under the names that the kernel had for it.
     pub(crate) fn look(&self, stage: &Stage, recorder: &Recorder) {
+        if self.missed.take() {
+            let text = format!(
+                "SYNs to {} came faster than they could be judged: some went on unjudged",
+                self.place
+            );
+            recorder.emit(Observation::Warning { text });
+        }
         let dropped = self.dropped.get();
         let new = dropped - self.recorded.replace(dropped);
         if new > 0 && !self.dead.get() {
@@ -185,7 +202,7 @@ fn rules(port: u16, number: u16) -> String {
 }
 
 impl Clocks {
-    fn of(network: &Network, plan: &LabPlan) -> Result<Self, LabError> {
+    fn of(network: &Network, plan: &LabPlan) -> Result<Self, LinuxError> {
         let mut clocks = Self {
             ahead: HashMap::new(),
             nodes: HashMap::new(),

@@ -1,10 +1,11 @@
 //! What must hold after a case, what the timeout model says before it, and where in the YAML it stood.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::units::exact;
+use super::units::exact;
 
 /// What must hold after a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,30 +23,80 @@ pub struct Expectation {
     pub location: Location,
 }
 
-/// What an expectation looks at. Times are counted from the fault.
+/// What an expectation looks at, and what it wants. In JSON an object with the metric's name as its one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Check {
-    /// First response from a live endpoint after which the client stays well.
-    Recovered(TimeWindow),
-    /// The client gave up the dead connection.
-    Detected(TimeWindow),
-    /// Number of requests without a response, after the fault.
-    RequestsFailed(CountWindow),
-    /// Number of dials after the fault.
-    Dials(CountWindow),
-    /// What ended the wait on the dead connection: one of these.
-    Cause(Vec<Cause>),
-    /// Number of watches and streams that the client's own timeout cut after the fault though their server was well.
-    HealthyCuts(CountWindow),
-    /// The lock's store says that the client holds it.
-    Leads(TimeWindow),
-    /// One believed to lead while the lock's store named another, and the client was one of the two.
-    TwoLeaders(TimeWindow),
-    /// The servers judged its node not ready.
-    NotReady(TimeWindow),
-    /// The servers judged its node ready again, and it stayed so.
-    ReadyAgain(TimeWindow),
+#[serde(
+    try_from = "BTreeMap<String, Expected>",
+    into = "BTreeMap<String, Expected>"
+)]
+pub struct Check {
+    /// The metric's name, as in YAML.
+    pub metric: String,
+    /// What it must be.
+    pub expected: Expected,
+}
+
+impl Check {
+    /// What `metric` must be.
+    pub fn new(metric: &str, expected: impl Into<Expected>) -> Self {
+        let (metric, expected) = (metric.to_owned(), expected.into());
+        Self { metric, expected }
+    }
+}
+
+impl From<Check> for BTreeMap<String, Expected> {
+    fn from(Check { metric, expected }: Check) -> Self {
+        Self::from([(metric, expected)])
+    }
+}
+
+impl TryFrom<BTreeMap<String, Expected>> for Check {
+    type Error = &'static str;
+
+    fn try_from(mut only: BTreeMap<String, Expected>) -> Result<Self, Self::Error> {
+        match (only.pop_first(), only.is_empty()) {
+            (Some((metric, expected)), true) => Ok(Self { metric, expected }),
+            _ => Err("an expectation has one metric"),
+        }
+    }
+}
+
+/// What a metric must be. Times are counted from the fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Expected {
+    /// A time within a window.
+    Time(TimeWindow),
+    /// A number within a window.
+    Count(CountWindow),
+    /// One of these.
+    Causes(Vec<Cause>),
+    /// So, or not so.
+    Fact(bool),
+}
+
+impl From<TimeWindow> for Expected {
+    fn from(window: TimeWindow) -> Self {
+        Self::Time(window)
+    }
+}
+
+impl From<CountWindow> for Expected {
+    fn from(window: CountWindow) -> Self {
+        Self::Count(window)
+    }
+}
+
+impl From<Vec<Cause>> for Expected {
+    fn from(causes: Vec<Cause>) -> Self {
+        Self::Causes(causes)
+    }
+}
+
+impl From<bool> for Expected {
+    fn from(fact: bool) -> Self {
+        Self::Fact(fact)
+    }
 }
 
 /// A window of time from the fault.
@@ -92,6 +143,8 @@ pub enum Cause {
     Keepalive,
     /// TCP_USER_TIMEOUT.
     UserTimeout,
+    /// Probes of a peer's closed window (zero-window probes) went unanswered, `tcp_retries2` of them.
+    WindowProbeTimeout,
     /// No answer to an HTTP/2 PING.
     PingTimeout,
     /// The client's own limit on a request.
@@ -108,7 +161,7 @@ pub enum Cause {
     Reset,
     /// The kernel was told to destroy the socket.
     SocketDestroyed,
-    /// RST in answer to a SYN.
+    /// RST or ICMP port unreachable in answer to a SYN.
     Refused,
     /// ICMP or the neighbour table said there is no way.
     Unreachable,
@@ -120,6 +173,18 @@ pub enum Cause {
     Never,
     /// The evidence does not say.
     Unknown,
+}
+
+impl Cause {
+    /// By what something ended, in words: `by keepalive`.
+    #[must_use]
+    pub fn by(self) -> String {
+        if self == Self::Unknown {
+            String::from("for a reason that the evidence does not tell")
+        } else {
+            format!("by {self}")
+        }
+    }
 }
 
 /// The word that YAML and reports have for an enum's value: a cause, a phase.
@@ -151,6 +216,13 @@ pub struct Prediction {
     /// Where chance sends dials to dead endpoints: how likely each number of them is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub odds: Vec<Odds>,
+    /// The same as quantiles of the recovery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<PredictedQuantile>,
+    /// There is no recovery for good: what it is answered by is lost again within this time, but for a luck of one in a
+    /// million. A case ends with it well or not. Without a bound, nobody knows when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relapses_within: Option<Duration>,
     /// The timer that rules.
     pub cause: Cause,
     /// No fault takes a server of its: there is nothing to wait for, and "never" would be wrong.
@@ -167,6 +239,15 @@ pub struct Odds {
     pub probability: f64,
     /// From the fault until recovery.
     pub recovery: Window,
+}
+
+/// By when a share of all runs has recovered, where chance decides.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PredictedQuantile {
+    /// The share, from 0 to 1.
+    pub share: f64,
+    /// Where that time lies, from the fault.
+    pub time: Window,
 }
 
 /// A predicted window.

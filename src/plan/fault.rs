@@ -1,20 +1,29 @@
-//! What breaks, and when.
+//! What breaks, and when: a fault's own words, and the effects that it is made of.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabPlan, Location, Place};
-use crate::verdict::units::exact;
+use super::{Client, LabPlan, Location, Place};
 
 /// What breaks, and when.
+///
+/// Only people read the kind, the target and the detail; what happens is in the effects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
+    /// The kind's name in YAML and reports.
+    pub kind: String,
+    /// What it strikes, in words.
+    pub target: String,
+    /// How strong it is, or of which kind, in people's units; `None` where there is nothing to choose. (Which way packets
+    /// go is part of the target.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// When.
     pub trigger: Trigger,
-    /// What.
-    pub kind: FaultKind,
+    /// What it does, in this order. They are undone in the opposite order.
+    pub effects: Vec<Effect>,
     /// How long it is in force; `None` = until the case's end, or it is done at once.
     #[serde(default)]
     pub lasts: Option<Duration>,
@@ -55,24 +64,32 @@ pub enum Phase {
     Connecting,
 }
 
-/// What breaks.
+/// One of the things that faults are made of.
+///
+/// The set is closed. The lab, the verdict and the timeout model match it without `_`: a fault made of these needs
+/// nothing of them, and a new effect does not compile until each has said what it makes of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// A node and everything on it is gone, and says nothing.
-    PowerLoss {
+pub enum Effect {
+    /// No packet leaves a node or reaches it, nor passes between its pods; nobody is told.
+    Silence {
         /// Which.
         node: String,
         /// What becomes of its link-layer address.
         neighbour: Neighbour,
     },
-    /// A node that lost its power comes back, empty: its servers listen again and know of no connection.
-    PowerRestore {
+    /// Everything that runs on a node ends, and its endpoints leave the rules of services when the cluster notices.
+    Stop {
         /// Which.
         node: String,
     },
-    /// A server's or a client's program is killed: its kernel goes on, and closes what it had open.
-    ProcessKill {
+    /// A node that is silent and stopped is so no more. It knows of no connection, and its servers listen again.
+    Restore {
+        /// Which.
+        node: String,
+    },
+    /// A program ends. Its kernel closes what it had open, and refuses what comes then.
+    Kill {
         /// Which.
         process: Process,
     },
@@ -81,67 +98,69 @@ pub enum FaultKind {
         /// Which.
         server: String,
     },
-    /// A link loses its carrier.
-    LinkDown {
+    /// A link has no carrier.
+    Carrier {
         /// What is behind it: a machine's uplink, or a pod's.
         behind: End,
     },
-    /// Some packets vanish, by chance, or all of them.
-    Loss {
-        /// Which packets.
+    /// Packets vanish.
+    Drop {
+        /// Where.
         path: Path,
-        /// How many of a hundred.
+        /// Which.
+        packets: Packets,
+        /// How many of a hundred, by chance; at 100 all of them.
         percent: f64,
     },
     /// Packets take longer.
     Delay {
-        /// Which packets.
+        /// Which.
         path: Path,
         /// By how much.
         delay: Duration,
         /// How much more or less than that at random.
         jitter: Duration,
     },
-    /// A router answers in the place of who is asked.
-    Reject {
+    /// A router answers in the place of who is asked, and lets nothing pass.
+    Answer {
         /// Which packets.
         path: Path,
         /// With what.
         with: RejectWith,
     },
-    /// SYNs vanish; established connections live on.
-    SynDrop {
-        /// Which packets.
-        path: Path,
-    },
-    /// An endpoint leaves a service's rules.
-    EndpointRemoved {
+    /// An endpoint leaves a service's rules, or is in them again.
+    Rules {
         /// Service.
         service: String,
         /// Server.
         server: String,
+        /// Whether it leaves them.
+        out: bool,
     },
-    /// An endpoint that had left a service's rules is in them again.
-    EndpointAdded {
-        /// Service.
-        service: String,
-        /// Server.
-        server: String,
-    },
-    /// The nodes of a service's clients forget its connections.
-    ConntrackDeleted {
+    /// The nodes of a service's clients forget its connections (conntrack).
+    Forget {
         /// Service.
         service: String,
         /// Only those to this server.
         server: Option<String>,
     },
-    /// The kernel of a client destroys the client's connections.
-    SocketDestroyed {
+    /// The kernel of a client destroys the client's connections (SOCK_DESTROY).
+    Destroy {
         /// Client.
         client: String,
         /// Only those to this server.
         server: Option<String>,
     },
+}
+
+/// Which of the packets on a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packets {
+    /// All, but for ARP and neighbour discovery.
+    All,
+    /// SYNs; SYN-ACKs, which answer those of the other way, are none.
+    Syn,
 }
 
 /// A program of the scenario.
@@ -210,120 +229,106 @@ pub enum RejectWith {
     Icmp,
 }
 
-impl FaultKind {
-    /// The kind's name in YAML and reports.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PowerLoss { .. } => "power_loss",
-            Self::PowerRestore { .. } => "power_restore",
-            Self::ProcessKill { .. } => "process_kill",
-            Self::Hang { .. } => "hang",
-            Self::LinkDown { .. } => "link_down",
-            Self::Loss { .. } => "loss",
-            Self::Delay { .. } => "delay",
-            Self::Reject { .. } => "reject",
-            Self::SynDrop { .. } => "syn_drop",
-            Self::EndpointRemoved { .. } => "endpoint_removed",
-            Self::EndpointAdded { .. } => "endpoint_added",
-            Self::ConntrackDeleted { .. } => "conntrack_deleted",
-            Self::SocketDestroyed { .. } => "socket_destroyed",
-        }
-    }
+/// Whether a dead node's link-layer address still resolves.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Neighbour {
+    /// ARP and neighbour discovery go on being answered, as in cloud networks.
+    #[default]
+    Resolves,
+    /// The neighbour entry dies too, as on one Ethernet segment.
+    Dead,
+}
 
-    /// The node that loses its power by it.
+impl Fault {
+    /// The node that loses its power by it: it is silent, and what ran there has ended.
     #[must_use]
     pub fn dead_node(&self) -> Option<&str> {
-        match self {
-            Self::PowerLoss { node, .. } => Some(node),
-            _ => None,
-        }
-    }
-
-    /// What becomes of the dead node's link-layer address.
-    #[must_use]
-    pub fn neighbour(&self) -> Neighbour {
-        match self {
-            Self::PowerLoss { neighbour, .. } => *neighbour,
-            _ => Neighbour::Resolves,
-        }
-    }
-
-    /// What it strikes, in words.
-    #[must_use]
-    pub fn target(&self) -> String {
-        let of = |whole: &String, part: &Option<String>| match part {
-            Some(part) => format!("{part} of {whole}"),
-            None => whole.clone(),
+        let silent = |name: &str| {
+            let mut effects = self.effects.iter();
+            effects.any(|effect| matches!(effect, Effect::Silence { node, .. } if node == name))
         };
-        match self {
-            Self::PowerLoss { node, .. } | Self::PowerRestore { node } => node.clone(),
-            Self::ProcessKill {
-                process: Process::Server(name) | Process::Client(name),
-            }
-            | Self::Hang { server: name } => name.clone(),
-            Self::LinkDown { behind } => behind.to_string(),
-            Self::Loss { path, .. }
-            | Self::Delay { path, .. }
-            | Self::Reject { path, .. }
-            | Self::SynDrop { path } => path.to_string(),
-            Self::EndpointRemoved { service, server } | Self::EndpointAdded { service, server } => {
-                format!("{server} of {service}")
-            }
-            Self::ConntrackDeleted { service, server } => of(service, server),
-            Self::SocketDestroyed {
-                client,
-                server: Some(server),
-            } => format!("{client} to {server}"),
-            Self::SocketDestroyed { client, .. } => client.clone(),
-        }
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Stop { node } if silent(node) => Some(node.as_str()),
+            Effect::Stop { .. }
+            | Effect::Silence { .. }
+            | Effect::Restore { .. }
+            | Effect::Kill { .. }
+            | Effect::Hang { .. }
+            | Effect::Carrier { .. }
+            | Effect::Drop { .. }
+            | Effect::Delay { .. }
+            | Effect::Answer { .. }
+            | Effect::Rules { .. }
+            | Effect::Forget { .. }
+            | Effect::Destroy { .. } => None,
+        })
     }
 
-    /// How strong it is, or of which kind, in people's units; `None` where there is nothing to choose. (Which way packets
-    /// go is part of [`Self::target`].)
+    /// Whether it ends a client: the client's node stops, or the client itself is killed.
     #[must_use]
-    pub fn detail(&self) -> Option<String> {
+    pub fn ends(&self, client: &Client) -> bool {
+        self.effects.iter().any(|effect| effect.ends(client))
+    }
+}
+
+/// Its kind and what it strikes, e.g. `power_loss of node3`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.kind, self.target)
+    }
+}
+
+impl Effect {
+    /// The node whose link-layer address resolves no more by it.
+    #[must_use]
+    pub fn dead_neighbour(&self) -> Option<&str> {
         match self {
-            Self::Loss { percent, .. } => Some(format!("{percent} %")),
-            Self::Delay { delay, jitter, .. } if jitter.is_zero() => Some(exact(*delay)),
-            Self::Delay { delay, jitter, .. } => {
-                Some(format!("{} ± {}", exact(*delay), exact(*jitter)))
-            }
-            Self::Reject { with, .. } => Some(String::from(match with {
-                RejectWith::Rst => "with RST",
-                RejectWith::Icmp => "with ICMP host unreachable",
-            })),
-            Self::PowerLoss {
+            Self::Silence {
+                node,
                 neighbour: Neighbour::Dead,
+            } => Some(node),
+            Self::Silence {
+                neighbour: Neighbour::Resolves,
                 ..
-            } => Some(String::from("neighbour entry dead too")),
-            _ => None,
+            }
+            | Self::Stop { .. }
+            | Self::Restore { .. }
+            | Self::Kill { .. }
+            | Self::Hang { .. }
+            | Self::Carrier { .. }
+            | Self::Drop { .. }
+            | Self::Delay { .. }
+            | Self::Answer { .. }
+            | Self::Rules { .. }
+            | Self::Forget { .. }
+            | Self::Destroy { .. } => None,
         }
     }
 
-    /// Whether it stops being in force when its time is over: others happen at one instant, and are done.
+    /// Whether it ends a client.
     #[must_use]
-    pub fn heals(&self) -> bool {
-        !matches!(
-            self,
-            Self::PowerRestore { .. }
-                | Self::ConntrackDeleted { .. }
-                | Self::SocketDestroyed { .. }
-                | Self::ProcessKill {
-                    process: Process::Client(_)
-                }
-        )
-    }
-
-    /// The path it lies on, of those that have one.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
+    pub fn ends(&self, client: &Client) -> bool {
         match self {
-            Self::Loss { path, .. }
-            | Self::Delay { path, .. }
-            | Self::Reject { path, .. }
-            | Self::SynDrop { path } => Some(path),
-            _ => None,
+            Self::Stop { node } => *node == client.node,
+            Self::Kill {
+                process: Process::Client(name),
+            } => *name == client.name,
+            Self::Kill {
+                process: Process::Server(_),
+            }
+            | Self::Silence { .. }
+            | Self::Restore { .. }
+            | Self::Hang { .. }
+            | Self::Carrier { .. }
+            | Self::Drop { .. }
+            | Self::Delay { .. }
+            | Self::Answer { .. }
+            | Self::Rules { .. }
+            | Self::Forget { .. }
+            | Self::Destroy { .. } => false,
         }
     }
 }
@@ -384,19 +389,6 @@ impl fmt::Display for Path {
             Where::Between(first, second) => write!(f, "{first} to {second}{word}"),
         }
     }
-}
-
-/// Whether a dead node's link-layer address still resolves.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Neighbour {
-    /// ARP and neighbour discovery go on being answered, as in cloud networks.
-    #[default]
-    Resolves,
-    /// The neighbour entry dies too, as on one Ethernet segment.
-    Dead,
 }
 
 impl Trigger {

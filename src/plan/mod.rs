@@ -3,46 +3,50 @@
 //! No I/O and no look at the machine. [`LabPlan`] is all the lab is told; what is expected stays in [`Case`].
 
 pub mod address;
+mod app;
 pub(crate) mod counters;
-mod duration;
-mod expectation;
 mod expected;
 mod fault;
-pub(crate) mod fault_spec;
+mod kernel;
 mod listening;
 mod place;
-mod probes;
-pub mod profile;
-pub(crate) mod program;
+pub(crate) mod probes;
+mod proxy;
 mod published;
 mod repetition;
-mod resolve;
-pub(crate) mod target;
-pub(crate) mod topology;
-pub(crate) mod transport;
-mod warnings;
+mod transport;
+pub mod units;
 mod workload;
 
+pub use app::App;
+pub(crate) use app::apps;
 pub use counters::{CounterExpectation, Growth};
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Location, Odds, Prediction, TimeWindow, Warning,
-    Window, word,
+    Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
+    Prediction, TimeWindow, Warning, Window, word,
 };
 pub use fault::{
-    Direction, End, Fault, FaultKind, Neighbour, Path, Phase, Process, RejectWith, Trigger, Where,
+    Direction, Effect, End, Fault, Neighbour, Packets, Path, Phase, Process, RejectWith, Trigger,
+    Where,
 };
+pub use kernel::kernel_version;
 pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
-pub use place::{Node, Place, Pod, Sysctl};
+pub use place::{Node, Place, Pod, Sysctl, sysctl_number, sysctl_value, sysctls_at};
 pub use probes::Probes;
+pub use proxy::Proxy;
+pub(crate) use proxy::proxies;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
-pub use resolve::{PlanOptions, cases};
+pub use transport::{IdleCheck, Keepalive, Ping, Protocol, Retry, RetryOn, TimeoutEnds, Transport};
 pub use workload::{CloseOnFailure, DOWNLOAD_PART, LEASE_SHARE, Work, Workload, Workloads};
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// The longest that a case may last.
+pub const LONGEST_CASE: Duration = Duration::from_secs(24 * 3600);
 
 /// One concrete run from a scenario: every matrix value chosen, every number resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,41 +149,40 @@ pub struct Server {
     pub emulate: Option<Emulated>,
 }
 
-/// What a server does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum App {
-    /// Says which server answered.
-    Echo,
-    /// Keeps a lease with holder and expiry, with optimistic concurrency.
-    Lock,
-    /// Takes nodes' heartbeats, and judges which are ready.
-    Nodes,
-}
-
-/// An HTTP version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// HTTP/1.1.
-    H1,
-    /// HTTP/2.
-    H2,
-}
-
-/// A virtual address whose connections the client's node spreads over endpoints by DNAT.
+/// A virtual address whose connections the client's node spreads over endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Name; clients use it as a host name.
     pub name: String,
     /// Virtual address and port.
     pub address: SocketAddr,
-    /// Servers behind it, by name, with the address the DNAT goes to (same family as `address`).
+    /// How connections to it find an endpoint.
+    #[serde(default)]
+    pub proxy: Proxy,
+    /// Servers behind it, by name, with the address connections go to (same family as `address`).
     pub endpoints: Vec<Endpoint>,
     /// Until every client has a connection, all of them go to this endpoint.
     pub pin_first: Option<String>,
     /// Time from the loss of a node until its endpoints leave the rules; `None` = they stay.
     pub removal: Option<Duration>,
+    /// Time from a node's power being back until its endpoints are in the rules again; `None` = they stay out.
+    #[serde(default)]
+    pub readiness: Option<Duration>,
+}
+
+impl Service {
+    /// Whether an endpoint is put back into the rules by a fault of its own, and not when its node has its power back.
+    pub fn is_put_back<'a>(
+        &self,
+        server: &str,
+        faults: impl IntoIterator<Item = &'a Fault>,
+    ) -> bool {
+        let mut effects = faults.into_iter().flat_map(|fault| &fault.effects);
+        effects.any(|effect| {
+            matches!(effect, Effect::Rules { service, server: named, out: false }
+                if *service == self.name && named == server)
+        })
+    }
 }
 
 /// A backend of a service.
@@ -231,78 +234,6 @@ pub struct Target {
     pub service: Option<String>,
 }
 
-/// A client's transport. `None` = off, or no limit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Transport {
-    /// HTTP version.
-    pub protocol: Protocol,
-    /// Time for connect(), SYN to SYN-ACK.
-    pub dial_timeout: Option<Duration>,
-    /// Time for the TLS handshake.
-    pub tls_timeout: Option<Duration>,
-    /// Time for a request as a whole, dial included. h1: closes the connection. h2: resets the stream only.
-    pub request_timeout: Option<Duration>,
-    /// Time without a byte while waiting for a response. Closes the connection (h1) or resets the stream (h2).
-    pub read_timeout: Option<Duration>,
-    /// Time a connection may lie idle in the pool before the client closes it.
-    pub idle_timeout: Option<Duration>,
-    /// TCP keepalive.
-    pub keepalive: Option<Keepalive>,
-    /// TCP_USER_TIMEOUT.
-    pub user_timeout: Option<Duration>,
-    /// HTTP/2 PING health check.
-    pub ping: Option<Ping>,
-    /// After a request's timeout on h2 send a PING, and close the connection if its answer takes longer than this.
-    pub ping_after_timeout: Option<Duration>,
-    /// What the transport sends again by itself.
-    pub retry: Retry,
-}
-
-/// TCP keepalive of a socket. Counts only while nothing is unacknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keepalive {
-    /// TCP_KEEPIDLE.
-    pub idle: Duration,
-    /// TCP_KEEPINTVL.
-    pub interval: Duration,
-    /// TCP_KEEPCNT.
-    pub count: u32,
-}
-
-/// HTTP/2 PING health check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ping {
-    /// A PING goes out when nothing was read for this long.
-    pub idle: Duration,
-    /// The connection is closed when nothing was read for this long after the PING.
-    pub timeout: Duration,
-    /// Also when no request is open.
-    pub while_idle: bool,
-}
-
-/// What a transport sends again by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Retry {
-    /// Tries after the first; 0 = none.
-    pub attempts: u32,
-    /// Pause before each.
-    pub backoff: Duration,
-    /// On which errors.
-    pub on: Vec<RetryOn>,
-}
-
-/// An error that a transport may answer with another try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryOn {
-    /// A connection that had carried a request before was lost before the response's first byte.
-    ReusedConnectionLost,
-    /// Any connection was lost before the response's first byte.
-    ConnectionLost,
-    /// A connection could not be opened.
-    DialFailed,
-}
-
 /// A program that is a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
@@ -324,6 +255,21 @@ impl Client {
     pub fn program(&self) -> Option<&Program> {
         self.workloads.program()
     }
+
+    /// How long it waits for a response at most, and what that limit is called; `None` where it waits for ever, or for
+    /// streams that begin at once, or where nobody knows.
+    #[must_use]
+    pub fn patience(&self) -> Option<(&'static str, Duration)> {
+        let t = self.workloads.cycle().map(|_| &self.transport)?;
+        let limits = [
+            ("timeout", t.request_timeout),
+            ("read timeout", t.read_timeout),
+        ];
+        let limits = limits
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?)));
+        limits.min_by_key(|(_, limit)| *limit)
+    }
 }
 
 impl LabPlan {
@@ -336,9 +282,23 @@ impl LabPlan {
     /// The longest that a server of `client` takes for a response.
     #[must_use]
     pub fn slowest(&self, client: &Client) -> Duration {
-        let servers = self.servers.iter();
-        let own = servers.filter(|s| client.target.servers.contains(&s.name));
+        let own = self.servers_of(client);
         own.map(|s| s.response_delay).max().unwrap_or_default()
+    }
+
+    /// The servers that `client` may be answered by.
+    pub fn servers_of(&self, client: &Client) -> impl Iterator<Item = &Server> {
+        let servers = self.servers.iter();
+        servers.filter(|s| client.target.servers.contains(&s.name))
+    }
+
+    /// Those of them that take longer for a response than `client` waits for one: no request to them can succeed.
+    pub fn too_slow(&self, client: &Client) -> impl Iterator<Item = &Server> {
+        let limit = client.patience();
+        let late = move |s: &&Server| {
+            limit.is_some_and(|(_, limit)| limit <= s.response_delay + self.round_trip())
+        };
+        self.servers_of(client).filter(late)
     }
 
     /// The node called `name`.
@@ -356,11 +316,7 @@ impl LabPlan {
     /// The sysctls set in a place's own network namespace.
     #[must_use]
     pub fn sysctls_at(&self, place: &Place) -> &[Sysctl] {
-        match place {
-            Place::Node(name) => self.node(name).map(|n| n.sysctls.as_slice()),
-            Place::Pod(name) => self.pod(name).map(|p| p.sysctls.as_slice()),
-        }
-        .unwrap_or_default()
+        sysctls_at(&self.nodes, &self.pods, place)
     }
 
     /// The node a place stands on.

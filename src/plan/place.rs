@@ -1,6 +1,7 @@
 //! Where things run: nodes and pods, with their addresses and sysctls.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,30 @@ pub struct Sysctl {
     pub location: Location,
 }
 
+/// What a sysctl is set to: of several writings the last one rules.
+#[must_use]
+pub fn sysctl_value<'a>(sysctls: &'a [Sysctl], key: &str) -> Option<&'a str> {
+    let mut all = sysctls.iter().rev();
+    all.find(|sysctl| sysctl.key == key)
+        .map(|sysctl| sysctl.value.as_str())
+}
+
+/// The same of a number. A value that is none is the machine's to refuse, and counts as not set.
+#[must_use]
+pub fn sysctl_number<T: FromStr>(sysctls: &[Sysctl], key: &str) -> Option<T> {
+    sysctl_value(sysctls, key)?.trim().parse().ok()
+}
+
+/// The sysctls set in a place's own network namespace.
+#[must_use]
+pub fn sysctls_at<'a>(nodes: &'a [Node], pods: &'a [Pod], place: &Place) -> &'a [Sysctl] {
+    let own = match place {
+        Place::Node(name) => nodes.iter().find(|n| n.name == *name).map(|n| &n.sysctls),
+        Place::Pod(name) => pods.iter().find(|p| p.name == *name).map(|p| &p.sysctls),
+    };
+    own.map_or(&[], Vec::as_slice)
+}
+
 /// A pod: a network namespace behind its node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pod {
@@ -66,4 +91,13 @@ pub enum Place {
     Node(String),
     /// In a pod.
     Pod(String),
+}
+
+impl Place {
+    /// The node's name, or the pod's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Node(name) | Self::Pod(name)) = self;
+        name
+    }
 }

@@ -2,13 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::topology::Topology;
-use super::{Client, CounterExpectation, Location, Place, counters};
-use crate::scenario::given;
-use crate::scenario::model::{OffOr, Scenario, Spanned, Switch};
+use super::Location;
 
 /// Bytes of packets kept of a link where the scenario does not say: some 4,000 of them.
-const PACKET_LIMIT: u64 = 1 << 20;
+pub(crate) const PACKET_LIMIT: u64 = 1 << 20;
 
 /// What is looked at in a lab besides what verdicts need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,46 +41,4 @@ impl Default for Probes {
 
 fn packet_limit() -> u64 {
     PACKET_LIMIT
-}
-
-/// The probes of a scenario. Packets are kept where records are: see [`crate::runner::run`].
-pub(super) fn of(
-    scenario: &Scenario,
-    topology: &Topology,
-    clients: &[Client],
-    expected: &[CounterExpectation],
-) -> Probes {
-    let spec = given(&scenario.probes).cloned().unwrap_or_default();
-    let on = |switch: &Option<Spanned<Switch>>| given(switch) != Some(&Switch::Off);
-    let mut packets = match given(&spec.packets) {
-        None => clients.iter().map(|c| c.node.clone()).collect(),
-        Some(OffOr::Off) => Vec::new(),
-        Some(OffOr::On(links)) => links
-            .iter()
-            .filter_map(Spanned::get)
-            .map(|name| link_of(name, topology))
-            .collect(),
-    };
-    let mut seen = std::collections::HashSet::new();
-    packets.retain(|link: &String| seen.insert(link.clone()));
-    Probes {
-        sockets: on(&spec.sockets),
-        counters: on(&spec.counters),
-        named_counters: counters::named(expected),
-        rules: on(&spec.rules),
-        packets,
-        packet_limit: given(&spec.packet_limit).map_or(PACKET_LIMIT, |size| size.0),
-    }
-}
-
-/// The node or pod whose link carries what `name` sends.
-fn link_of(name: &str, topology: &Topology) -> String {
-    let place = topology
-        .server(name)
-        .map(|server| &server.place)
-        .or_else(|| topology.clients.get(name));
-    match place {
-        Some(Place::Node(place) | Place::Pod(place)) => place.clone(),
-        None => name.to_owned(),
-    }
 }

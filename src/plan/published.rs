@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::given;
-use crate::scenario::model::{Scenario, Spanned};
-use crate::scenario::published::{FigureSpec, PublishedSpec};
-
 /// What was published of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Published {
@@ -86,35 +82,4 @@ impl Until {
             Self::DialFailed => "next dial failed",
         }
     }
-}
-
-/// What a scenario says was published, by client.
-pub(super) fn of(scenario: &Scenario) -> Vec<Published> {
-    let all = given(&scenario.published).into_iter();
-    all.flat_map(|named| named.iter())
-        .map(|(_, client, spec)| published(client, spec))
-        .collect()
-}
-
-fn published(client: &str, spec: &PublishedSpec) -> Published {
-    let figures = given(&spec.figures).into_iter().flatten();
-    let series = given(&spec.retransmissions).into_iter().flatten();
-    Published {
-        client: client.to_owned(),
-        figures: figures
-            .filter_map(Spanned::get)
-            .filter_map(figure)
-            .collect(),
-        retransmissions: series.filter_map(Spanned::get).map(|t| t.0).collect(),
-        gave_up: given(&spec.gave_up).map(|t| t.0),
-    }
-}
-
-fn figure(spec: &FigureSpec) -> Option<Figure> {
-    Some(Figure {
-        from: *spec.from.get()?,
-        until: *spec.until.get()?,
-        time: spec.time.get()?.0,
-        note: given(&spec.note).cloned(),
-    })
 }

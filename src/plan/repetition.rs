@@ -2,11 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::expectation::time_window;
 use super::{Location, TimeWindow};
-use crate::scenario::model::{ExpectSpec, Spanned};
-use crate::scenario::repeat::QuantilesSpec;
-use crate::scenario::{Span, given};
 
 /// Which of a case's repetitions this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,37 +78,4 @@ impl Quantile {
             Self::Max => "max",
         }
     }
-}
-
-/// What `expect` says of all repetitions of `client` together.
-pub(super) fn of(
-    client: &str,
-    spec: &ExpectSpec,
-    locate: &dyn Fn(Span) -> Location,
-) -> Vec<QuantileExpectation> {
-    let Some(distribution) = given(&spec.distribution) else {
-        return Vec::new();
-    };
-    let times = [
-        (Time::Recovered, "recovered", &distribution.recovered),
-        (Time::Detected, "detected", &distribution.detected),
-    ];
-    let mut all = Vec::new();
-    for (of, name, quantiles) in times {
-        let windows = given(quantiles)
-            .into_iter()
-            .flat_map(QuantilesSpec::windows);
-        all.extend(windows.filter_map(|(quantile, spec)| {
-            let window = time_window(Spanned::get(spec)?)?;
-            Some(QuantileExpectation {
-                client: client.to_owned(),
-                of,
-                quantile,
-                window,
-                text: format!("{client}.distribution.{name}.{}: {window}", quantile.name(),),
-                location: locate(spec.span),
-            })
-        }));
-    }
-    all
 }

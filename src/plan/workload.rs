@@ -4,22 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Location, Program, Target, program, transport};
-use crate::scenario::model::{ClientSpec, OffOr, Spanned, StreamSpec, Time, WorkloadSpec};
-use crate::scenario::{Span, given};
-
-/// Kubernetes' default lease of a leader election.
-const LEASE: Duration = Duration::from_secs(15);
-/// Kubernetes' default deadline of its renewal.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// client-go's reflector watches again after 0.8 s at first.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The kubelet's status and lease defaults, and Kubernetes' grace period up to 1.31.
-const BEAT: Duration = Duration::from_secs(10);
-const NODE_LEASE: Duration = Duration::from_secs(40);
-const GRACE: Duration = Duration::from_secs(40);
-/// The kubelet's `nodeStatusUpdateRetry`.
-const ATTEMPTS: u8 = 5;
+use super::Program;
 
 /// What a client does: one thing, or several at once over one transport, as real programs do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -272,79 +257,6 @@ pub const LEASE_SHARE: u32 = 4;
 
 /// A download comes in parts this far apart.
 pub const DOWNLOAD_PART: Duration = Duration::from_secs(1);
-
-/// What a client does; `None` only where the check found something wrong with it.
-pub(super) fn resolve(
-    spec: &ClientSpec,
-    target: &Target,
-    of_transport: Option<Duration>,
-    locate: &dyn Fn(Span) -> Location,
-) -> Option<Workloads> {
-    let each = spec.works().map(|place| {
-        let work = place.get()?;
-        Some(Work {
-            name: work.name().to_owned(),
-            kind: kind(work, spec, target, locate)?,
-            request_timeout: transport::of_requests(place, of_transport, &mut Vec::new()),
-        })
-    });
-    each.collect::<Option<Vec<_>>>().map(Workloads)
-}
-
-fn kind(
-    work: &WorkloadSpec,
-    client: &ClientSpec,
-    target: &Target,
-    locate: &dyn Fn(Span) -> Location,
-) -> Option<Workload> {
-    let or = |field: &Option<Spanned<Time>>, default| given(field).map_or(default, |time| time.0);
-    let optional = |field: &Option<Spanned<OffOr<Time>>>, default| match given(field) {
-        None => default,
-        Some(OffOr::Off) => None,
-        Some(OffOr::On(time)) => Some(time.0),
-    };
-    Some(match work {
-        WorkloadSpec::Poll(poll) => Workload::Poll {
-            every: poll.every.get()?.0,
-        },
-        WorkloadSpec::LeaderElection(election) => Workload::LeaderElection {
-            every: election.every.get()?.0,
-            lease: or(&election.lease, LEASE),
-            renew_deadline: or(&election.renew_deadline, RENEW_DEADLINE),
-            jitter: or(&election.jitter, Duration::ZERO),
-        },
-        WorkloadSpec::Watch(watch) => Workload::Watch {
-            push: optional(&watch.push, None),
-            every: or(&watch.every, AGAIN),
-        },
-        WorkloadSpec::Resync(resync) => Workload::Resync {
-            every: resync.every.get()?.0,
-            retry_after: or(&resync.retry_after, resync.every.get()?.0),
-        },
-        WorkloadSpec::Heartbeat(beat) => Workload::Heartbeat {
-            every: or(&beat.every, BEAT),
-            grace: or(&beat.grace, GRACE),
-            lease: optional(&beat.lease, Some(NODE_LEASE)),
-            attempts: given(&beat.attempts).copied().unwrap_or(ATTEMPTS).into(),
-            close_on_failure: match given(&beat.close_on_failure) {
-                Some(OffOr::On(which)) => Some(*which),
-                Some(OffOr::Off) | None => None,
-            },
-        },
-        WorkloadSpec::Stream(StreamSpec::Download(download)) => Workload::Download {
-            rate: download.rate.get()?.0,
-            duration: download.duration.get()?.0,
-            every: or(&download.every, AGAIN),
-        },
-        WorkloadSpec::Stream(StreamSpec::Messages(messages)) => Workload::Messages {
-            interval: messages.interval.get()?.0,
-            every: or(&messages.every, AGAIN),
-        },
-        WorkloadSpec::Exec(exec) => {
-            Workload::Exec(program::resolve(exec, client.url.get()?, target, locate)?)
-        }
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
-use crate::lab::LabError;
-use crate::lab::namespace::Namespace;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
 use crate::plan::{LabPlan, Location, Place};
 use crate::record::{Observation, Recorder, Stage};
 
@@ -54,17 +54,17 @@ impl CounterProbe {
     /// Opens the counters of every node and pod of `plan`; `namespace` gives theirs.
     ///
     /// # Errors
-    /// [`LabError::Kernel`] if /proc is not there or a namespace can't be entered.
+    /// [`LinuxError::Kernel`] if /proc is not there or a namespace can't be entered.
     pub fn open(
         plan: &LabPlan,
         namespace: impl Fn(&Place) -> Rc<Namespace>,
-    ) -> Result<Self, LabError> {
+    ) -> Result<Self, LinuxError> {
         let nodes = plan.nodes.iter().map(|node| Place::Node(node.name.clone()));
         let pods = plan.pods.iter().map(|pod| Place::Pod(pod.name.clone()));
         let site = |place: Place| {
             let opened = namespace(&place).enter(|| open(&place));
             let (network, conntrack) =
-                opened.map_err(LabError::kernel("opening a namespace's counters"))?;
+                opened.map_err(LinuxError::kernel("opening a namespace's counters"))?;
             let node = plan.node_of(&place).unwrap_or_default().to_owned();
             let (Place::Node(name) | Place::Pod(name)) = place;
             Ok(Site {
@@ -85,7 +85,7 @@ impl CounterProbe {
     }
 
     /// Whether this kernel counts what is asked for by name: what is not there would read as never having grown.
-    fn has_all(&self, named: &[(String, Location)]) -> Result<(), LabError> {
+    fn has_all(&self, named: &[(String, Location)]) -> Result<(), LinuxError> {
         if named.is_empty() {
             return Ok(());
         }
@@ -94,11 +94,11 @@ impl CounterProbe {
             let read = site.each(&mut self.room.borrow_mut(), |name, _| {
                 known.insert(name);
             });
-            read.map_err(LabError::kernel("reading a namespace's counters"))?;
+            read.map_err(LinuxError::kernel("reading a namespace's counters"))?;
         }
         match named.iter().find(|(name, _)| !known.contains(name)) {
             None => Ok(()),
-            Some((name, location)) => Err(LabError::Missing {
+            Some((name, location)) => Err(LinuxError::Missing {
                 what: format!("a counter {name}"),
                 location: Some(location.clone()),
             }),
@@ -202,7 +202,7 @@ fn network_counters(text: &str, count: &mut impl FnMut(String, u64)) {
     }
 }
 
-/// A line of names, and one of hexadecimal values for each processor. `entries` is no counter.
+/// A line of names, and one of hexadecimal values for each processor. `entries` is not a counter.
 fn conntrack_counters(text: &str, count: &mut impl FnMut(String, u64)) {
     let mut lines = text.lines();
     let names: Vec<&str> = lines

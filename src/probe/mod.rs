@@ -4,4 +4,3 @@ pub mod counters;
 pub mod packets;
 pub(crate) mod rules;
 pub mod sockets;
-pub mod tcp_info;

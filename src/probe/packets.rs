@@ -1,8 +1,9 @@
-//! Packets on a node's uplink: connections opening and closing, segments sent again, keepalive probes, ICMP.
+//! Packets on a link: connections opening and closing, segments sent again, keepalive probes, ICMP.
 //!
-//! An AF_PACKET socket on `eth0` sees what the fabric sees: addresses after DNAT. A filter in the kernel lets TCP and ICMP
-//! through; a small state for each flow tells a retransmission from a first sending. A link whose packets are kept has the
-//! same one socket, without the filter.
+//! An AF_PACKET socket on a node's `eth0` sees what the fabric sees: addresses after DNAT. One on a pod's sees what the pod
+//! sends and receives, with the addresses that its sockets know; what its node drops, refuses or answers is seen only there.
+//! A filter in the kernel lets TCP and ICMP through; a small state for each flow tells a retransmission from a first sending.
+//! A link whose packets are kept has the same one socket, without the filter.
 
 mod capture;
 mod flow;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use self::flow::Flows;
 use self::parse::{Packet, TcpSegment};
 use self::tap::{Hears, Tap};
-use crate::lab::LabError;
-use crate::lab::namespace::Namespace;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
 use crate::record::{Observation, Recorder};
 
 /// Watches a link.
@@ -33,14 +34,26 @@ pub struct PacketProbe {
 type Listener = Box<dyn Fn(&TcpSegment, Duration, bool)>;
 
 impl PacketProbe {
-    /// Watches `eth0` of `namespace`, which is the node `node`'s, from now on.
+    /// Watches `eth0` of `namespace`, which is the node's or pod's called `name`, from now on.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if this kernel has no AF_PACKET sockets, [`LabError::Kernel`] if it refuses one.
-    pub fn open(node: &str, namespace: &Namespace) -> Result<Self, LabError> {
+    /// [`LinuxError::Missing`] if this kernel has no AF_PACKET sockets, [`LinuxError::Kernel`] if it refuses one.
+    pub fn open(name: &str, namespace: &Namespace) -> Result<Self, LinuxError> {
+        Self::hearing(name, namespace, Hears::Uplink)
+    }
+
+    /// Watches `lo` of the node `node` for ICMP errors: those that the node itself gives its own sockets never get to a link.
+    ///
+    /// # Errors
+    /// As [`PacketProbe::open`].
+    pub(crate) fn open_own_errors(node: &str, namespace: &Namespace) -> Result<Self, LinuxError> {
+        Self::hearing(node, namespace, Hears::OwnErrors)
+    }
+
+    fn hearing(name: &str, namespace: &Namespace, hears: Hears) -> Result<Self, LinuxError> {
         Ok(Self {
-            name: node.to_owned(),
-            tap: Tap::open(node, namespace, Hears::Uplink)?,
+            name: name.to_owned(),
+            tap: Tap::open(name, namespace, hears)?,
             flows: Some(RefCell::default()),
             listener: RefCell::default(),
         })
@@ -57,7 +70,7 @@ impl PacketProbe {
         tells: bool,
         limit: u64,
         recorder: &Recorder,
-    ) -> Result<Self, LabError> {
+    ) -> Result<Self, LinuxError> {
         let mut tap = Tap::open(name, namespace, Hears::Everything)?;
         tap.keep(limit, recorder);
         Ok(Self {
@@ -105,11 +118,17 @@ impl PacketProbe {
                         recorder.emit(Observation::Segment(sending.on(&self.name)));
                     }
                 }
-                Packet::Icmp { kind, from, to } => recorder.emit(Observation::Icmp {
+                Packet::Icmp {
+                    kind,
+                    from,
+                    to,
+                    about,
+                } => recorder.emit(Observation::Icmp {
                     node: self.name.clone(),
                     kind,
                     from,
                     to,
+                    about,
                 }),
             }
         }

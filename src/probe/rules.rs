@@ -14,7 +14,7 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
-use crate::lab::netlink::Channel;
+use crate::linux::netlink::Channel;
 use crate::record::Flow;
 
 /// conntrack's names of its TCP states, in the order of its numbers.

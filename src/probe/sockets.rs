@@ -6,13 +6,13 @@
 //! A connection on which both ends have sent data since the last fault is left alone, until something is sent again.
 //! That a socket is no more the kernel tells by itself, with its last TCP_INFO.
 
-mod closing;
 mod diag;
 mod history;
 mod namespace;
 pub(crate) mod options;
 pub(crate) mod program;
 mod tracker;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +27,8 @@ use self::diag::{Ends, Shown};
 use self::history::{History, Observed};
 use self::namespace::Sockets;
 use super::packets::parse::{ACK, FIN, RST, SYN, TcpSegment};
-use crate::lab::LabError;
-use crate::lab::namespace::Namespace;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
 use crate::plan::{LabPlan, Place};
 use crate::record::{Event, Observation, Recorder, TcpState};
 
@@ -70,12 +70,12 @@ impl SocketProbe {
     /// this kernel was built without sock_diag.
     ///
     /// # Errors
-    /// [`LabError::Kernel`] if the kernel refuses a socket.
+    /// [`LinuxError::Kernel`] if the kernel refuses a socket.
     pub fn open(
         plan: &LabPlan,
         namespace: impl Fn(&Place) -> Rc<Namespace>,
         recorder: &Recorder,
-    ) -> Result<Option<Rc<Self>>, LabError> {
+    ) -> Result<Option<Rc<Self>>, LinuxError> {
         let clients = plan.clients.iter().map(|c| (&c.name, &c.place, &c.node));
         let servers = plan.servers.iter().map(|s| (&s.name, &s.place, &s.node));
         let mut places: Vec<&Place> = Vec::new();
@@ -384,8 +384,21 @@ impl SocketProbe {
     }
 
     fn take_deaths(&self, site: &Site) -> io::Result<()> {
-        let deaths = site.sockets.take_deaths(&self.recorder)?;
-        if site.dead.get() || deaths.is_empty() {
+        let (deaths, more) = site.sockets.take_deaths()?;
+        if site.dead.get() {
+            return Ok(());
+        }
+        if more
+            && let Some(index) = self
+                .sites
+                .iter()
+                .position(|other| std::ptr::eq(other, site))
+        {
+            // Who was not told of is found to be missing.
+            let all = site.history.borrow().all();
+            all.into_iter().for_each(|ends| self.mark(index, ends));
+        }
+        if deaths.is_empty() {
             return Ok(());
         }
         let ends: Vec<Ends> = deaths.iter().map(Shown::ends).collect();
@@ -406,7 +419,7 @@ impl SocketProbe {
 }
 
 /// Whether the kernel can be asked at all; if not, a warning says so.
-fn has_sock_diag(sites: &[Site], recorder: &Recorder) -> Result<bool, LabError> {
+fn has_sock_diag(sites: &[Site], recorder: &Recorder) -> Result<bool, LinuxError> {
     let Some(first) = sites.first() else {
         return Ok(true);
     };
@@ -419,6 +432,6 @@ fn has_sock_diag(sites: &[Site], recorder: &Recorder) -> Result<bool, LabError> 
             });
             Ok(false)
         }
-        Err(source) => Err(LabError::kernel("asking for sockets")(source)),
+        Err(source) => Err(LinuxError::kernel("asking for sockets")(source)),
     }
 }

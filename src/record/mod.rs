@@ -7,7 +7,9 @@ mod frame;
 mod namespace;
 mod recorder;
 mod request;
+mod segment;
 mod socket;
+mod version_1;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +23,13 @@ pub use frame::{Frame, Frames, LINK_HEADER, SNAP_LENGTH};
 pub use namespace::{Flow, Stage};
 pub use recorder::{Recorder, monotonic};
 pub use request::{Progress, RequestError, RequestId};
+pub use segment::Segment;
 pub use socket::{Socket, SocketChange, SocketTimer, TcpInfo, TcpState, TimerKind};
 
 /// Version of the record's shape; it rises when a field changes its meaning.
-pub const RECORD_VERSION: u32 = 1;
+///
+/// 2: faults are made of effects.
+pub const RECORD_VERSION: u32 = 2;
 
 /// One observation and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,12 @@ pub enum Observation {
         kernel: String,
         /// That kernel's timer frequency, where it could be found out.
         hz: Option<u32>,
+        /// SHA-256 of that kernel's file, on the virtual clock: the same kernel throws the same dice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kernel_sha256: Option<String>,
+        /// Version of the program that ran the case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        halfopen: Option<String>,
         /// The case, resolved.
         case: Box<Case>,
     },
@@ -368,9 +379,9 @@ pub enum Observation {
     },
     /// A TCP segment that says something: SYN, FIN, RST, or one sent again (and the first sending of that one).
     Segment(Segment),
-    /// An ICMP message a client's node received or sent, with the addresses of the flow it speaks of.
+    /// An ICMP message on the link of a client's node or pod.
     Icmp {
-        /// Node on whose uplink it was seen.
+        /// Node or pod on whose link it was seen.
         node: String,
         /// ICMP type and code.
         kind: (u8, u8),
@@ -378,6 +389,14 @@ pub enum Observation {
         from: std::net::IpAddr,
         /// Destination.
         to: std::net::IpAddr,
+        /// Source and destination of the TCP segment that it is about, if it is an error and about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<(SocketAddr, SocketAddr)>,
+    },
+    /// The lab, on the real clock, waited noticeably for its turns on the processor.
+    Lateness {
+        /// The longest that it waited in any two seconds, or that a timer fired late, in microseconds.
+        longest_us: u64,
     },
     /// The harness could not do its work: the case is neither passed nor failed.
     RigError {
@@ -437,6 +456,10 @@ pub struct ConnectionEnd {
     pub tcp_info: Option<TcpInfo>,
     /// The error as the program would log it.
     pub text: String,
+    /// Until when, at the least, it was not at its end, from the case's start: where the end was found by looking. `None` =
+    /// the end is known to the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Duration>,
 }
 
 /// Who or what ended a connection.
@@ -449,7 +472,7 @@ pub enum EndedBy {
     Client,
     /// The peer closed (FIN, GOAWAY, or a protocol error).
     Peer,
-    /// The client: a request's timeout closes its HTTP/1.1 connection.
+    /// The client: a request's timeout closes its HTTP/1.1 connection, or ends the dial that it asked for.
     RequestTimeout,
     /// The client: no data while waiting for a response.
     ReadTimeout,
@@ -463,31 +486,8 @@ pub enum EndedBy {
     TlsTimeout,
     /// The client: its heartbeats failed, and it closes its connections to begin anew.
     HeartbeatFailure,
-    /// The client: the request that asked for the dial was over before it.
-    Cancelled,
     /// The case was over.
     CaseEnd,
     /// TLS or HTTP said something unexpected.
     Protocol,
-}
-
-/// A TCP segment seen on a link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
-    /// Node on whose uplink (its fabric side, after DNAT) it was seen.
-    pub node: String,
-    /// Source.
-    pub from: SocketAddr,
-    /// Destination.
-    pub to: SocketAddr,
-    /// Flags as letters, e.g. `S`, `SA`, `PA`, `R`.
-    pub flags: String,
-    /// Sequence number of its first byte.
-    pub seq: u32,
-    /// Payload bytes.
-    pub len: u32,
-    /// 0 for the first sending, n for the n-th sending again.
-    pub retransmission: u32,
-    /// The kernel's own stamp, in nanoseconds since the case's start (`t_ns` is when the lab read it).
-    pub stamp_ns: u64,
 }

@@ -1,6 +1,7 @@
 //! Sockets, as the kernel shows them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,20 @@ pub struct TcpInfo {
     pub last_data_recv_ms: u32,
     /// Milliseconds since an acknowledgement was last received.
     pub last_ack_recv_ms: u32,
+}
+
+impl TcpInfo {
+    /// How long the peer had acknowledged nothing when this was read.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        Duration::from_millis(self.last_ack_recv_ms.into())
+    }
+
+    /// When the last acknowledgement had come, of what was read at `at`. To the jiffy: that is what the kernel counts in.
+    #[must_use]
+    pub fn last_acknowledged(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.silent_for())
+    }
 }
 
 /// A TCP socket at a moment, as sock_diag shows it.

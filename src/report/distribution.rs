@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::verdict::result::{Distribution, Spread, word};
-use crate::verdict::units::measured;
+use crate::plan::units::measured;
+use crate::result::{Distribution, Spread, word};
 
 /// What [`rows`] says, by column.
 pub(super) const HEADER: [&str; 8] = [
@@ -40,10 +40,25 @@ pub(super) fn rows(distribution: &Distribution) -> [[String; 8]; 2] {
 
 fn row(client: &str, time: &str, spread: &Spread, causes: String) -> [String; 8] {
     let quantile = |time: Option<Duration>| time.map_or_else(|| String::from("never"), measured);
+    let (client, time) = (client.to_owned(), time.to_owned());
+    if spread.one_value {
+        let runs = format!("one value ({} runs)", spread.count);
+        let none = String::new;
+        return [
+            client,
+            time,
+            runs,
+            quantile(spread.min),
+            none(),
+            none(),
+            none(),
+            causes,
+        ];
+    }
     let [share, low, high] = spread.share.map(|share| share * 100.0);
     [
-        client.to_owned(),
-        time.to_owned(),
+        client,
+        time,
         format!(
             "{} of {} ({share:.1} %, {low:.1} to {high:.1})",
             spread.happened, spread.count

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::verdict::result::{
-    ClientResult, CounterResult, ExpectationResult, PredictedResult, WindowResult, WorkloadResult,
-    word,
+use crate::plan::Cause;
+use crate::plan::units::{between, exact, measured};
+use crate::result::{
+    ClientResult, CounterResult, ExpectationResult, Passing, PredictedResult, WindowResult,
+    WorkloadResult, not_for_good, word,
 };
-use crate::verdict::units::{between, exact, measured};
 use crate::verdict::{CaseResult, Verdict};
 
 /// Whether there is anything to show of its clients: a case that was skipped, or broke before its fault, has nothing.
@@ -16,7 +17,8 @@ pub(super) fn has_figures(result: &CaseResult) -> bool {
     begun && !result.clients.is_empty()
 }
 
-/// What is said of a case besides its clients' figures, a line each: their standing, published times, counters.
+/// What is said of a case besides its clients' figures, a line each: what programs speak, their standing,
+/// published times, counters.
 pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let clients = if has_figures(result) {
         &result.clients[..]
@@ -26,7 +28,15 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let standing = clients.iter().filter_map(standing);
     let published = clients.iter().flat_map(published);
     let counters = result.expectations.iter().filter_map(counter);
-    standing.chain(published).chain(counters).collect()
+    let spoken = clients.iter().filter_map(spoken);
+    let told = spoken.chain(standing).chain(published);
+    told.chain(counters).collect()
+}
+
+/// What a program speaks: nobody else says so. Of a client of ours its profile does.
+fn spoken(client: &ClientResult) -> Option<String> {
+    let spoken = client.program.as_ref().and_then(|_| client.spoken())?;
+    Some(format!("{}: speaks {spoken}", client.name))
 }
 
 /// The expectations that have something to tell: those that failed, and of a failed case those that could not be told
@@ -35,7 +45,7 @@ pub(super) fn to_tell(result: &CaseResult) -> Vec<&ExpectationResult> {
     let told = |e: &&ExpectationResult| match e.verdict {
         Verdict::Fail => true,
         Verdict::Error => result.verdict == Verdict::Fail,
-        Verdict::Pass | Verdict::Skipped => false,
+        Verdict::Pass | Verdict::Measured | Verdict::Skipped => false,
     };
     result.expectations.iter().filter(told).collect()
 }
@@ -55,18 +65,16 @@ fn counter(expectation: &ExpectationResult) -> Option<String> {
 
 /// Whether nothing happened to a client: there was no fault, or it passed the client by. Its next response is no recovery.
 fn untouched(client: &ClientResult) -> bool {
-    let passed_by = client.affected == Some(false)
-        && client.unexplained.is_none()
-        && client.requests_failed.unwrap_or(0) == 0
-        && client.recovered_after.is_some();
-    client.fault_at.is_none() || passed_by
+    client.fault_at.is_none() || client.passing() == Passing::By
 }
 
 /// Detection and recovery as predicted.
 fn predicted(client: &ClientResult) -> [String; 2] {
     let none = || [String::from("–"), String::from("–")];
-    let window = |window: Option<WindowResult>| match window {
+    let window = |window: Option<WindowResult>, open: bool| match window {
         Some(window) => between(window.min, window.max),
+        // Where it is open what the fault meets, no window is not "never".
+        None if open => String::from("–"),
         None => String::from("never"),
     };
     match &client.predicted {
@@ -84,7 +92,14 @@ fn predicted(client: &ClientResult) -> [String; 2] {
                 [(); 2].map(|()| String::from("not affected"))
             }
         }
-        Some(predicted) => [window(predicted.detection), window(predicted.recovery)],
+        Some(predicted) => {
+            let open = predicted.cause == Cause::Unknown;
+            let recovery = match predicted.relapses_within {
+                Some(within) => not_for_good(within),
+                None => window(predicted.recovery, open),
+            };
+            [window(predicted.detection, open), recovery]
+        }
     }
 }
 
@@ -141,20 +156,23 @@ impl Figures {
             None => none(),
         };
         let affected = workload.affected != Some(false) && workload.fault_at.is_some();
+        // Its next response is no recovery.
+        let passed_by = workload.passing() == Passing::By;
         let verdict = result.verdict_on_workload(&client.name, &workload.name);
         Self {
             phase: String::new(),
             cause: match workload.cause {
                 Some(cause) => word(&cause),
                 None if workload.fault_at.is_none() => none(),
-                None => String::from("not affected"),
+                None if passed_by => String::from("not affected"),
+                None => String::from("no dead connection"),
             },
             detected: if affected {
                 time(workload.detected_after)
             } else {
                 none()
             },
-            recovered: if untouched(client) {
+            recovered: if untouched(client) || passed_by {
                 none()
             } else {
                 time(workload.recovered_after)
@@ -181,6 +199,7 @@ impl Figures {
         let verdict = match result.verdict_on(&client.name) {
             _ if client.gone => String::from("gone"),
             Some(verdict) => verdict.to_string(),
+            None if client.ended_before_fault() => String::from("not tested"),
             None => none(),
         };
         let number = |number: u32| {
@@ -193,16 +212,19 @@ impl Figures {
         Self {
             phase: client.phase.map_or_else(none, |phase| word(&phase)),
             cause: match client.cause {
+                _ if client.ended_before_fault() => String::from("program ended"),
                 Some(cause) => word(&cause),
                 None if client.gone || client.fault_at.is_none() => none(),
-                None => String::from("not affected"),
+                None if untouched(client) => String::from("not affected"),
+                // It held no connection that was struck, and had its outage all the same: its dials met the dead.
+                None => String::from("no dead connection"),
             },
             detected: if client.gone || !affected {
                 none()
             } else {
                 time(client.detected_after)
             },
-            recovered: if client.gone || untouched(client) {
+            recovered: if client.gone || untouched(client) || client.ended_before_fault() {
                 none()
             } else {
                 time(client.recovered_after)

@@ -11,7 +11,7 @@ use crate::verdict::{CaseResult, RunSummary};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The JSON report.
-pub struct Json;
+pub(super) struct Json;
 
 #[derive(Serialize)]
 struct Document<'a> {

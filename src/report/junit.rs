@@ -10,12 +10,12 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use super::distribution;
 use super::figures::{Figures, has_figures, lines};
 use super::snippet::{snippet, told};
-use super::{Report, measured_on, shown};
-use crate::verdict::result::ExpectationResult;
+use super::{Report, measured_on, program, shown};
+use crate::result::ExpectationResult;
 use crate::verdict::{CaseResult, Verdict};
 
 /// The JUnit report.
-pub struct Junit;
+pub(super) struct Junit;
 
 impl Report for Junit {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
@@ -112,7 +112,8 @@ fn test(expectation: &ExpectationResult, verdict: Verdict) -> TestCase {
 
 fn status(verdict: Verdict, message: &str) -> TestCaseStatus {
     let mut status = match verdict {
-        Verdict::Pass => return TestCaseStatus::success(),
+        // It ran, and that is all that its one test says.
+        Verdict::Pass | Verdict::Measured => return TestCaseStatus::success(),
         Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Verdict::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
         Verdict::Skipped => TestCaseStatus::skipped(),
@@ -144,7 +145,7 @@ fn measurements(result: &CaseResult) -> String {
         ];
         text += &format!("{name}: {}\n", named(&cells));
     }
-    for line in lines(result) {
+    for line in lines(result).into_iter().chain(program::lines(result)) {
         text += &format!("{line}\n");
     }
     for row in result.distributions.iter().flat_map(distribution::rows) {

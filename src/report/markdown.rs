@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 
 use super::figures::{Figures, has_figures, lines, to_tell};
+use super::program::{self, Told};
 use super::snippet::{snippet, told};
 use super::{Report, counts, distribution, measured_on, shown};
+use crate::printable::{printable, printable_lines};
 use crate::verdict::CaseResult;
 
 /// The Markdown report.
-pub struct Markdown;
+pub(super) struct Markdown;
 
 impl Report for Markdown {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
@@ -90,6 +92,7 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     let faults: Vec<_> = faults.map(ToString::to_string).collect();
     let nothing =
         untold.is_empty() && result.warnings.is_empty() && lines.is_empty() && faults.is_empty();
+    let nothing = nothing && program::ends(result).is_empty();
     if nothing && result.reason.is_none() {
         return Ok(());
     }
@@ -98,7 +101,7 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         out,
         "### {}: {title}\n\n{}\n",
         result.verdict,
-        measured_on(result)
+        printable(&measured_on(result))
     )?;
     if let Some(reason) = &result.reason {
         writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
@@ -109,6 +112,12 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
     if !faults.is_empty() || !lines.is_empty() {
         writeln!(out)?;
     }
+    for Told { end, output } in program::ends(result) {
+        writeln!(out, "{}\n", escape(&end))?;
+        if !output.is_empty() {
+            write_fenced(&(output.join("\n") + "\n"), out)?;
+        }
+    }
     for expectation in untold {
         writeln!(
             out,
@@ -116,10 +125,7 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
             escape(&expectation.text),
             escape(&told(expectation))
         )?;
-        // A fence longer than any run of backticks inside it.
-        let source = snippet(expectation);
-        let fence = "`".repeat(longest_run(&source) + 1);
-        writeln!(out, "{fence}text\n{source}{fence}\n")?;
+        write_fenced(&snippet(expectation), out)?;
     }
     for warning in &result.warnings {
         writeln!(out, "- warning: {}", placed(&warning.text, warning.place()))?;
@@ -128,6 +134,12 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Lines as they are, between fences longer than any run of backticks inside them.
+fn write_fenced(lines: &str, out: &mut dyn Write) -> io::Result<()> {
+    let fence = "`".repeat(longest_run(lines) + 1);
+    writeln!(out, "{fence}text\n{}{fence}\n", printable_lines(lines))
 }
 
 fn placed(text: &str, place: Option<String>) -> String {
@@ -143,11 +155,7 @@ fn longest_run(text: &str) -> usize {
 /// Keeps a name from being read as Markdown or HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\n' {
-            escaped.push(' ');
-            continue;
-        }
+    for character in printable(&text.replace('\n', " ")).chars() {
         if matches!(character, '|' | '*' | '<' | '>' | '`' | '[' | ']' | '\\') {
             escaped.push('\\');
         }
@@ -162,6 +170,7 @@ mod tests {
 
     #[test]
     fn a_name_can_not_break_the_table() {
+        assert_eq!(escape("\u{1b}[2J"), "\\\\u{1b}\\[2J");
         assert_eq!(escape("a|b*\n<script>"), "a\\|b\\* \\<script\\>");
     }
 

@@ -1,24 +1,20 @@
-//! Reports: what cases came to, written down. One small file a format, one line each in [`formats`].
+//! Reports: what cases came to, written down. One small file a format, and one line each below.
 //!
 //! A report is a pure function of the results; nothing here measures or judges.
 
 mod distribution;
 mod figures;
-mod json;
-mod junit;
-mod markdown;
+mod program;
 pub mod record_reader;
 mod snippet;
-mod table;
 mod target;
 
 use std::io::{self, Write};
 
+use crate::printable::printable;
 use crate::verdict::{CaseResult, RunSummary, Verdict};
 
-pub use json::{Json, SCHEMA_VERSION};
-pub use junit::Junit;
-pub use markdown::Markdown;
+pub use json::SCHEMA_VERSION;
 pub(crate) use table::trimmed;
 pub use table::{Table, write_coloured};
 pub use target::{OpenReport, ReportTarget, ReportTargetError};
@@ -36,37 +32,43 @@ pub trait Report {
 pub struct Format {
     /// Its name on the command line.
     pub name: &'static str,
+    /// How a target of it begins: the name, and `=`.
+    pub prefix: &'static str,
     /// Whom it is for.
     pub about: &'static str,
     /// Makes a report of it.
     pub new: fn() -> Box<dyn Report>,
 }
 
-/// Every report format. A new one is a file beside this one and a line here.
-#[must_use]
-pub fn formats() -> &'static [Format] {
-    &[
-        Format {
-            name: "table",
-            about: "for people, as on the terminal",
-            new: || Box::new(Table),
-        },
-        Format {
-            name: "json",
-            about: "for programs",
-            new: || Box::new(Json),
-        },
-        Format {
-            name: "junit",
-            about: "for a CI's test view",
-            new: || Box::new(Junit),
-        },
-        Format {
-            name: "markdown",
-            about: "for a CI's summary page",
-            new: || Box::new(Markdown),
-        },
-    ]
+/// Each format's name, which is its file's as well, the type in it that writes it, and whom it is for.
+macro_rules! formats {
+    ($($name:ident: $report:ident, $about:literal;)*) => {
+        $(mod $name;)*
+
+        /// Every report format.
+        #[must_use]
+        pub fn formats() -> &'static [Format] {
+            &[$(Format {
+                name: stringify!($name),
+                prefix: concat!(stringify!($name), "="),
+                about: $about,
+                new: || Box::new($name::$report),
+            },)*]
+        }
+    };
+}
+
+// A new format is a file beside this one and a line here.
+formats! {
+    table: Table, "for people, as on the terminal";
+    json: Json, "for programs";
+    junit: Junit, "for a CI's test view";
+    markdown: Markdown, "for a CI's summary page";
+}
+
+/// The names of all formats.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    formats().iter().map(|format| format.name)
 }
 
 /// Repetitions of one case that are shown by themselves: those that did not pass, up to this many.
@@ -80,7 +82,7 @@ fn shown(results: &[CaseResult]) -> Vec<&CaseResult> {
             not_passed = 0;
             true
         }
-        (Some(_), Verdict::Pass) => false,
+        (Some(_), Verdict::Pass | Verdict::Measured) => false,
         (Some(_), _) => {
             not_passed += 1;
             not_passed <= SHOWN_REPETITIONS
@@ -104,11 +106,14 @@ fn counts(results: &[CaseResult]) -> String {
         "{cases} {noun}: {} passed, {} failed",
         summary.passed, summary.failed
     );
+    if summary.measured > 0 {
+        text += &format!(", {} measured (nothing expected)", summary.measured);
+    }
     if summary.skipped > 0 {
         text += &format!(", {} skipped", summary.skipped);
     }
     if summary.errors > 0 {
-        text += &format!(", {} could not be run", summary.errors);
+        text += &format!(", {} could not be run or tested", summary.errors);
     }
     let mut measured_on: Vec<_> = results
         .iter()
@@ -122,7 +127,7 @@ fn counts(results: &[CaseResult]) -> String {
     } else {
         measured_on.join("; ")
     };
-    format!("{text} ({measured_on})")
+    format!("{text} ({})", printable(&measured_on))
 }
 
 /// Clock and kernel of a case.

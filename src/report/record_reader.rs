@@ -1,8 +1,18 @@
 //! Reads a record back from its file, so that it can be judged and reported again.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::record::{Event, Observation, RECORD_VERSION};
+
+/// Bytes of a line that is read. The longest, a case of thousands of clients, has some MiB.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// The longest time that is believed, ten years: a scenario's are at most a day. Added up, or as many times as a counter
+/// counts, it still is a time.
+const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A record as it stood in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +48,20 @@ pub enum RecordError {
         /// Line, from 1.
         line: usize,
     },
+    /// A line is longer than any event.
+    #[error("line {line}: longer than {LONGEST_LINE} bytes; a record has an event a line")]
+    TooLong {
+        /// Line, from 1.
+        line: usize,
+    },
+    /// A time is longer than any case.
+    #[error("line {line}: {seconds} seconds; no time in a record is longer than ten years")]
+    Time {
+        /// Line, from 1.
+        line: usize,
+        /// The time.
+        seconds: u64,
+    },
     /// The record was written by a later version.
     #[error("line {line}: record version {found}; this program reads up to {RECORD_VERSION}")]
     Version {
@@ -60,19 +84,31 @@ pub fn read(mut from: impl BufRead) -> Result<Record, RecordError> {
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
-        let length = from
+        let length = (&mut from)
+            .take(LONGEST_LINE + 1)
             .read_until(b'\n', &mut bytes)
             .map_err(|source| RecordError::Io { line, source })?;
         if length == 0 {
             break;
         }
+        if length as u64 > LONGEST_LINE {
+            return Err(RecordError::TooLong { line });
+        }
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice::<Event>(&bytes) {
-            Ok(event) => {
-                if events.is_empty() {
-                    check_beginning(&event, line)?;
+        let event = match events.is_empty() {
+            true => Event::beginning(&bytes),
+            false => serde_json::from_slice(&bytes).map(Ok),
+        };
+        match event {
+            Ok(Err(found)) => return Err(RecordError::Version { line, found }),
+            Ok(Ok(event)) if events.is_empty() && !begins(&event) => {
+                return Err(RecordError::Beginning { line });
+            }
+            Ok(Ok(event)) => {
+                if let Some(seconds) = beyond_belief(&event, &bytes) {
+                    return Err(RecordError::Time { line, seconds });
                 }
                 events.push(event);
             }
@@ -96,13 +132,31 @@ pub fn read(mut from: impl BufRead) -> Result<Record, RecordError> {
     })
 }
 
-fn check_beginning(event: &Event, line: usize) -> Result<(), RecordError> {
-    match &event.what {
-        Observation::CaseStarted { record_version, .. } if *record_version > RECORD_VERSION => {
-            let found = *record_version;
-            Err(RecordError::Version { line, found })
+fn begins(event: &Event) -> bool {
+    matches!(event.what, Observation::CaseStarted { .. })
+}
+
+/// A time of an event, in seconds, that is longer than [`LONGEST_TIME`].
+fn beyond_belief(event: &Event, bytes: &[u8]) -> Option<u64> {
+    let at = event.at();
+    if at > LONGEST_TIME {
+        return Some(at.as_secs());
+    }
+    // Durations are written as `{"secs":…,"nanos":…}`, and few events have one.
+    let field = b"\"secs\"";
+    let has_durations = bytes.windows(field.len()).any(|window| window == field);
+    let value = has_durations.then(|| serde_json::from_slice(bytes).ok());
+    longest(&value.flatten()?).filter(|seconds| *seconds > LONGEST_TIME.as_secs())
+}
+
+/// The longest duration within a value, in seconds.
+fn longest(value: &Value) -> Option<u64> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("secs").and_then(Value::as_u64);
+            fields.values().filter_map(longest).chain(own).max()
         }
-        Observation::CaseStarted { .. } => Ok(()),
-        _ => Err(RecordError::Beginning { line }),
+        Value::Array(items) => items.iter().filter_map(longest).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }

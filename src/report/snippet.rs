@@ -1,11 +1,15 @@
-//! A line of YAML, underlined where an expectation stands, with what was measured.
+//! A line of YAML, underlined where an expectation stands, with what was measured: the look of every other diagnostic.
 
-use std::fmt::Write as _;
+use std::fmt;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use miette::{
+    Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
+};
 
+use crate::printable::printable;
+use crate::result::ExpectationResult;
 use crate::verdict::Verdict;
-use crate::verdict::result::ExpectationResult;
+use crate::yaml::diagnostic::handler;
 
 /// Characters of a line that is shown whole.
 const SHOWN_WHOLE: usize = 120;
@@ -13,29 +17,16 @@ const SHOWN_WHOLE: usize = 120;
 const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 60;
 
-/// The source line of an expectation, with carets below it and `expected …, actual …` beside them.
+/// The source line of an expectation, underlined, and below it `expected …, actual …`.
 pub(super) fn snippet(expectation: &ExpectationResult) -> String {
-    let number = expectation.line.to_string();
-    let margin = " ".repeat(number.len());
-    let (line, before, width) =
-        underlined(&expectation.source, expectation.column, expectation.length);
+    let label = told(expectation);
+    let excerpt = Excerpt::of(expectation, printable(&label).into_owned());
     let mut text = String::new();
     // Writing to a String can't fail.
-    let _ = writeln!(
-        text,
-        "{margin}--> {}:{}:{}",
-        expectation.file, expectation.line, expectation.column
-    );
-    let _ = writeln!(text, "{margin} |");
-    let _ = writeln!(text, "{number} | {line}");
-    let _ = writeln!(
-        text,
-        "{margin} | {}{}",
-        " ".repeat(before),
-        "^".repeat(width)
-    );
-    let _ = writeln!(text, "{margin} | {}", told(expectation));
-    text
+    let _ = handler(false).render_report(&mut text, &excerpt);
+    // What is wrong stands above it in every report.
+    let lines = text.lines().skip_while(|line| !line.contains('╭'));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// `expected …, actual …`, or why there is nothing actual.
@@ -45,82 +36,148 @@ pub(super) fn told(expectation: &ExpectationResult) -> String {
     } = expectation;
     match expectation.verdict {
         Verdict::Pass | Verdict::Fail => format!("expected {expected}, actual {actual}"),
-        Verdict::Skipped | Verdict::Error => actual.clone(),
+        Verdict::Measured | Verdict::Skipped | Verdict::Error => actual.clone(),
     }
 }
 
-/// The line as shown, the columns before the carets, and their number.
-fn underlined(source: &str, column: usize, length: usize) -> (String, usize, usize) {
-    let start = column.saturating_sub(1);
-    let mut shown: Vec<String> = source.chars().map(visible).collect();
-    let (from, to) = if shown.len() <= SHOWN_WHOLE {
-        (0, shown.len())
+/// One line of a file, as it is shown.
+#[derive(Debug)]
+struct Excerpt {
+    file: String,
+    /// From 0.
+    line: usize,
+    /// From 0, in characters.
+    column: usize,
+    text: String,
+    /// What is underlined of the text: its first byte and its length.
+    span: (usize, usize),
+    label: String,
+}
+
+impl Excerpt {
+    fn of(expectation: &ExpectationResult, label: String) -> Self {
+        let (text, span) = shown(
+            &expectation.source,
+            expectation.column.saturating_sub(1),
+            expectation.length,
+        );
+        Self {
+            file: printable(&expectation.file).into_owned(),
+            line: expectation.line.saturating_sub(1),
+            column: expectation.column.saturating_sub(1),
+            text,
+            span,
+            label,
+        }
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+impl std::error::Error for Excerpt {}
+
+impl Diagnostic for Excerpt {
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label = LabeledSpan::new_primary_with_span(Some(self.label.clone()), self.span);
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+impl SourceCode for Excerpt {
+    fn read_span<'a>(
+        &'a self,
+        _: &SourceSpan,
+        _: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let whole = (0, self.text.len()).into();
+        let (text, name) = (self.text.as_bytes(), self.file.clone());
+        let contents = MietteSpanContents::new_named(name, text, whole, self.line, self.column, 1);
+        Ok(Box::new(contents))
+    }
+}
+
+/// The line as shown, and the bytes of it that are underlined: first and length. `start` and `length` are in characters.
+fn shown(source: &str, start: usize, length: usize) -> (String, (usize, usize)) {
+    let characters: Vec<char> = source.chars().collect();
+    let end = start.saturating_add(length);
+    let (from, to) = if characters.len() <= SHOWN_WHOLE {
+        (0, characters.len())
     } else {
-        let end = start + length.clamp(1, SHOWN_AFTER) + SHOWN_AFTER;
-        (start.saturating_sub(SHOWN_BEFORE), end.min(shown.len()))
+        let end = start.saturating_add(length.clamp(1, SHOWN_AFTER) + SHOWN_AFTER);
+        let to = end.min(characters.len());
+        (start.saturating_sub(SHOWN_BEFORE).min(to), to)
     };
-    let cut_after = to < shown.len();
-    shown.truncate(to);
-    let shown = shown.split_off(from.min(to));
-    let start = start - from;
-    let span = start.min(shown.len())..(start + length).min(shown.len());
-    let before = shown[..span.start].concat().width();
-    let width = shown[span].concat().width().max(1);
+    let part = |from: usize, to: usize| {
+        let characters: String = characters[from..to.max(from)].iter().collect();
+        printable(&characters.replace('\t', "    ")).into_owned()
+    };
+    let (first, last) = (start.clamp(from, to), end.clamp(from, to));
     let mark = |cut| if cut { "…" } else { "" };
-    let line = format!("{}{}{}", mark(from > 0), shown.concat(), mark(cut_after));
-    (line, before + usize::from(from > 0), width)
-}
-
-/// A character as a terminal may have it.
-fn visible(character: char) -> String {
-    match character {
-        '\t' => "    ".to_owned(),
-        // Nothing in a file may steer the terminal.
-        c if c.is_control() || c.width().is_none() => char::REPLACEMENT_CHARACTER.to_string(),
-        c => c.to_string(),
+    let before = format!("{}{}", mark(from > 0), part(from, first));
+    let under = part(first, last);
+    let after = format!("{}{}", part(last, to), mark(to < characters.len()));
+    let span = (before.len(), under.len());
+    let mut text = before + &under + &after;
+    if span.0 == text.len() {
+        // Something must stand there to be underlined.
+        text.push(' ');
     }
+    (text, (span.0, span.1.max(1)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The line as shown, and what of it is underlined.
     fn marked(source: &str, column: usize, length: usize) -> (String, String) {
-        let (line, before, width) = underlined(source, column, length);
-        (line, " ".repeat(before) + &"^".repeat(width))
+        let (text, (start, length)) = shown(source, column.saturating_sub(1), length);
+        let under = text[start..start + length].to_owned();
+        (text, under)
     }
 
     #[test]
-    fn the_carets_stand_below_the_span() {
-        let (line, carets) = marked("  a: { recovered: { within: 40s } }", 21, 11);
+    fn the_span_is_underlined() {
+        let (line, under) = marked("  a: { recovered: { within: 40s } }", 21, 11);
         assert_eq!(line, "  a: { recovered: { within: 40s } }");
-        assert_eq!(carets, "                    ^^^^^^^^^^^");
+        assert_eq!(under, "within: 40s");
     }
 
     #[test]
     fn wide_characters_and_tabs_are_counted_by_their_columns() {
-        let (line, carets) = marked("\t节点: 40s", 6, 3);
+        let (line, under) = marked("\t节点: 40s", 6, 3);
         assert_eq!(line, "    节点: 40s");
-        assert_eq!(carets, "          ^^^");
+        assert_eq!(under, "40s");
     }
 
     #[test]
     fn a_long_line_is_cut_around_the_span() {
         let source = format!("{}40s{}", "x".repeat(500), "y".repeat(500));
-        let (line, carets) = marked(&source, 501, 3);
+        let (line, under) = marked(&source, 501, 3);
         assert_eq!(line, format!("…{}40s{}…", "x".repeat(60), "y".repeat(60)));
-        assert_eq!(carets, format!("{}^^^", " ".repeat(61)));
+        assert_eq!(under, "40s");
     }
 
     #[test]
     fn a_span_beyond_its_line_does_no_harm() {
-        assert_eq!(marked("ab", 7, 3).1, "  ^");
-        assert_eq!(marked("", 1, 0).1, "^");
-        assert_eq!(marked("ab", 0, 9).1, "^^");
+        assert_eq!(marked("ab", 7, 3), ("ab ".into(), " ".into()));
+        assert_eq!(marked("", 1, 0), (" ".into(), " ".into()));
+        assert_eq!(marked("ab", 0, 9).1, "ab");
+        assert_eq!(marked("ab", usize::MAX, usize::MAX).1, " ");
+        marked(&"x".repeat(500), usize::MAX, usize::MAX);
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(marked("a\u{1b}[31mb", 1, 1).0, "a\u{fffd}[31mb");
+        assert_eq!(marked("a\u{1b}[31mb", 1, 1).0, "a\\u{1b}[31mb");
     }
 }

@@ -7,8 +7,9 @@ use comfy_table::{CellAlignment, LineStyle, TableStyle};
 use super::distribution;
 use super::figures::{Figures, has_figures, lines, to_tell};
 use super::snippet::snippet;
-use super::{Report, counts, measured_on, shown};
-use crate::verdict::result::Note;
+use super::{Report, counts, measured_on, program, shown};
+use crate::printable::printable;
+use crate::result::Note;
 use crate::verdict::{CaseResult, Verdict};
 
 /// A line below the header, and no more.
@@ -47,42 +48,28 @@ impl Writer {
 
     fn write_case(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         let verdict = self.paint(colour_of(result.verdict), &result.verdict.to_string());
-        let (scenario, case) = (&result.scenario, &result.case);
-        writeln!(
-            out,
-            "{verdict}: {scenario} / {case}, {}",
-            measured_on(result)
-        )?;
-        if let Some(reason) = &result.reason {
-            writeln!(out, "  {}", placed(reason))?;
-        }
-        for fault in &result.faults {
-            if fault.at.is_some() {
-                writeln!(out, "  {fault}")?;
-            }
-        }
+        let name = format!("{} / {}", result.scenario, result.case);
+        let heading = format!("{name}, {}", measured_on(result));
+        writeln!(out, "{verdict}: {}", printable(&heading))?;
+        let mut told: Vec<String> = result.reason.iter().map(placed).collect();
+        let struck = result.faults.iter().filter(|fault| fault.at.is_some());
+        told.extend(struck.map(ToString::to_string));
         if has_figures(result) {
-            for line in clients(result).lines() {
-                writeln!(out, "  {line}")?;
-            }
+            told.extend(clients(result).lines().map(str::to_owned));
         }
-        for line in lines(result) {
-            writeln!(out, "  {line}")?;
-        }
-        for line in distributions(result).lines() {
-            writeln!(out, "  {line}")?;
+        told.extend(lines(result));
+        told.extend(program::lines(result));
+        told.extend(distributions(result).lines().map(str::to_owned));
+        for line in told {
+            writeln!(out, "  {}", printable(&line))?;
         }
         self.write_failures(result, out)?;
         if !result.warnings.is_empty() {
             writeln!(out)?;
         }
         for warning in &result.warnings {
-            writeln!(
-                out,
-                "  {}: {}",
-                self.paint(YELLOW, "warning"),
-                placed(warning)
-            )?;
+            let name = self.paint(YELLOW, "warning");
+            writeln!(out, "  {name}: {}", printable(&placed(warning)))?;
         }
         Ok(())
     }
@@ -93,7 +80,7 @@ impl Writer {
                 colour_of(expectation.verdict),
                 &expectation.verdict.to_string(),
             );
-            writeln!(out, "\n  {verdict}: {}", expectation.text)?;
+            writeln!(out, "\n  {verdict}: {}", printable(&expectation.text))?;
             for line in snippet(expectation).lines() {
                 writeln!(out, "  {line}")?;
             }
@@ -115,10 +102,12 @@ const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 const MAGENTA: u8 = 35;
+const CYAN: u8 = 36;
 
 fn colour_of(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Pass => GREEN,
+        Verdict::Measured => CYAN,
         Verdict::Fail => RED,
         Verdict::Skipped => YELLOW,
         Verdict::Error => MAGENTA,

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Format, formats};
+use super::{Format, formats, names};
 use crate::verdict::CaseResult;
 
 /// A format and the file it goes to; `-` is standard output.
@@ -50,11 +50,7 @@ impl FromStr for ReportTarget {
         let format = formats().iter().find(|format| format.name == name);
         let format = format.ok_or_else(|| ReportTargetError::Format {
             name: name.to_owned(),
-            known: formats()
-                .iter()
-                .map(|format| format.name)
-                .collect::<Vec<_>>()
-                .join(", "),
+            known: names().collect::<Vec<_>>().join(", "),
         })?;
         let file = file.into();
         Ok(Self { format, file })
@@ -66,6 +62,25 @@ impl ReportTarget {
     #[must_use]
     pub fn is_standard_output(&self) -> bool {
         self.file == Path::new("-")
+    }
+
+    /// The file however it was spelled, so that two targets can be told to be one; `None` for standard output.
+    ///
+    /// # Errors
+    /// If its folder is not there, or can't be read.
+    pub fn place(&self) -> io::Result<Option<PathBuf>> {
+        if self.is_standard_output() {
+            return Ok(None);
+        }
+        if let Ok(there) = self.file.canonicalize() {
+            return Ok(Some(there));
+        }
+        let parent = match self.file.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let name = self.file.file_name().unwrap_or_default();
+        Ok(Some(parent.canonicalize()?.join(name)))
     }
 
     /// Opens the file, so that what can't be written is known before a run instead of after it. What was in the file is
@@ -143,7 +158,8 @@ mod tests {
             ["json", "=x", "json="].map(told),
             ["json", "=x", "json="].map(shape)
         );
-        let unknown = "no report format `xml`; there are table, json, junit, markdown";
-        assert_eq!(told("xml=x").as_deref(), Some(unknown));
+        let known: Vec<&str> = names().collect();
+        let unknown = format!("no report format `xml`; there are {}", known.join(", "));
+        assert_eq!(told("xml=x"), Some(unknown));
     }
 }

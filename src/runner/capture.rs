@@ -13,7 +13,8 @@ use crate::verdict::CaseResult;
 
 /// The packets of a case.
 pub(super) struct Capture {
-    path: PathBuf,
+    /// Where there is a place for them.
+    path: Option<PathBuf>,
     about: String,
     links: Vec<Link>,
 }
@@ -31,7 +32,7 @@ struct Link {
 
 impl Capture {
     /// The packets that `case` asks for, to be written to `path`; `None` if it asks for none.
-    pub(super) fn new(case: &Case, clock: ClockName, path: PathBuf) -> Option<Self> {
+    pub(super) fn new(case: &Case, clock: ClockName, path: Option<PathBuf>) -> Option<Self> {
         let probes = &case.lab.probes;
         if probes.packets.is_empty() {
             return None;
@@ -42,14 +43,6 @@ impl Capture {
             about: format!("{}/{} on the {clock} clock", case.scenario, case.name),
             links: probes.packets.iter().map(link).collect(),
         })
-    }
-
-    /// Forgets everything, for another run.
-    pub(super) fn clear(&mut self) {
-        for link in &mut self.links {
-            link.ring.clear();
-            (link.weight, link.heard, link.lost) = (0, 0, 0);
-        }
     }
 
     /// Takes packets of one of its links.
@@ -90,9 +83,9 @@ impl Capture {
     /// a case that was never played.
     pub(super) fn write(&self, events: &[Event], result: &CaseResult) -> io::Result<()> {
         let is_ready = |event: &Event| matches!(event.what, Observation::LabReady { .. });
-        if !events.iter().any(is_ready) {
+        let Some(path) = self.path.as_ref().filter(|_| events.iter().any(is_ready)) else {
             return Ok(());
-        }
+        };
         let mut packets: Vec<Packet> = Vec::new();
         for (interface, link) in (0..).zip(&self.links) {
             packets.extend(link.ring.iter().map(|frame| Packet {
@@ -123,7 +116,7 @@ impl Capture {
             }
         }
         let interfaces: Vec<_> = self.links.iter().map(Link::interface).collect();
-        fs::write(&self.path, pcapng::file(&comments, &interfaces, &packets))
+        fs::write(path, pcapng::file(&comments, &interfaces, &packets))
     }
 
     /// The packet that carries a mark: the first at or after it, else the last before it; on a link of its own if there

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::plan::{Case, Place};
 use crate::record::{Event, Observation};
+use crate::result::ClientResult;
 use crate::verdict::CaseResult;
-use crate::verdict::result::ClientResult;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

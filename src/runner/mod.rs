@@ -3,8 +3,9 @@
 //! Each case's events go to its record as they come, and are judged when the case is over; a case whose lab broke
 //! ends with a rig error that says why, so nothing that was recorded is lost.
 
-mod batch;
 mod capture;
+mod case_run;
+mod judging;
 mod marks;
 mod pcapng;
 mod record_file;
@@ -18,32 +19,27 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::guest::{Orphans, addresses_can_be_fixed};
 use crate::clock::kernel::Kernel;
 use crate::plan::{self, Case};
 use crate::record::{ClockName, Event};
-use crate::verdict::{CaseResult, judge};
-use batch::{Batch, Member};
-use record_file::{RecordFile, file_name};
-
-/// Labs in one guest at most: they share its memory and its one processor.
-const LABS_PER_GUEST: usize = 50;
-/// The same where programs run in them: each needs memory of its own, and one that never rests takes all labs of its
-/// guest along.
-const LABS_WITH_PROGRAMS: usize = 8;
+use crate::verdict::CaseResult;
+use case_run::{Busy, CaseRun, Places};
+use record_file::{RecordFile, Started, file_name};
 
 /// How cases are run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// On what.
     pub clock: Clock,
-    /// Lab processes side by side: cases on the real clock, guests on the virtual one.
+    /// Cases side by side, each in a lab process or a guest of its own.
     pub jobs: usize,
     /// Folder for records, one NDJSON file a case, and one pcapng file beside it if packets are kept.
     pub record_dir: Option<PathBuf>,
     /// Seed of a guest kernel's randomness.
     pub seed: u64,
-    /// Wall time after which a guest that has said nothing counts as standing still. It says that it is alive every ten
-    /// seconds of its own time, which take milliseconds.
+    /// Processor time after which a guest that has said nothing counts as standing still. It says that it is alive every
+    /// ten seconds of its own time, which take milliseconds.
     pub standstill: Duration,
 }
 
@@ -88,6 +84,23 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The kernel of the virtual clock can't be read.
+    #[error("failed to read the kernel {}", path.display())]
+    Kernel {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// The results of the cases that were begun, in the order of all cases.
+    pub results: Vec<CaseResult>,
+    /// Records and packets that were to be kept and could not be written, or not to their end: a sentence each.
+    pub unwritten: Vec<String>,
 }
 
 /// Runs all `cases`; results come in their order. When `interrupted` turns true, running cases end as they are, and
@@ -100,53 +113,44 @@ pub async fn run(
     options: &Options,
     progress: Rc<dyn Progress>,
     interrupted: watch::Receiver<bool>,
-) -> Result<Vec<CaseResult>, RunError> {
+) -> Result<Finished, RunError> {
     if let Some(dir) = &options.record_dir {
         fs::create_dir_all(dir).map_err(|source| RunError::Record {
             path: dir.clone(),
             source,
         })?;
     }
-    let members = members(cases, options)?;
-    let size = match options.clock {
-        Clock::Real => 1,
-        Clock::Virtual(_) => {
-            let with_programs = members
-                .iter()
-                .any(|member| programs_of(&member.case).next().is_some());
-            let most = if with_programs {
-                LABS_WITH_PROGRAMS
-            } else {
-                LABS_PER_GUEST
-            };
-            members.len().div_ceil(options.jobs.max(1)).clamp(1, most)
-        }
+    let places = Places {
+        jobs: Semaphore::new(options.jobs.max(1)),
+        set_ups: Semaphore::new(set_ups_at_once()),
+        cpus: Cpus::default(),
+        busy: Busy::default(),
+        interrupted_since: judging::Since::new(),
     };
-    let batches = split(members, size);
-    let (places, cpus) = (Semaphore::new(options.jobs.max(1)), Cpus::default());
-    let set_ups = Semaphore::new(set_ups_at_once());
-    let runs = batches.into_iter().map(|members| async {
-        let mut batch = Batch {
-            members,
+    let runs = records(cases, options)?
+        .into_iter()
+        .enumerate()
+        .map(|(index, (case, record))| CaseRun {
+            index,
+            case,
+            record,
             options,
             progress: &*progress,
             interrupted: interrupted.clone(),
-            set_ups: &set_ups,
-        };
-        let _place = places.acquire().await;
-        if *interrupted.borrow() {
-            return Vec::new();
-        }
-        batch.run(&cpus).await;
-        batch.members
-    });
-    let members = futures_util::future::join_all(runs)
-        .await
-        .into_iter()
-        .flatten();
-    Ok(members
-        .map(|member| judge(member.record.events()))
-        .collect())
+        });
+    // Refused, processes of labs and guests may be seen for a moment after this process.
+    let orphans = Orphans::take_in().ok();
+    let runs = runs.map(|run| run.run(&places));
+    let ended = futures_util::future::join_all(runs).await;
+    if let Some(orphans) = orphans {
+        orphans.gone().await;
+    }
+    let mut finished = Finished::default();
+    for (result, unwritten) in ended.into_iter().flatten() {
+        finished.results.push(result);
+        finished.unwritten.extend(unwritten);
+    }
+    Ok(finished)
 }
 
 /// The programs among a case's clients.
@@ -164,11 +168,26 @@ fn set_ups_at_once() -> usize {
 }
 
 /// Opens every case's record. Names that two cases share get a number.
-fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError> {
+fn records(cases: Vec<Case>, options: &Options) -> Result<Vec<(Case, RecordFile)>, RunError> {
+    let started = match &options.clock {
+        Clock::Real => Started {
+            clock: ClockName::Real,
+            kernel_sha256: None,
+            random_addresses: false,
+        },
+        Clock::Virtual(kernel) => Started {
+            clock: ClockName::Virtual,
+            kernel_sha256: Some(kernel.sha256().map_err(|source| RunError::Kernel {
+                path: kernel.path.clone(),
+                source,
+            })?),
+            random_addresses: !addresses_can_be_fixed(),
+        },
+    };
     let mut taken = HashSet::new();
-    let member = |(index, mut case): (usize, Case)| {
-        if options.record_dir.is_none() {
-            // There is no place for packets.
+    let record = |(index, mut case): (usize, Case)| {
+        if options.record_dir.is_none() && started.clock == ClockName::Real {
+            // There is no place for packets. (In a guest they are watched all the same: the same case is the same run.)
             case.lab.probes.packets.clear();
         }
         let mut name = file_name(&case.scenario, &case.name);
@@ -180,25 +199,10 @@ fn members(cases: Vec<Case>, options: &Options) -> Result<Vec<Member>, RunError>
             .record_dir
             .as_ref()
             .map(|dir| dir.join(format!("{name}.ndjson")));
-        let record = RecordFile::new(case.clone(), options.clock.name(), path.as_deref())?;
-        Ok(Member {
-            index,
-            case,
-            record,
-        })
+        let record = RecordFile::new(case.clone(), started.clone(), path.as_deref())?;
+        Ok((case, record))
     };
-    cases.into_iter().enumerate().map(member).collect()
-}
-
-fn split(members: Vec<Member>, size: usize) -> Vec<Vec<Member>> {
-    let mut batches: Vec<Vec<Member>> = Vec::new();
-    for member in members {
-        match batches.last_mut() {
-            Some(last) if last.len() < size => last.push(member),
-            _ => batches.push(vec![member]),
-        }
-    }
-    batches
+    cases.into_iter().enumerate().map(record).collect()
 }
 
 /// Which processor each running guest has: the one with the fewest.

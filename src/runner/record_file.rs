@@ -3,27 +3,43 @@
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::RunError;
 use super::capture::Capture;
 use crate::plan::Case;
 use crate::record::{ClockName, Event, Frames, Observation, RECORD_VERSION};
+use crate::result::Note;
 use crate::verdict::CaseResult;
+
+/// What a record's first event says besides its case and what the lab says.
+#[derive(Debug, Clone)]
+pub(super) struct Started {
+    pub(super) clock: ClockName,
+    /// Of the kernel's file, on the virtual clock.
+    pub(super) kernel_sha256: Option<String>,
+    /// A guest's memory lies elsewhere in each run.
+    pub(super) random_addresses: bool,
+}
+
+/// What a record says then.
+const RANDOM_ADDRESSES: &str = "this machine forbids personality(2), so the guest's addresses are random, and its dice with \
+                                them: another run of this case may differ";
 
 /// A growing record.
 pub(super) struct RecordFile {
-    events: Vec<Event>,
-    begun: Option<Case>,
-    clock: ClockName,
+    events: Arc<Vec<Event>>,
+    begun: Option<(Case, Started)>,
     file: Option<(PathBuf, BufWriter<File>)>,
     capture: Option<Capture>,
+    unwritten: Option<String>,
 }
 
 impl RecordFile {
     /// A record of `case`, kept in `file` too, and beside it the packets the case asks for.
-    pub(super) fn new(case: Case, clock: ClockName, file: Option<&Path>) -> Result<Self, RunError> {
-        let capture =
-            file.and_then(|path| Capture::new(&case, clock, path.with_extension("pcapng")));
+    pub(super) fn new(case: Case, started: Started, file: Option<&Path>) -> Result<Self, RunError> {
+        let packets = file.map(|path| path.with_extension("pcapng"));
+        let capture = Capture::new(&case, started.clock, packets);
         let file = file.map(|path| match File::create(path) {
             Ok(file) => Ok((path.to_path_buf(), BufWriter::new(file))),
             Err(source) => Err(RunError::Record {
@@ -32,45 +48,32 @@ impl RecordFile {
             }),
         });
         Ok(Self {
-            events: Vec::new(),
-            begun: Some(case),
-            clock,
+            events: Arc::default(),
+            begun: Some((case, started)),
             file: file.transpose()?,
             capture,
+            unwritten: None,
         })
-    }
-
-    /// Empties the record for another run of its case.
-    pub(super) fn restart(&mut self) -> std::io::Result<()> {
-        if let Some((path, file)) = &mut self.file {
-            *file = BufWriter::new(File::create(path)?);
-        }
-        if let Some(capture) = &mut self.capture {
-            capture.clear();
-        }
-        let first = self.events.drain(..).next();
-        if let Some(Event {
-            what: Observation::CaseStarted { case, .. },
-            ..
-        }) = first
-        {
-            self.begun = Some(*case);
-        }
-        Ok(())
     }
 
     /// Writes the record's first event, once.
     pub(super) fn begin(&mut self, kernel: &str, hz: Option<u32>) {
-        if let Some(case) = self.begun.take() {
-            let (kernel, clock, case) = (kernel.to_owned(), self.clock, Box::new(case));
+        if let Some((case, started)) = self.begun.take() {
             let what = Observation::CaseStarted {
                 record_version: RECORD_VERSION,
-                clock,
-                kernel,
+                clock: started.clock,
+                kernel: kernel.to_owned(),
                 hz,
-                case,
+                kernel_sha256: started.kernel_sha256,
+                halfopen: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                case: Box::new(case),
             };
             self.write(Event { t_ns: 0, what });
+            if started.random_addresses {
+                let text = RANDOM_ADDRESSES.to_owned();
+                let what = Observation::Warning { text };
+                self.write(Event { t_ns: 0, what });
+            }
         }
     }
 
@@ -90,17 +93,26 @@ impl RecordFile {
         }
     }
 
-    /// Writes the packets' file. The record's own is written all the time.
-    pub(super) fn finish(&mut self, result: &CaseResult) {
-        let Some(capture) = &self.capture else {
-            return;
-        };
-        if let Err(error) = capture.write(&self.events, result) {
+    /// Writes the packets' file. The record's own is written all the time. Says what of the two could not be written, and
+    /// why.
+    pub(super) fn finish(&mut self, result: &mut CaseResult) -> Option<String> {
+        let written = self.capture.as_ref();
+        let written = written.map_or(Ok(()), |capture| capture.write(&self.events, result));
+        if let Err(error) = written {
             let t_ns = self.events.last().map_or(0, |e| e.t_ns);
             let text = format!("the packets could not be written: {error}");
+            result.warnings.push(Note::new(text.clone(), None));
+            let case = format!("{} / {}", result.scenario, result.case);
+            self.unwritten.get_or_insert(format!("{case}: {text}"));
             let what = Observation::Warning { text };
             self.write(Event { t_ns, what });
         }
+        self.unwritten.take()
+    }
+
+    /// Whether it is in a file, whole.
+    pub(super) fn is_kept(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Says which packets are not kept.
@@ -128,9 +140,15 @@ impl RecordFile {
         self.events.iter().rev().any(ends)
     }
 
-    /// What was observed so far.
-    pub(super) fn events(&self) -> &[Event] {
-        &self.events
+    /// Whether the case was played to its end.
+    pub(super) fn has_ended(&self) -> bool {
+        let last = self.events.last().map(|event| &event.what);
+        matches!(last, Some(Observation::CaseEnded {}))
+    }
+
+    /// What was observed so far, for another thread as well.
+    pub(super) fn events(&self) -> Arc<Vec<Event>> {
+        Arc::clone(&self.events)
     }
 
     fn write(&mut self, event: Event) {
@@ -144,13 +162,19 @@ impl RecordFile {
             if let Err(error) = written {
                 let text = format!("the record file {} is incomplete: {error}", path.display());
                 self.file = None;
-                self.events.push(Event {
+                self.unwritten = Some(text.clone());
+                self.keep(Event {
                     t_ns: event.t_ns,
                     what: Observation::Warning { text },
                 });
             }
         }
-        self.events.push(event);
+        self.keep(event);
+    }
+
+    fn keep(&mut self, event: Event) {
+        // Nobody else reads while a case goes on, so nothing is copied.
+        Arc::make_mut(&mut self.events).push(event);
     }
 }
 

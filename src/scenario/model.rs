@@ -1,34 +1,41 @@
 //! The shape of a scenario file. The JSON Schema is made from these types too, descriptions included.
 
+mod counters;
+mod expect;
 mod faults;
 mod nodes;
 mod probes;
+mod published;
+mod repeat;
+mod uptime;
+mod window;
+mod workload;
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
+use serde_json::json;
 
-pub use faults::{
-    ConntrackDeletedSpec, DelaySpec, EndpointSpec, FaultKindSpec, FaultSpec, HangSpec,
-    LinkDownSpec, LossSpec, PathSpec, Percent, PowerLossSpec, PowerRestoreSpec, ProcessKillSpec,
-    RejectSpec, SocketDestroyedSpec, SynDropSpec, WhenSpec,
-};
+pub use expect::{ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, WindowSpec};
+pub use faults::{FaultSpec, WhenSpec};
 
-use super::counters::CountersSpec;
-use super::published::PublishedSpec;
-use super::repeat::DistributionSpec;
-use super::uptime::Uptime;
+pub use counters::{CounterSpec, CountersSpec};
 pub use nodes::{NodeSpec, Nodes};
 pub use probes::{ProbesSpec, Switch};
-
-pub use super::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
-pub(super) use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
-pub use super::workload::{
+pub use published::{FigureSpec, PublishedSpec};
+pub use repeat::{DistributionSpec, QuantilesSpec};
+pub use uptime::Uptime;
+pub use window::{Bounds, CountWindowSpec, TimeWindowSpec};
+pub use workload::{
     DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec, PollSpec, ResyncSpec,
     StreamSpec, WatchSpec, WorkloadSpec,
 };
-use crate::plan::{App, Cause, Emulation, Protocol, RetryOn};
+
+use crate::plan::{App, Emulation, IdleCheck, Protocol, Proxy, RetryOn, TimeoutEnds};
+use crate::preset::{self, Preset};
+pub use crate::yaml::on_or::OnOr;
+pub use crate::yaml::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
 
 /// A scenario: what stands, what breaks, and what must hold afterwards.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -117,14 +124,9 @@ pub struct ServiceSpec {
     pub pin_first: Option<Spanned<String>>,
     /// Time from a node's loss until its endpoints leave the rules (default `40s`); `off`: they stay.
     pub removal: Option<Spanned<OffOr<Time>>>,
-}
-
-/// How a service's connections find an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Proxy {
-    /// DNAT rules shaped like those of kube-proxy's iptables mode, in the client's node.
-    Iptables,
+    /// Time from a node's power being back until its endpoints are in the rules again (default `10s`); `off`: they stay out.
+    /// An endpoint that an `endpoint_added` puts back waits for that.
+    pub readiness: Option<Spanned<OffOr<Time>>>,
 }
 
 /// A client.
@@ -138,6 +140,7 @@ pub struct ClientSpec {
     /// What it asks: `http://` or `https://`, a service, server, node or address, and a path.
     pub url: Spanned<String>,
     /// The profile its transport begins from: a preset, or one from `profiles`. An `exec` client has none.
+    #[schemars(with = "Option<ProfileName>")]
     pub profile: Option<Spanned<String>>,
     /// Knobs that differ from the profile's.
     pub transport: Option<Spanned<TransportSpec>>,
@@ -155,71 +158,84 @@ pub struct ClientSpec {
     pub uptime: Option<Spanned<Uptime>>,
 }
 
-/// A struct with all of a transport's knobs, and before them fields of its own.
-macro_rules! with_knobs {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$about])*
+/// A client's transport, and a profile, which has a base and the same knobs.
+macro_rules! knobs {
+    ($($(#[$doc:meta])* $knob:ident: $type:ty,)*) => {
+        /// A client's transport. What is not named here is as in the profile.
         #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$doc])* pub $field: $type,)*
-            /// HTTP version.
-            pub protocol: Option<Spanned<Protocol>>,
-            /// Time for connect(), SYN to SYN-ACK.
-            pub dial_timeout: Option<Spanned<OffOr<Time>>>,
-            /// Time for the TLS handshake.
-            pub tls_timeout: Option<Spanned<OffOr<Time>>>,
-            /// Time for a request, dial included. h1: closes the connection; h2: resets the stream only.
-            pub request_timeout: Option<Spanned<OffOr<Time>>>,
-            /// Time without a byte while waiting for a response. Closes the connection (h1) or resets the stream (h2).
-            pub read_timeout: Option<Spanned<OffOr<Time>>>,
-            /// Time a connection may lie idle before the client closes it.
-            pub idle_timeout: Option<Spanned<OffOr<Time>>>,
-            /// TCP keepalive.
-            pub keepalive: Option<Spanned<OffOr<KeepaliveSpec>>>,
-            /// TCP_USER_TIMEOUT.
-            pub user_timeout: Option<Spanned<OffOr<Time>>>,
-            /// HTTP/2 PING health check.
-            pub ping: Option<Spanned<OffOr<PingSpec>>>,
-            /// After a request's timeout on h2 send a PING; close the connection if its answer takes longer than this.
-            pub ping_after_timeout: Option<Spanned<OffOr<Time>>>,
-            /// What the transport sends again by itself.
-            pub retry: Option<Spanned<OffOr<RetrySpec>>>,
+        pub struct TransportSpec {
+            $($(#[$doc])* pub $knob: Option<Spanned<$type>>,)*
+        }
+
+        /// A client profile of one's own: a base, and the knobs that differ from it.
+        #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct ProfileSpec {
+            /// The profile it begins from (default `bare`: HTTP/1.1 and everything off).
+            #[schemars(with = "Option<ProfileName>")]
+            pub base: Option<Spanned<String>>,
+            $($(#[$doc])* pub $knob: Option<Spanned<$type>>,)*
+        }
+
+        impl ProfileSpec {
+            /// Its knobs alone.
+            #[must_use]
+            pub fn knobs(&self) -> TransportSpec {
+                TransportSpec { $($knob: self.$knob.clone(),)* }
+            }
         }
     };
 }
 
-with_knobs! {
-    /// A client's transport. What is not named here is as in the profile.
-    TransportSpec {}
+knobs! {
+    /// HTTP version.
+    protocol: Protocol,
+    /// Time for connect(), SYN to SYN-ACK.
+    dial_timeout: OffOr<Time>,
+    /// Time for the TLS handshake.
+    tls_timeout: OffOr<Time>,
+    /// Time for a request, dial included. h1: closes the connection; h2: resets the stream only.
+    request_timeout: OffOr<Time>,
+    /// Time without a byte while waiting for a response. Closes the connection (h1) or resets the stream (h2).
+    read_timeout: OffOr<Time>,
+    /// Time a connection may lie idle before the client closes it.
+    idle_timeout: OffOr<Time>,
+    /// When a connection is held against that time (default `timer`): `next_request` looks before it uses one, and till then the
+    /// socket stays open.
+    idle_check: IdleCheck,
+    /// TCP keepalive; `on`: SO_KEEPALIVE with the kernel's own times, which are sysctls (`net.ipv4.tcp_keepalive_time`, `…_intvl`,
+    /// `…_probes`).
+    keepalive: OffOr<OnOr<KeepaliveSpec>>,
+    /// TCP_USER_TIMEOUT.
+    user_timeout: OffOr<Time>,
+    /// HTTP/2 PING health check.
+    ping: OffOr<PingSpec>,
+    /// What a request's timeout ends on h2 (default `stream`): `connection` takes no further request, and is closed as idle ones are.
+    timeout_ends: TimeoutEnds,
+    /// After a request's timeout on h2 send a PING; if its answer takes longer than this, the next request closes the connection.
+    ping_after_timeout: OffOr<Time>,
+    /// What the transport sends again by itself.
+    retry: OffOr<RetrySpec>,
 }
 
-with_knobs! {
-    /// A client profile of one's own: a base, and the knobs that differ from it.
-    ProfileSpec {
-        /// The profile it begins from (default `bare`: HTTP/1.1 and everything off).
-        base: Option<Spanned<String>>,
+/// The name of a profile, for the JSON Schema: it offers the presets, and takes every other name as one from `profiles`.
+struct ProfileName;
+
+impl JsonSchema for ProfileName {
+    fn schema_name() -> Cow<'static, str> {
+        "ProfileName".into()
     }
-}
 
-impl ProfileSpec {
-    /// Its knobs alone.
-    #[must_use]
-    pub fn knobs(&self) -> TransportSpec {
-        let this = self.clone();
-        TransportSpec {
-            protocol: this.protocol,
-            dial_timeout: this.dial_timeout,
-            tls_timeout: this.tls_timeout,
-            request_timeout: this.request_timeout,
-            read_timeout: this.read_timeout,
-            idle_timeout: this.idle_timeout,
-            keepalive: this.keepalive,
-            user_timeout: this.user_timeout,
-            ping: this.ping,
-            ping_after_timeout: this.ping_after_timeout,
-            retry: this.retry,
-        }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let preset = |preset: &Preset| json!({ "const": preset.name, "description": preset.about });
+        let own = json!({ "type": "string", "description": "A profile from `profiles`." });
+        let mut names: Vec<_> = preset::presets().iter().map(preset).collect();
+        names.push(own);
+        json_schema!({
+            "description": "Where a transport begins: a preset, or a profile of one's own. `halfopen profiles` tells what each preset sets.",
+            "anyOf": names,
+        })
     }
 }
 
@@ -267,100 +283,6 @@ impl ClientSpec {
     }
 }
 
-/// What must hold for a client. Times count from the fault.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectSpec {
-    /// First response from a live server after which the client stays well.
-    pub recovered: Option<Spanned<TimeWindowSpec>>,
-    /// The client gave up the dead connection.
-    pub detected: Option<Spanned<TimeWindowSpec>>,
-    /// Requests after the fault that got no response.
-    pub requests_failed: Option<Spanned<CountWindowSpec>>,
-    /// Dials after the fault.
-    pub dials: Option<Spanned<CountWindowSpec>>,
-    /// What ended the wait on the dead connection: one, or one of a list.
-    pub cause: Option<Spanned<OneOrList<Cause>>>,
-    /// Watches and streams that the client's own timeout cut after the fault though their server was well.
-    pub healthy_cuts: Option<Spanned<CountWindowSpec>>,
-    /// The lock's store says that the client holds it.
-    pub leads: Option<Spanned<TimeWindowSpec>>,
-    /// One that believed to lead while the lock's store named another, and this client was one of the two.
-    pub two_leaders: Option<Spanned<TimeWindowSpec>>,
-    /// The servers judged its node not ready.
-    pub not_ready: Option<Spanned<TimeWindowSpec>>,
-    /// The servers judged its node ready again, and it stayed so.
-    pub ready_again: Option<Spanned<TimeWindowSpec>>,
-    /// Quantiles over all repetitions (`repeat`). The other expectations must hold in every single one.
-    pub distribution: Option<Spanned<DistributionSpec>>,
-    /// What must hold of one of its workloads alone, by the workload's name.
-    pub workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
-}
-
-/// What must hold of one workload of a client. Times count from the fault.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectWorkloadSpec {
-    /// First response from a live server after which it stays well; of a stream, the first bytes.
-    pub recovered: Option<Spanned<TimeWindowSpec>>,
-    /// The client gave up the dead connection that this workload waited on.
-    pub detected: Option<Spanned<TimeWindowSpec>>,
-    /// Its requests after the fault that got no response, or not the whole of it.
-    pub requests_failed: Option<Spanned<CountWindowSpec>>,
-    /// What ended its wait on the dead connection: one, or one of a list.
-    pub cause: Option<Spanned<OneOrList<Cause>>>,
-    /// Its watches or streams that the client's own timeout cut after the fault though their server was well.
-    pub healthy_cuts: Option<Spanned<CountWindowSpec>>,
-}
-
-/// A lower and an upper bound.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
-#[serde(bound = "T: Deserialize<'de>")]
-pub struct Bounds<T>(pub Vec<Spanned<T>>);
-
-impl<T: JsonSchema> JsonSchema for Bounds<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("Bounds_{}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let bound = generator.subschema_for::<T>();
-        json_schema!({ "type": "array", "items": bound, "minItems": 2, "maxItems": 2 })
-    }
-}
-
-/// A window of time from the fault.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeWindowSpec {
-    /// Not within the case.
-    Never,
-    /// Earliest and latest, both included.
-    Between(Bounds<Time>),
-    /// At most.
-    Within(Time),
-    /// At least, and not never.
-    AtLeast(Time),
-}
-
-/// A window of a count.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CountWindowSpec {
-    /// Smallest and largest, both included.
-    Between(Bounds<u32>),
-    /// Largest.
-    AtMost(u32),
-    /// Smallest.
-    AtLeast(u32),
-    /// Just this many.
-    Exactly(u32),
-}
-
 /// What must hold where the matrix has certain values.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -373,7 +295,7 @@ pub struct ExpectWhenSpec {
     pub expect_counters: Option<Spanned<CountersSpec>>,
 }
 
-/// The matrix, which is applied to the file's text before it gets its shape (see [`super::matrix`]).
+/// The matrix, which is applied to the file's text before it gets its shape (see `yaml::matrix`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix;
 

@@ -1,359 +1,118 @@
-//! One connection of a server: TLS or not, the protocol by ALPN or by its first bytes, and its requests.
+//! One connection of a server, from accept() to its end: TLS or not, and the app that serves it.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use futures_util::future::LocalBoxFuture;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::stream::{PART_END, Parts, Wanted};
-use super::{REQUEST_HEADER, SERVER_HEADER, Shared, echo, lock, nodes};
-use crate::plan::{App, Protocol};
-use crate::record::{Observation, Progress, Recorder, RequestId};
+use super::commons::Commons;
+use crate::plan;
+use crate::record::{Observation, Recorder};
+use crate::task_group::TaskGroup;
 
-/// How an HTTP/2 connection begins (RFC 9113, 3.4); its first three bytes are no other method's.
-const PREFACE: &[u8] = b"PRI";
+/// What a server does with its connections, whatever they speak.
+pub(super) trait App {
+    /// Serves one connection to its end.
+    ///
+    /// # Errors
+    /// What ended it otherwise than its protocol has it, in words for the record.
+    fn serve(self: Rc<Self>, connection: Connection)
+    -> LocalBoxFuture<'static, Result<(), String>>;
+}
 
-/// A whole request.
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) body: Bytes,
+/// What an app knows of its server.
+#[derive(Clone)]
+pub(super) struct AppContext {
+    /// The server.
+    pub(super) server: plan::Server,
+    /// What it shares with the lab's other servers.
+    pub(super) commons: Rc<Commons>,
+    /// Tasks that end when the server does.
+    pub(super) tasks: TaskGroup,
+}
+
+/// A connection's bytes.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
+
+/// A connection that an app serves: accepted, and with its TLS handshake done.
+pub(super) struct Connection {
+    /// Its bytes, in the clear.
+    pub(super) stream: Box<dyn ByteStream>,
+    /// Who is at the other end.
     pub(super) peer: SocketAddr,
+    /// The protocol that ALPN chose; `None` without TLS, or without a choice.
+    pub(super) alpn: Option<Vec<u8>>,
+    /// Whether it came by TLS.
+    pub(super) tls: bool,
+    /// What is to be recorded when the kernel takes the next bytes written to the stream.
+    pub(super) outbox: Rc<Outbox>,
 }
 
-/// What an app says to it.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: serde_json::Value,
+/// What all connections of a server need.
+pub(super) struct Acceptor {
+    /// What the app knows as well.
+    pub(super) context: AppContext,
+    /// TLS, or clear text.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Serves each.
+    pub(super) app: Rc<dyn App>,
 }
 
-impl Answer {
-    /// An HTTP error.
-    pub(super) fn error(status: StatusCode, text: &str) -> Self {
-        Self {
-            status,
-            body: serde_json::json!({ "error": text }),
-        }
-    }
-}
-
-/// Serves one connection to its end.
-pub(super) async fn run(shared: Rc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let result = serve(&shared, stream, peer).await;
-    shared.commons.recorder.emit(Observation::ServerClosed {
-        server: shared.server.name.clone(),
-        peer,
-        error: result.err(),
-    });
-}
-
-async fn serve(shared: &Rc<Shared>, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    let outbox = Rc::new(Outbox::new(shared.commons.recorder.clone()));
-    let stream = Noting {
-        stream,
-        outbox: Rc::clone(&outbox),
-        replay: Bytes::new(),
-    };
-    let Some(config) = &shared.tls else {
-        let mut stream = stream;
-        let Some(protocol) = protocol_in_clear(shared, &mut stream).await? else {
-            return Ok(());
-        };
-        return speak(shared, protocol, stream, outbox, peer).await;
-    };
-    let stream = TlsAcceptor::from(config.clone())
-        .accept(stream)
-        .await
-        .map_err(|e| format!("TLS: {e}"))?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Protocol::H2,
-        _ => Protocol::H1,
-    };
-    speak(shared, protocol, stream, outbox, peer).await
-}
-
-/// The protocol a connection without TLS begins with; `None` if it ends before it says anything.
-async fn protocol_in_clear(
-    shared: &Shared,
-    stream: &mut Noting,
-) -> Result<Option<Protocol>, String> {
-    if let [only] = shared.server.protocols[..] {
-        return Ok(Some(only));
-    }
-    let mut first = BytesMut::new();
-    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-        let read = stream
-            .read_buf(&mut first)
-            .await
-            .map_err(|e| e.to_string())?;
-        if read == 0 {
-            return Ok(None);
-        }
-    }
-    let h2 = first.starts_with(PREFACE);
-    stream.replay = first.freeze();
-    Ok(Some(if h2 { Protocol::H2 } else { Protocol::H1 }))
-}
-
-async fn speak<S>(
-    shared: &Rc<Shared>,
-    protocol: Protocol,
-    stream: S,
-    outbox: Rc<Outbox>,
-    peer: SocketAddr,
-) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    if !shared.server.protocols.contains(&protocol) {
-        return Err(format!("{protocol:?} is not spoken here"));
-    }
-    shared.commons.recorder.emit(Observation::ServerAccepted {
-        server: shared.server.name.clone(),
-        peer,
-        protocol,
-    });
-    let stream = TokioIo::new(stream);
-    let service =
-        service_fn(|request| answer(Rc::clone(shared), Rc::clone(&outbox), peer, request));
-    let ended = match protocol {
-        Protocol::H1 => {
-            hyper::server::conn::http1::Builder::new()
-                // A client that says nothing is what is studied here.
-                .header_read_timeout(None)
-                .serve_connection(stream, service)
-                .await
-        }
-        Protocol::H2 => {
-            hyper::server::conn::http2::Builder::new(shared.tasks.clone())
-                .serve_connection(stream, service)
-                .await
-        }
-    };
-    ended.map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })
-}
-
-async fn answer(
-    shared: Rc<Shared>,
-    outbox: Rc<Outbox>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Result<Response<Parcel>, Infallible> {
-    let id = request_id(&request);
-    let (head, body) = request.into_parts();
-    let line = match head.uri.path_and_query() {
-        Some(path) => format!("{} {path}", head.method),
-        None => head.method.to_string(),
-    };
-    let arrived = Observation::ServerRequest {
-        server: shared.server.name.clone(),
-        peer,
-        request: id.clone(),
-        line,
-    };
-    if let Some(Ok(wanted)) = Wanted::of(head.uri.query()) {
-        // Its request's body may go on as well, so nobody waits for the end of that.
-        hold(&shared, arrived, id.as_ref()).await;
-        return Ok(pack(
-            &shared,
-            &outbox,
+impl Acceptor {
+    /// Serves one connection to its end.
+    pub(super) async fn run(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let result = self.serve(stream, peer).await;
+        let AppContext {
+            server, commons, ..
+        } = &self.context;
+        commons.recorder.emit(Observation::ServerClosed {
+            server: server.name.clone(),
             peer,
-            id,
-            Content::Parts(Parts::of(wanted, body)),
-        ));
-    }
-    let Ok(collected) = body.collect().await else {
-        // The client is gone or talks nonsense; hyper ends the connection by itself.
-        let answer = Answer::error(StatusCode::BAD_REQUEST, "the request's body ended early");
-        return Ok(pack(&shared, &outbox, peer, id, Content::Whole(answer)));
-    };
-    let asked = Asked {
-        path: head.uri.path().to_owned(),
-        body: collected.to_bytes(),
-        method: head.method,
-        peer,
-    };
-    hold(&shared, arrived, id.as_ref()).await;
-    let answer = match Wanted::of(head.uri.query()) {
-        Some(Err(error)) => Answer::error(StatusCode::BAD_REQUEST, &error),
-        _ => of_app(&shared, &asked),
-    };
-    Ok(pack(&shared, &outbox, peer, id, Content::Whole(answer)))
-}
-
-/// A request is there; time passes before it is answered.
-async fn hold(shared: &Shared, arrived: Observation, id: Option<&RequestId>) {
-    shared.commons.recorder.emit(arrived);
-    if let Some(id) = id {
-        shared.commons.phases.hold(&id.client).await;
-    }
-    if !shared.server.response_delay.is_zero() {
-        tokio::time::sleep(shared.server.response_delay).await;
-    }
-}
-
-fn of_app(shared: &Shared, asked: &Asked) -> Answer {
-    let (commons, server) = (&shared.commons, &shared.server);
-    match server.app {
-        App::Echo => echo::answer(&server.name, asked),
-        App::Lock => lock::answer(&commons.stores.get(&server.store), asked),
-        App::Nodes => nodes::answer(&commons.registries.get(&server.store), asked),
-    }
-}
-
-/// `CLIENT/NUMBER` or `CLIENT/WORKLOAD/NUMBER`, as our clients say it.
-fn request_id(request: &Request<Incoming>) -> Option<RequestId> {
-    let value = request.headers().get(REQUEST_HEADER)?.to_str().ok()?;
-    let (rest, number) = value.rsplit_once('/')?;
-    let (client, workload) = match rest.split_once('/') {
-        None => (rest, None),
-        Some((client, workload)) => (client, Some(workload.to_owned())),
-    };
-    Some(RequestId {
-        client: client.to_owned(),
-        number: number.parse().ok()?,
-        workload,
-    })
-}
-
-/// What a response brings.
-enum Content {
-    Whole(Answer),
-    Parts(Parts),
-}
-
-fn pack(
-    shared: &Shared,
-    outbox: &Rc<Outbox>,
-    peer: SocketAddr,
-    request: Option<RequestId>,
-    content: Content,
-) -> Response<Parcel> {
-    let (status, load) = match content {
-        Content::Whole(answer) => {
-            let bytes = Bytes::from(answer.body.to_string());
-            (answer.status, Load::Whole(Some(bytes)))
-        }
-        Content::Parts(parts) => (StatusCode::OK, Load::Parts(parts)),
-    };
-    let mut response = Response::new(Parcel {
-        load,
-        outbox: Rc::clone(outbox),
-        server: shared.server.name.clone(),
-        peer,
-        request,
-        status,
-        sent: None,
-    });
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    if let Ok(name) = HeaderValue::from_str(&shared.server.name) {
-        headers.insert(SERVER_HEADER, name);
-    }
-    response
-}
-
-/// A response's body, which tells the outbox when hyper has taken a part of it.
-struct Parcel {
-    load: Load,
-    outbox: Rc<Outbox>,
-    server: String,
-    peer: SocketAddr,
-    request: Option<RequestId>,
-    status: StatusCode,
-    /// What was taken so far; `None` before hyper asked for the first time.
-    sent: Option<Progress>,
-}
-
-enum Load {
-    Whole(Option<Bytes>),
-    Parts(Parts),
-}
-
-impl Parcel {
-    fn begins(&mut self) {
-        if self.sent.is_none() {
-            self.sent = Some(Progress::default());
-            self.outbox.post(Observation::ServerResponse {
-                server: self.server.clone(),
-                peer: self.peer,
-                request: self.request.clone(),
-                status: self.status.as_u16(),
-            });
-        }
-    }
-
-    fn goes_on(&mut self, part: &Bytes) {
-        let mut sent = self.sent.unwrap_or_default();
-        sent.bytes += part.len() as u64;
-        let ends = part.iter().filter(|byte| **byte == PART_END).count();
-        sent.parts += u32::try_from(ends).unwrap_or(u32::MAX);
-        self.sent = Some(sent);
-        self.outbox.post(Observation::ServerStreamed {
-            server: self.server.clone(),
-            peer: self.peer,
-            request: self.request.clone(),
-            sent,
+            error: result.err(),
         });
     }
-}
 
-impl Body for Parcel {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.begins();
-        let next = match &mut self.load {
-            Load::Whole(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Load::Parts(parts) => ready!(parts.poll_next(cx)),
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let outbox = Rc::new(Outbox::new(self.context.commons.recorder.clone()));
+        let stream = OutboxStream {
+            stream,
+            outbox: Rc::clone(&outbox),
         };
-        if let Some(part) = &next {
-            self.goes_on(part);
-        }
-        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.load, Load::Whole(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.load {
-            Load::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+        let mut connection = Connection {
+            stream: Box::new(tokio::io::empty()),
+            peer,
+            alpn: None,
+            tls: self.tls.is_some(),
+            outbox,
+        };
+        match &self.tls {
+            None => connection.stream = Box::new(stream),
+            Some(config) => {
+                let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+                let stream = handshake.await.map_err(|e| format!("TLS: {e}"))?;
+                connection.alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                connection.stream = Box::new(stream);
             }
-            Load::Parts(_) => SizeHint::new(),
         }
+        Rc::clone(&self.app).serve(connection).await
     }
 }
 
-/// Responses hyper has taken and not yet written. They are recorded as sent at the next write the kernel takes.
-struct Outbox {
+/// What an app has handed over and the kernel has not yet taken. It is recorded as sent at the next write that the kernel
+/// takes.
+pub(super) struct Outbox {
     recorder: Recorder,
     waiting: RefCell<Vec<Observation>>,
 }
@@ -366,7 +125,8 @@ impl Outbox {
         }
     }
 
-    fn post(&self, observation: Observation) {
+    /// Records `observation` once the kernel has taken bytes.
+    pub(super) fn post(&self, observation: Observation) {
         self.waiting.borrow_mut().push(observation);
     }
 
@@ -378,39 +138,38 @@ impl Outbox {
 }
 
 /// A server's TCP stream, which tells the outbox when the kernel took bytes.
-struct Noting {
+struct OutboxStream {
     stream: TcpStream,
     outbox: Rc<Outbox>,
-    /// Bytes read ahead to learn the protocol.
-    replay: Bytes,
 }
 
-impl AsyncRead for Noting {
+impl OutboxStream {
+    fn note(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(result, Poll::Ready(Ok(_))) {
+            self.outbox.written();
+        }
+        result
+    }
+}
+
+impl AsyncRead for OutboxStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.replay.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let length = self.replay.len().min(buffer.remaining());
-        buffer.put_slice(&self.replay.split_to(length));
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Noting {
+impl AsyncWrite for OutboxStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.outbox.written();
-        }
-        result
+        self.note(result)
     }
 
     fn poll_write_vectored(
@@ -419,10 +178,7 @@ impl AsyncWrite for Noting {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.outbox.written();
-        }
-        result
+        self.note(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -435,5 +191,81 @@ impl AsyncWrite for Noting {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::contract::phase::PhaseBoard;
+    use crate::contract::tls::Authority;
+
+    /// Speaks no HTTP: it says each byte again, plus one.
+    struct Next;
+
+    impl App for Next {
+        fn serve(
+            self: Rc<Self>,
+            mut connection: Connection,
+        ) -> LocalBoxFuture<'static, Result<(), String>> {
+            async move {
+                let error = |e: io::Error| e.to_string();
+                while let Ok(byte) = connection.stream.read_u8().await {
+                    connection.outbox.post(Observation::RigError {
+                        text: format!("said {}", byte + 1),
+                        location: None,
+                    });
+                    connection.stream.write_u8(byte + 1).await.map_err(error)?;
+                }
+                Err("it hung up".to_owned())
+            }
+            .boxed_local()
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_app_serves_bytes_whatever_they_mean() -> io::Result<()> {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&seen);
+        let recorder = Recorder::new(move |event| match event.what {
+            Observation::RigError { text, .. } => kept.borrow_mut().push(text),
+            Observation::ServerClosed { error, .. } => kept.borrow_mut().extend(error),
+            _ => {}
+        });
+        let authority = Authority::new().map_err(io::Error::other)?;
+        let phases = PhaseBoard::new(recorder.clone());
+        let acceptor = Rc::new(Acceptor {
+            context: AppContext {
+                server: crate::server::tests::server(),
+                commons: Rc::new(Commons::new(recorder, authority, phases)),
+                tasks: TaskGroup::default(),
+            },
+            tls: None,
+            app: Rc::new(Next),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let served = async {
+            let (stream, peer) = listener.accept().await?;
+            acceptor.run(stream, peer).await;
+            io::Result::Ok(())
+        };
+        let asked = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_u8(41).await?;
+            stream.read_u8().await
+        };
+        let (served, answer) = LocalSet::new()
+            .run_until(async { tokio::join!(served, asked) })
+            .await;
+        served?;
+        assert_eq!(answer?, 42);
+        assert_eq!(*seen.borrow(), ["said 42", "it hung up"]);
+        Ok(())
     }
 }

@@ -1,67 +1,36 @@
-//! Servers: HTTP/1.1 and HTTP/2, with TLS or in the clear, each with one small app.
+//! Servers, with TLS or in the clear, each with one small app that serves its connections.
 //!
 //! A server is started when it is bound. Dropping its future drops everything it has, at once and in silence: that is
 //! what a loss of power does to it.
 
+mod app;
+mod commons;
 mod connection;
-mod echo;
-pub mod lock;
-pub mod nodes;
-pub(crate) mod stream;
-pub mod tls;
+mod http;
+mod stores;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
-use crate::client::phase::PhaseBoard;
-use crate::lab::namespace::Namespace;
+use crate::linux::namespace::Namespace;
 use crate::plan;
-use crate::record::{Observation, Recorder};
+use crate::record::Observation;
 use crate::task_group::TaskGroup;
-use lock::Stores;
-use nodes::Registries;
-use tls::Authority;
-
-/// Response header in which a server says its name.
-pub const SERVER_HEADER: &str = "x-halfopen-server";
-/// Request header in which a client says `CLIENT/NUMBER`, or `CLIENT/WORKLOAD/NUMBER`.
-pub const REQUEST_HEADER: &str = "x-halfopen-request";
+pub use commons::Commons;
+use connection::{Acceptor, AppContext};
 
 /// Pause after accept() failed for want of something (descriptors, memory), which a retry at once would not find.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What all servers of a lab share.
-pub struct Commons {
-    /// Where they leave what they observe.
-    pub recorder: Recorder,
-    /// Signs their certificates.
-    pub authority: Authority,
-    /// What their locks are kept in.
-    pub stores: Stores,
-    /// What they know of nodes.
-    pub registries: Registries,
-    /// Faults that wait until a server has a request.
-    pub phases: Rc<PhaseBoard>,
-}
-
 /// A server that listens, and will answer once [`BoundServer::serve`] runs.
 pub struct BoundServer {
-    shared: Rc<Shared>,
+    acceptor: Rc<Acceptor>,
     listeners: Vec<TcpListener>,
-}
-
-/// What the connections of one server share.
-struct Shared {
-    server: plan::Server,
-    commons: Rc<Commons>,
-    tls: Option<Arc<ServerConfig>>,
-    tasks: TaskGroup,
 }
 
 /// Binds a server to all its addresses; from here on the kernel completes handshakes with it.
@@ -89,14 +58,18 @@ pub fn bind(
         });
         listeners.push(listener);
     }
-    let shared = Shared {
+    let context = AppContext {
         server: server.clone(),
         commons: Rc::clone(commons),
-        tls,
         tasks: TaskGroup::default(),
     };
+    let acceptor = Acceptor {
+        app: app::of(context.clone()),
+        context,
+        tls,
+    };
     Ok(BoundServer {
-        shared: Rc::new(shared),
+        acceptor: Rc::new(acceptor),
         listeners,
     })
 }
@@ -131,28 +104,35 @@ impl BoundServer {
 
     /// Answers for ever.
     pub async fn serve(self) {
-        let Self { shared, listeners } = self;
+        let Self {
+            acceptor,
+            listeners,
+        } = self;
+        let tasks = acceptor.context.tasks.clone();
         for listener in listeners {
-            shared.tasks.spawn(accept_all(Rc::clone(&shared), listener));
+            tasks.spawn(accept_all(Rc::clone(&acceptor), listener));
         }
-        match shared.tasks.drive().await {}
+        match tasks.drive().await {}
     }
 }
 
-async fn accept_all(shared: Rc<Shared>, listener: TcpListener) {
-    let mut left = shared.server.accept_queue.accepts;
+async fn accept_all(acceptor: Rc<Acceptor>, listener: TcpListener) {
+    let AppContext {
+        server,
+        commons,
+        tasks,
+    } = &acceptor.context;
+    let mut left = server.accept_queue.accepts;
     while left != Some(0) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 left = left.map(|n| n - 1);
-                shared
-                    .tasks
-                    .spawn(connection::run(Rc::clone(&shared), stream, peer));
+                tasks.spawn(Rc::clone(&acceptor).run(stream, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                shared.commons.recorder.emit(Observation::RigError {
-                    text: format!("server {}: accept: {error}", shared.server.name),
+                commons.recorder.emit(Observation::RigError {
+                    text: format!("server {}: accept: {error}", server.name),
                     location: None,
                 });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -175,4 +155,28 @@ fn is_of_one_connection(error: &io::Error) -> bool {
                 | libc::ENETUNREACH
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{AcceptQueue, App, Place};
+
+    /// A server in the clear, of which nothing is said but that it is there.
+    pub(super) fn server() -> plan::Server {
+        plan::Server {
+            name: "server".to_owned(),
+            place: Place::Node("node1".to_owned()),
+            node: "node1".to_owned(),
+            listen: Vec::new(),
+            tls: false,
+            tls_names: Vec::new(),
+            protocols: Vec::new(),
+            app: App::Echo,
+            response_delay: Duration::ZERO,
+            store: "server".to_owned(),
+            accept_queue: AcceptQueue::default(),
+            emulate: None,
+        }
+    }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::keepalive;
 use super::kernel;
+use super::neighbour::Limit;
 use super::rto::Path;
 use super::situation::Situation;
 use super::window::{Candidate, earliest, either, of_one_sending};
-use crate::plan::{Cause, Neighbour, Ping, Protocol, Window};
+use crate::plan::{Cause, IdleCheck, Ping, Protocol, TimeoutEnds, Window};
 
 /// From a request's sending to its acknowledgement, on top of the round trip: it may be delayed (TCP_DELACK_MIN), and a
 /// tick.
@@ -20,15 +21,73 @@ impl Situation<'_> {
         let mut all = Vec::new();
         let ping = self.ping_when_unanswered(from, rested);
         match ping.filter(|(ping, _)| ping.while_idle) {
-            None => of_request.push(self.retransmission(Window::default())),
+            None => of_request.push(self.retransmission(Window::default(), from)),
             // A PING while idle is unacknowledged data too, and may come before the request.
-            Some((_, sent)) => all.push(self.retransmission(from.or_sooner(sent))),
+            Some((_, sent)) => {
+                let sent = from.or_sooner(sent);
+                all.push(self.retransmission(sent, sent));
+            }
         }
         all.extend(of_one_sending(of_request, from));
         if let Some((ping, sent)) = ping {
             all.push((sent.then(Window::exactly(ping.timeout)), Cause::PingTimeout));
         }
-        all
+        self.or_by_the_pool(all, |after| from.then(after))
+    }
+
+    /// The same with the pool of a client of HTTP/2: a request that ran out of time leaves its connection idle there, and
+    /// the pool closes it before the next request where the pause is longer than its idle timeout. `since_fault` is from a time after the sending.
+    fn or_by_the_pool(
+        &self,
+        mut others: Vec<Candidate>,
+        since_fault: impl Fn(Window) -> Window,
+    ) -> Vec<Candidate> {
+        let t = self.transport;
+        let request = [t.request_timeout, t.read_timeout].into_iter().flatten();
+        if let (true, Some(request), Some(pool)) =
+            (self.retires(), request.clone().min(), t.idle_timeout)
+        {
+            let closed = Window::exactly(request + pool).then(self.until_noticed());
+            others.push((since_fault(closed), Cause::IdleTimeout));
+            return others;
+        }
+        let pool = t.idle_timeout.filter(|_| !self.reuses());
+        let (Protocol::H2, Some(request), Some(pool)) = (t.protocol, request.min(), pool) else {
+            return others;
+        };
+        let closed = match t.idle_check {
+            IdleCheck::Timer => Window::exactly(request + pool),
+            IdleCheck::NextRequest => Window::exactly(request).then(self.cycle.pause),
+        };
+        let closed = since_fault(closed);
+        let closed = (closed, Cause::IdleTimeout);
+        if pool < self.cycle.pause.min {
+            others.push(closed);
+            return others;
+        }
+        // Some pauses the connection survives.
+        match earliest(others.clone()) {
+            Some(other) if other.0.max > closed.0.min => vec![either(closed, other)],
+            _ => others,
+        }
+    }
+
+    /// Whether a request that runs out of time takes its connection out of use on HTTP/2.
+    pub(super) fn retires(&self) -> bool {
+        self.transport.protocol == Protocol::H2
+            && self.transport.timeout_ends == TimeoutEnds::Connection
+    }
+
+    /// From the moment at which a connection out of use has been idle for too long to its end: the next request may have to
+    /// wait for one that dials in vain.
+    pub(super) fn until_noticed(&self) -> Window {
+        match self.transport.idle_check {
+            IdleCheck::Timer => Window::default(),
+            IdleCheck::NextRequest => Window::of(
+                Duration::ZERO,
+                self.cycle.pause.max + self.connect_limit().max,
+            ),
+        }
     }
 
     /// The health check, and when its PING goes out to a peer that is dead.
@@ -65,7 +124,7 @@ impl Situation<'_> {
             // A reset stream and a PING are frames that nobody acknowledges.
             for limit in [t.request_timeout, t.read_timeout].into_iter().flatten() {
                 let reset = Window::exactly(limit).earlier(sent);
-                all.push(self.retransmission(reset));
+                all.push(self.retransmission(reset, reset));
                 frames.push(reset);
             }
             if let Some(ping) = t.ping {
@@ -74,7 +133,7 @@ impl Situation<'_> {
                 let pinged = Window::exactly(ping.idle).earlier(silent);
                 let of_ping = vec![
                     (Window::exactly(ping.timeout), Cause::PingTimeout),
-                    self.retransmission(Window::default()),
+                    self.retransmission(Window::default(), pinged),
                 ];
                 all.extend(of_one_sending(of_ping, pinged));
                 frames.push(pinged);
@@ -85,6 +144,7 @@ impl Situation<'_> {
             sent.min.saturating_sub(self.cycle.rtt + DELAYED),
             sent.max.saturating_sub(self.cycle.rtt),
         );
+        all = self.or_by_the_pool(all, |after| after.earlier(sent));
         let keepalive = self.keepalive(acknowledged).filter(|(window, _)| {
             let first = frames.iter().map(|sent| sent.max).min();
             first.is_none_or(|sent| window.min < sent)
@@ -116,7 +176,7 @@ impl Situation<'_> {
             longest > keepalive.idle && self.rhythm.may_have_rested,
             self.kernel,
         );
-        // Probes fail before the neighbour entry does: measured with a dead neighbour too.
+        // With a dead neighbour too: what its node says of a probe is not heard.
         let cause = match user_timeout {
             Some(_) => Cause::UserTimeout,
             None => Cause::Keepalive,
@@ -124,20 +184,43 @@ impl Situation<'_> {
         Some((window, cause))
     }
 
-    /// Data sent within `sent` is retransmitted until the kernel has enough.
-    fn retransmission(&self, sent: Window) -> Candidate {
+    /// Data sent within `sent` is retransmitted until the kernel has enough. `since_fault` is when that is.
+    fn retransmission(&self, sent: Window, since_fault: Window) -> Candidate {
         let user_timeout = self.transport.user_timeout;
         let path = Path {
             rtt: self.cycle.rtt,
             exchanges: self.rhythm.exchanges,
         };
-        let window = kernel::retransmission(&self.sysctls, path, user_timeout, self.kernel);
-        let cause = match (self.neighbour, user_timeout) {
-            (Neighbour::Dead, _) => Cause::Unreachable,
-            (Neighbour::Resolves, Some(_)) => Cause::UserTimeout,
-            (Neighbour::Resolves, None) => Cause::RetransmissionTimeout,
+        let cause = match user_timeout {
+            Some(_) => Cause::UserTimeout,
+            None => Cause::RetransmissionTimeout,
+        };
+        let (first, ordinary) =
+            kernel::first_and_series(&self.sysctls, path, user_timeout, self.kernel);
+        let limit = Limit {
+            least: user_timeout.unwrap_or(self.sysctls.retransmission_bound()),
+            ordinary,
+            cause,
+            sysctls: &self.sysctls,
+            path,
+            kernel: self.kernel,
+        };
+        let (window, cause) = match &self.unresolved {
+            Some(unresolved) => unresolved.retransmission(first, &limit),
+            None => {
+                let ordinary = (first.then(ordinary), cause);
+                self.resent_by_conntrack(since_fault, first, ordinary, &limit)
+            }
         };
         (sent.then(window), cause)
+    }
+
+    /// How long a request to nobody takes to end, at the most.
+    pub(super) fn longest_wait(&self) -> Duration {
+        let mut all = self.limits(Window::default());
+        all.push(self.retransmission(Window::default(), Window::default()));
+        let longest = all.iter().map(|(window, _)| window.max).min();
+        longest.unwrap_or_default()
     }
 
     /// The client's own limits on a request sent within `sent`, as far as they end the connection.
@@ -153,9 +236,20 @@ impl Situation<'_> {
         let after = |limit| sent.then(Window::exactly(limit));
         match (t.protocol, t.ping_after_timeout) {
             (Protocol::H1, _) => limits.map(|(limit, cause)| (after(limit), cause)).collect(),
-            // On HTTP/2 a limit ends the stream alone; the connection goes if a PING says so.
+            (Protocol::H2, _) if self.retires() && t.idle_timeout.is_none() => {
+                limits.map(|(limit, cause)| (after(limit), cause)).collect()
+            }
+            // On HTTP/2 a limit ends the stream alone; the connection goes if a PING says so to the next request.
             (Protocol::H2, Some(answer)) => limits
-                .map(|(limit, _)| (after(limit + answer), Cause::PingTimeout))
+                .map(|(limit, _)| {
+                    let pause = self.cycle.pause;
+                    let noticed = match pause.min >= answer {
+                        true => pause,
+                        // That one may come too early, and run out of time as well.
+                        false => Window::of(answer, answer.max(pause.max * 2 + limit)),
+                    };
+                    (after(limit).then(noticed), Cause::PingTimeout)
+                })
                 .collect(),
             (Protocol::H2, None) => Vec::new(),
         }

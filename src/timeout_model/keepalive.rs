@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::kernel::{Kernel, hull};
 use super::series::{in_jiffies_up, jiffies};
 use super::timer::{Rounding, wheel_bucket};
-use crate::plan::{Keepalive, Window};
+use crate::plan::{Keepalive, LONGEST_CASE, Window};
+
+/// A longer time outlasts every case, whatever exactly it is.
+const ENDLESS: Duration = Duration::from_secs(2 * LONGEST_CASE.as_secs());
 
 /// Probes of a pause that are followed one by one; of a longer one only where in its rhythm of probes it ends is open.
 const FOLLOWED: u32 = 200;
@@ -27,6 +30,13 @@ pub fn keepalive(
     probed_before: bool,
     kernel: Kernel,
 ) -> Window {
+    // A record may say anything, and the kernel counts in whole seconds.
+    let told = |time: Duration| time.clamp(Duration::from_secs(1), ENDLESS);
+    let keepalive = Keepalive {
+        idle: told(keepalive.idle),
+        interval: told(keepalive.interval),
+        count: keepalive.count.max(1),
+    };
     let period = keepalive.idle.max(keepalive.interval);
     let rested = match rested.max > period * FOLLOWED {
         true => Window::of(keepalive.idle, keepalive.idle + period * 3),
@@ -43,7 +53,7 @@ pub fn keepalive(
         let interval = of(keepalive.interval);
         let (soonest, latest) = (start + idle, Rounding::Wheel.fires_at(start, latest));
         // Of a first probe in between, what matters is whether the timers after it just miss the user timeout, or just don't.
-        let missed = limit.map(|limit| misses(start + limit, interval));
+        let missed = limit.map(|limit| misses(start + limit, interval, latest));
         let firsts = missed
             .into_iter()
             .flatten()
@@ -55,7 +65,7 @@ pub fn keepalive(
             let probing = Probing {
                 idle,
                 interval,
-                count: keepalive.count.max(1),
+                count: keepalive.count,
                 limit,
                 rtt: of(rtt),
                 start,
@@ -68,12 +78,15 @@ pub fn keepalive(
     })
 }
 
-/// The latest moments of a first probe after which the first, the second, the third … timer still fires before `limit`.
-fn misses(limit: u64, interval: u64) -> impl Iterator<Item = u64> {
+/// The latest moments of a first probe after which the first, the second, the third … timer still fires before `limit`, from
+/// about `latest` on.
+fn misses(limit: u64, interval: u64, latest: u64) -> impl Iterator<Item = u64> {
     let bucket = wheel_bucket(interval);
     // From the second timer on, all of them fire on the bucket's multiples.
     let period = (interval / bucket + 1) * bucket;
-    let fires = std::iter::successors(Some(limit.saturating_sub(1)), move |by| {
+    let last = limit.saturating_sub(1);
+    let later = last.saturating_sub(latest.saturating_add(interval + period)) / period;
+    let fires = std::iter::successors(Some(last - later * period), move |by| {
         by.checked_sub(period)
     });
     fires.map_while(move |by| (by / bucket * bucket).checked_sub(interval + 1))
@@ -134,18 +147,25 @@ impl Probing {
 
     /// When the connection is given up whose first unanswered probe goes out at `probe`.
     fn end(&self, probe: u64, heard: u64) -> u64 {
-        let (mut now, mut probes) = (probe, 1);
-        loop {
-            now = Rounding::Wheel.fires_at(now, self.interval);
-            let over = match self.limit {
-                Some(limit) => now.saturating_sub(heard) >= limit,
-                None => probes >= self.count,
-            };
-            if over {
-                return now;
-            }
-            probes += 1;
+        let over = |fires: u64, probes: u32| match self.limit {
+            Some(limit) => fires.saturating_sub(heard) >= limit,
+            None => probes >= self.count,
+        };
+        let first = Rounding::Wheel.fires_at(probe, self.interval);
+        if over(first, 1) {
+            return first;
         }
+        let second = Rounding::Wheel.fires_at(first, self.interval);
+        if over(second, 2) {
+            return second;
+        }
+        // From here on the timer fires after equal times (see `misses`), and there may be any number of them.
+        let period = Rounding::Wheel.fires_at(second, self.interval) - second;
+        let more = match self.limit {
+            Some(limit) => (limit + heard).saturating_sub(second).div_ceil(period),
+            None => u64::from(self.count - 2),
+        };
+        second.saturating_add(more.saturating_mul(period))
     }
 }
 
@@ -154,6 +174,51 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Step by step, as the kernel's timer goes.
+    fn steps(probing: &Probing, probe: u64, heard: u64) -> u64 {
+        let (mut now, mut probes) = (probe, 0);
+        loop {
+            (now, probes) = (Rounding::Wheel.fires_at(now, probing.interval), probes + 1);
+            let over = match probing.limit {
+                Some(limit) => now.saturating_sub(heard) >= limit,
+                None => probes >= probing.count,
+            };
+            if over {
+                return now;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_is_reckoned_as_if_step_by_step(
+            interval in 100u64..40_000,
+            count in 1u32..300,
+            limit in prop::option::of(1u64..2_000_000),
+            probe in 0u64..1_000_000,
+            ago in 0u64..200_000,
+        ) {
+            let probing = Probing { idle: 1, interval, count, limit, rtt: 1, start: 0, first: probe };
+            let heard = probe.saturating_sub(ago);
+            prop_assert_eq!(probing.end(probe, heard), steps(&probing, probe, heard));
+        }
+    }
+
+    #[test]
+    fn what_no_kernel_takes_is_reckoned_at_once() {
+        let kernel = Kernel::default();
+        for limit in [None, Some(Duration::from_secs(315_360_000))] {
+            let told = Keepalive {
+                idle: Duration::from_secs(0),
+                interval: Duration::from_secs(0),
+                count: u32::MAX,
+            };
+            let rested = Window::of(Duration::ZERO, Duration::from_secs(400_000));
+            let window = keepalive(&told, limit, seconds(0.04), rested, true, kernel);
+            assert!(window.max > Duration::from_secs(86_400), "{window:?}");
+        }
+    }
 
     fn seconds(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)

@@ -11,7 +11,7 @@ use super::rto::{self, Path};
 use super::series::{Series, in_jiffies_up, jiffies};
 use super::sysctls::TcpSysctls;
 use super::timer::{Rounding, wheel_bucket};
-use crate::plan::Window;
+use crate::plan::{Client, LabPlan, Window, kernel_version};
 
 /// Timer frequencies Linux is built with; a plan must hold for each.
 pub const HZ: [u64; 4] = [100, 250, 300, 1000];
@@ -35,16 +35,21 @@ impl Kernel {
     /// What a record says of its kernel: `uname -r` and the timer frequency.
     #[must_use]
     pub fn of(release: &str, hz: Option<u32>) -> Self {
-        let mut numbers = release.split(['.', '-']).map(str::parse);
-        let version = match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
-            _ => None,
-        };
+        let version = kernel_version(release);
         Self { hz, version }
     }
 
     fn frequencies(self) -> Vec<u64> {
         self.hz.map_or_else(|| HZ.to_vec(), |hz| vec![hz.into()])
+    }
+
+    /// Every frequency, and moments on its wheel from which timers are tried that are no longer than `longest`.
+    pub(super) fn moments(self, longest: Duration) -> impl Iterator<Item = (u64, u64)> {
+        self.frequencies().into_iter().flat_map(move |hz| {
+            let bucket = wheel_bucket(in_jiffies_up(longest, hz));
+            let step = usize::try_from((bucket / STARTS).max(1)).unwrap_or(usize::MAX);
+            (0..bucket).step_by(step).map(move |start| (hz, start))
+        })
     }
 
     /// The window around `time` for every frequency and every moment on the wheel within `bucket_of` jiffies' delay.
@@ -81,12 +86,37 @@ pub fn retransmission(
     user_timeout: Option<Duration>,
     kernel: Kernel,
 ) -> Window {
-    let first = first_retransmission(sysctls, path, kernel);
+    let (first, series) = first_and_series(sysctls, path, user_timeout, kernel);
+    first.then(series)
+}
+
+/// How long a client's kernel goes on at most, whatever the client itself does: retransmitting, and then dialling once.
+#[must_use]
+pub fn longest_wait(client: &Client, plan: &LabPlan) -> Duration {
+    let sysctls = TcpSysctls::with(plan.sysctls_at(&client.place));
+    let path = Path {
+        rtt: plan.round_trip(),
+        exchanges: 0,
+    };
+    let (limit, any) = (client.transport.user_timeout, Kernel::default());
+    retransmission(&sysctls, path, limit, any).max + connect(&sysctls, limit, any).max
+}
+
+/// From a segment's sending to the first retransmission that counts, and from that until the connection is given up.
+pub(super) fn first_and_series(
+    sysctls: &TcpSysctls,
+    path: Path,
+    user_timeout: Option<Duration>,
+    kernel: Kernel,
+) -> (Window, Window) {
     let rule = match user_timeout {
         None => Rule::Bound(sysctls.retransmission_bound()),
         Some(limit) => Rule::UserTimeout(limit),
     };
-    first.then(series(sysctls, path, rule, kernel))
+    (
+        first_retransmission(sysctls, path, kernel),
+        series(sysctls, path, rule, kernel),
+    )
 }
 
 /// From the sending of a segment that nobody acknowledges, on a connection that its program has closed since, until the
@@ -222,7 +252,7 @@ pub(super) fn hull(times: impl Iterator<Item = Duration>) -> (Duration, Duration
 }
 
 /// What timers of these delays take, one armed as the other fires. A delay of nothing is no timer.
-fn timers(delays: &[Duration], kernel: Kernel) -> Window {
+pub(super) fn timers(delays: &[Duration], kernel: Kernel) -> Window {
     let longest = delays.iter().copied().max().unwrap_or_default();
     let window = kernel.around(longest, |hz, start| {
         let end = delays

@@ -1,15 +1,21 @@
 //! How long clients will be without service, as far as arithmetic can say.
 //!
 //! Pure functions: `timer` is how the kernel rounds, `sysctls` what it is told, `rto` and `series` how it retransmits,
-//! `kernel` and `keepalive` what each of TCP's own timers takes, `rhythm` what a client is doing at the fault, `situation` and `ending`
-//! which of all timers of a client rules then, `dials` how it comes back, `predict` all of that together, and `fit` which
-//! series a measured one is.
+//! `kernel` and `keepalive` what each of TCP's own timers takes, `neighbour` what they make of an address that does not
+//! resolve and `conntrack` of a service's connection that its node forgets, `rhythm` what a client is doing at the fault,
+//! `situation` and `ending` which of all timers of a client rules then, `dials` how it comes back, `predict` all of that
+//! together, and `fit` which series a measured one is.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod conntrack;
 mod dials;
 mod ending;
 mod fit;
+mod forgotten;
 mod keepalive;
 mod kernel;
+mod neighbour;
 mod other_faults;
 mod predict;
 mod rhythm;
@@ -21,7 +27,7 @@ mod timer;
 mod window;
 
 pub use keepalive::keepalive;
-pub use kernel::{HZ, Kernel, connect, orphan, retransmission, zero_window};
+pub use kernel::{HZ, Kernel, connect, longest_wait, orphan, retransmission, zero_window};
 pub use other_faults::foresee;
 pub use predict::{predict, predict_seen};
 pub use rhythm::Seen;

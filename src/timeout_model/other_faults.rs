@@ -1,7 +1,7 @@
 //! What the model knows no prediction for: faults other than a loss of power that lasts, and clients of another rhythm.
 
 use super::predict::predict;
-use crate::plan::{Client, Fault, FaultKind, LabPlan, Prediction};
+use crate::plan::{Client, Effect, Fault, LabPlan, Prediction};
 
 /// What will become of `client` when the plan's faults fire; `None` where the model does not know.
 ///
@@ -13,32 +13,58 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
     if plan.faults.is_empty() || client.workloads.cycle().is_none() {
         return None;
     }
-    let known =
-        |fault: &Fault| fault.lasts.is_none() && matches!(fault.kind, FaultKind::PowerLoss { .. });
-    let harmless = |fault: &Fault| known(fault) || !may_concern(&fault.kind, client);
+    let concerns = |fault: &Fault| fault.effects.iter().any(|e| may_concern(e, client));
+    let harmless = |fault: &Fault| is_known(fault) || !concerns(fault);
     plan.faults
         .iter()
         .all(harmless)
         .then(|| predict(client, plan))
 }
 
-/// Whether a fault may change anything for a client: of those that name whom they strike, only if it is this one.
-fn may_concern(fault: &FaultKind, client: &Client) -> bool {
-    match fault {
-        FaultKind::ConntrackDeleted { service, .. }
-        | FaultKind::EndpointRemoved { service, .. }
-        | FaultKind::EndpointAdded { service, .. } => {
+/// Whether a fault is a loss of power that lasts, and nothing else.
+fn is_known(fault: &Fault) -> bool {
+    let Some(dead) = fault.dead_node() else {
+        return false;
+    };
+    fault.lasts.is_none()
+        && fault.effects.iter().all(|effect| match effect {
+            Effect::Silence { node, .. } | Effect::Stop { node } => node == dead,
+            Effect::Restore { .. }
+            | Effect::Kill { .. }
+            | Effect::Hang { .. }
+            | Effect::Carrier { .. }
+            | Effect::Drop { .. }
+            | Effect::Delay { .. }
+            | Effect::Answer { .. }
+            | Effect::Rules { .. }
+            | Effect::Forget { .. }
+            | Effect::Destroy { .. } => false,
+        })
+}
+
+/// Whether an effect may change anything for a client: of those that name whom they strike, only if it is this one.
+fn may_concern(effect: &Effect, client: &Client) -> bool {
+    match effect {
+        Effect::Forget { service, .. } | Effect::Rules { service, .. } => {
             client.target.service.as_ref() == Some(service)
         }
-        FaultKind::SocketDestroyed { client: name, .. } => *name == client.name,
-        _ => true,
+        Effect::Destroy { client: name, .. } => *name == client.name,
+        Effect::Silence { .. }
+        | Effect::Stop { .. }
+        | Effect::Restore { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. } => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{Case, PlanOptions, cases};
-    use crate::scenario::parse;
+    use crate::plan::Case;
+    use crate::scenario::{PlanOptions, parse};
 
     const LOSS: &str = "{ at: 10s, fault: { power_loss: { node: n1 } } }";
     const POLL: &str = "poll: { every: 3s }";
@@ -59,8 +85,7 @@ mod tests {
              \x20 b: {{ node: n3, url: 'http://two/', profile: java, workload: {{ {POLL} }} }}\n\
              {faults}"
         );
-        let loaded = parse("t.yaml", &text).expect("a right scenario");
-        let mut cases = cases(&loaded, &PlanOptions::default()).expect("a right scenario");
+        let mut cases = parse("t.yaml", &text, &PlanOptions::default()).expect("a right scenario");
         cases.remove(0)
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::dials::{Dials, UNLUCKY};
 use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
-use crate::plan::{Cause, Client, Fault, LabPlan, Odds, Prediction, Service, Trigger, Window};
+use crate::plan::{
+    Cause, Client, Fault, LabPlan, Odds, PredictedQuantile, Prediction, Server, Service, Trigger,
+    Window,
+};
 
 /// What will become of `client` when the plan's faults fire. Times count from the fault that takes its server.
 #[must_use]
@@ -21,6 +24,8 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         detection: None,
         recovery: None,
         odds: Vec::new(),
+        quantiles: Vec::new(),
+        relapses_within: None,
         cause,
         unaffected: false,
     };
@@ -33,16 +38,27 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
             ..nothing(Cause::Never)
         };
     };
+    // A client that never had a response has no rhythm to tell its state from, and nothing to come back to.
+    let servers = &client.target.servers;
+    if plan.too_slow(client).count() == servers.len() {
+        return nothing(Cause::Unknown);
+    }
     let situation = Situation::of(client, plan, hit.fault, seen);
+    if situation.conntrack_leaves_open() {
+        return nothing(Cause::Unknown);
+    }
     let start = start_after(client, plan, hit.fault);
     let fate = match start {
         Start::Before => situation.fate(),
         Start::After(_) => Fate::NoConnection,
         Start::Perhaps(_) => match situation.fate() {
             Fate::GivenUp((window, _)) => Fate::Unsure(Some(window)),
-            _ => Fate::Unsure(None),
+            Fate::Kept | Fate::PerhapsKept | Fate::NoConnection | Fate::Unsure(_) => {
+                Fate::Unsure(None)
+            }
         },
     };
+    let can_recover = hit.can_succeed(client, plan);
     let first_dial = match (start, situation.first_dial(fate)) {
         (Start::After(start), _) => Some(start),
         (Start::Perhaps(start), Some(dial)) => Some(Window {
@@ -51,23 +67,47 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         }),
         (_, dial) => dial,
     };
-    let again = first_dial.and_then(|dial| hit.recovery(&situation, dial));
-    let (recovery, odds) = again.map_or((None, Vec::new()), |(window, odds)| (Some(window), odds));
+    let again = first_dial.filter(|_| can_recover);
+    let again = again.and_then(|dial| hit.recovery(&situation, dial));
+    let Again {
+        recovery,
+        odds,
+        relapses_within,
+    } = again.unwrap_or_default();
+    let quantiles = quantiles(&odds);
+    let again_for_sure = recovery.is_some() && odds.is_empty();
+    let nothing = |cause| Prediction {
+        relapses_within,
+        ..nothing(cause)
+    };
     match fate {
         Fate::GivenUp((window, cause)) if hit.certain => Prediction {
             detection: Some(window),
             recovery,
-            odds,
+            odds: by_dead_dials(odds),
+            quantiles,
             ..nothing(cause)
         },
         Fate::Kept if hit.certain => nothing(Cause::Never),
-        Fate::NoConnection => Prediction {
-            recovery,
-            odds,
-            ..nothing(Cause::Never)
-        },
+        // It dials only: its first dial is what it loses, if it has no other endpoint to dial.
+        Fate::NoConnection => {
+            let dial = first_dial.filter(|_| hit.nobody_answers());
+            let given_up = dial.and_then(|dial| situation.dead_dial(dial));
+            Prediction {
+                detection: given_up.map(|(window, _)| window),
+                recovery,
+                odds: by_dead_dials(odds),
+                quantiles,
+                ..nothing(match given_up {
+                    Some((_, cause)) => cause,
+                    // Where the rules name no lost endpoint any more, no dial is in vain.
+                    None if again_for_sure => Cause::Never,
+                    None => Cause::Unknown,
+                })
+            }
+        }
         // It may as well be connected to a server that lives on, or have no connection at all at the time.
-        _ => Prediction {
+        Fate::GivenUp(_) | Fate::Kept | Fate::PerhapsKept | Fate::Unsure(_) => Prediction {
             recovery: recovery.map(|r| Window {
                 min: Duration::ZERO,
                 ..r
@@ -148,8 +188,24 @@ impl<'a> Hit<'a> {
         })
     }
 
+    /// Whether a request can be answered in time by a server that is not lost with the fault.
+    fn can_succeed(&self, client: &Client, plan: &LabPlan) -> bool {
+        let time = |fault: &Fault| fault.trigger.times(plan).0;
+        let lives = |server: &&Server| {
+            let loss = loss_of(&server.node, plan);
+            loss.is_none_or(|loss| time(loss) > time(self.fault))
+        };
+        let living = plan.servers_of(client).filter(lives).count();
+        living == 0 || plan.too_slow(client).filter(lives).count() < living
+    }
+
+    /// Whether all servers are lost with the fault.
+    fn nobody_answers(&self) -> bool {
+        self.losses.len() == self.all && self.losses.iter().all(Duration::is_zero)
+    }
+
     /// When the client has a response again: a server that dies before that is no help.
-    fn recovery(&self, situation: &Situation, first_dial: Window) -> Option<(Window, Vec<Odds>)> {
+    fn recovery(&self, situation: &Situation, first_dial: Window) -> Option<Again> {
         let mut by = Duration::ZERO;
         loop {
             let dead = self.losses.iter().filter(|after| **after <= by).count();
@@ -167,11 +223,79 @@ impl<'a> Hit<'a> {
                 Some(next) => by = next,
                 None => {
                     let odds = situation.odds(first_dial, &dials);
-                    return Some((all_of(&odds).unwrap_or(recovery), odds));
+                    let relapses_within = situation.relapses_within(&dials);
+                    // What it recovers by is lost again, and chance alone says when it is so for the last time.
+                    return Some(match relapses_within {
+                        Some(_) => Again {
+                            relapses_within,
+                            ..Again::default()
+                        },
+                        None => Again {
+                            recovery: Some(all_of(&odds).unwrap_or(recovery)),
+                            odds,
+                            relapses_within,
+                        },
+                    });
                 }
             }
         }
     }
+}
+
+/// How a client is well again.
+#[derive(Default)]
+struct Again {
+    recovery: Option<Window>,
+    odds: Vec<Odds>,
+    /// It is not so for good.
+    relapses_within: Option<Duration>,
+}
+
+/// Shares of all runs that are told by when they have recovered.
+const SHARES: [f64; 2] = [0.5, 0.95];
+
+/// Where the quantiles of the recovery lie that chance decides.
+fn quantiles(odds: &[Odds]) -> Vec<PredictedQuantile> {
+    let by = |share: f64, time: fn(&Window) -> Duration| {
+        let mut all: Vec<_> = odds
+            .iter()
+            .map(|o| (time(&o.recovery), o.probability))
+            .collect();
+        all.sort_by_key(|(time, _)| *time);
+        let mut sum = 0.0;
+        let found = all.iter().find(|(_, probability)| {
+            sum += probability;
+            // A sum of binary fractions may miss its last digit.
+            sum >= share - UNLUCKY
+        });
+        found.map(|(time, _)| *time)
+    };
+    let each = SHARES.map(|share| {
+        let time = Window {
+            min: by(share, |window| window.min)?,
+            max: by(share, |window| window.max)?,
+        };
+        Some(PredictedQuantile { share, time })
+    });
+    each.into_iter().flatten().collect()
+}
+
+/// One of each number of dead dials.
+fn by_dead_dials(odds: Vec<Odds>) -> Vec<Odds> {
+    let mut all: Vec<Odds> = Vec::new();
+    for one in odds {
+        match all
+            .iter_mut()
+            .find(|known| known.dead_dials == one.dead_dials)
+        {
+            Some(known) => {
+                known.probability += one.probability;
+                known.recovery = known.recovery.around(one.recovery);
+            }
+            None => all.push(one),
+        }
+    }
+    all
 }
 
 /// The window of all recoveries that are likely at all, where each is told.
@@ -187,7 +311,7 @@ fn all_of(odds: &[Odds]) -> Option<Window> {
 fn loss_of<'a>(node: &str, plan: &'a LabPlan) -> Option<&'a Fault> {
     plan.faults
         .iter()
-        .filter(|fault| fault.kind.dead_node() == Some(node))
+        .filter(|fault| fault.dead_node() == Some(node))
         .min_by_key(|fault| fault.trigger.times(plan).0)
 }
 

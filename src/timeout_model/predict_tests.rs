@@ -1,6 +1,5 @@
 use super::*;
-use crate::plan::{PlanOptions, cases};
-use crate::scenario::{parse, render};
+use crate::scenario::{PlanOptions, parse, render};
 
 /// Prediction for the one client of a scenario of two nodes and a service; `client` are the client's own lines.
 fn predicted(server: &str, client: &str, fault: &str) -> Prediction {
@@ -11,9 +10,7 @@ fn predicted(server: &str, client: &str, fault: &str) -> Prediction {
          clients:\n  c: {{ node: n3, {client} }}\n\
          faults:\n  - {{ {fault}, fault: {{ power_loss: {{ node: n1 }} }} }}\n"
     );
-    let loaded =
-        parse("t.yaml", &text).unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
-    let mut cases = cases(&loaded, &PlanOptions::default())
+    let mut cases = parse("t.yaml", &text, &PlanOptions::default())
         .unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
     cases.remove(0).predictions.remove(0)
 }
@@ -139,7 +136,13 @@ fn a_pool_that_closes_idle_connections_may_have_none_to_lose() {
         (p.cause, seconds(p.detection))
     };
     // Requests go out at 9 s and 12 s, give or take.
-    assert_eq!(of("at: 11s"), (Cause::Never, None));
+    let dials = |(cause, window): (Cause, Option<(f64, f64)>)| {
+        assert_eq!(cause, Cause::DialTimeout);
+        let (min, max) = window.expect("a window");
+        assert!(min >= 127.0 && max < 150.0, "{min} to {max}");
+    };
+    // It holds none: its next dial is in vain.
+    dials(of("at: 11s"));
     assert_eq!(of("at: 10s"), (Cause::Unknown, None));
     let (cause, window) = of("at: 9500ms");
     let (min, max) = window.expect("a window");
@@ -150,7 +153,7 @@ fn a_pool_that_closes_idle_connections_may_have_none_to_lose() {
             "when: {{ client: c, phase: idle, after: {after} }}"
         ))
     };
-    assert_eq!(resting("5s"), (Cause::Never, None));
+    dials(resting("5s"));
     let (cause, window) = resting("6500ms");
     let (min, max) = window.expect("a window");
     assert_eq!(cause, Cause::IdleTimeout);
@@ -162,12 +165,14 @@ fn a_pool_that_closes_idle_connections_may_have_none_to_lose() {
 #[test]
 fn a_client_that_starts_after_the_fault_dials_alone() {
     let p = predicted("", &client("go-http1", ", start: 30s"), "at: 10s");
-    assert_eq!((p.cause, p.detection), (Cause::Never, None));
+    // Its dial may be lucky.
+    assert_eq!((p.cause, p.detection), (Cause::Unknown, None));
     let (min, max) = seconds(p.recovery).expect("a window");
     // From 20 s on; a dial of 30 s and the pause, and then the rules are right.
     assert!(min == 20.0 && (53.0..54.0).contains(&max), "{min} to {max}");
     let late = predicted("", &client("go-http1", ", start: 100s"), "at: 10s");
     assert_eq!(seconds(late.recovery), Some((90.0, 90.26)));
+    assert_eq!(late.cause, Cause::Never);
 }
 
 #[test]
@@ -318,4 +323,148 @@ fn with_nobody_else_to_answer_there_is_no_recovery() {
     );
     assert!(p.detection.is_some());
     assert_eq!(p.recovery, None);
+}
+
+/// A client of HTTP/2 whose requests have 10 s and whose connections may rest for 90 s.
+fn pooled(every: &str) -> String {
+    let limits = ", transport: { request_timeout: 10s, idle_timeout: 90s }";
+    alone("bare-h2", every, limits)
+}
+
+#[test]
+fn a_pool_closes_the_connection_of_a_stream_that_timed_out() {
+    let of = |every: &str, fault: &str| {
+        let p = predicted(", response_delay: 3s", &pooled(every), fault);
+        (p.cause, seconds(p.detection).expect("a window"))
+    };
+    let waiting = "when: { client: c, phase: waiting_for_response }";
+    // 100 s after the request was sent.
+    for fault in ["at: 1500ms", waiting] {
+        let (cause, (min, max)) = of("2m", fault);
+        assert_eq!(cause, Cause::IdleTimeout);
+        assert!(
+            (96.0..=98.6).contains(&min) && (98.5..100.6).contains(&max),
+            "{min} to {max}"
+        );
+    }
+    let (cause, (min, max)) = of("2m", "when: { client: c, phase: request_unacknowledged }");
+    assert_eq!(cause, Cause::IdleTimeout);
+    assert!(
+        (99.0..=100.0).contains(&min) && (100.0..100.6).contains(&max),
+        "{min} to {max}"
+    );
+    // The next request comes first, and uses it.
+    assert_eq!(of("80s", "at: 1500ms").0, Cause::RetransmissionTimeout);
+}
+
+#[test]
+fn after_a_pool_closed_it_a_pause_after_its_last_use_the_client_dials() {
+    let of_both = pooled("2m").replace("http://s1/", "http://web/");
+    let p = predicted(", response_delay: 3s", &of_both, "at: 1500ms");
+    // The dial may be lucky: the request that timed out 8.5 s after the fault, a pause, and 3 s for its response.
+    let (_, max) = seconds(p.recovery).expect("a window");
+    assert!((131.5..132.1).contains(&max), "{max}");
+}
+
+#[test]
+fn a_client_that_only_dials_is_detected_by_its_first_dial_in_vain() {
+    let of = |limits: &str| {
+        let limits = format!(", transport: {{ idle_timeout: 100ms, {limits} }}");
+        let p = predicted("", &alone("bare", "3s", &limits), "at: 10s");
+        assert_eq!(p.recovery, None);
+        (p.cause, seconds(p.detection).expect("a window"))
+    };
+    // The request of 12 s, give or take.
+    let (cause, (min, max)) = of("dial_timeout: 5s");
+    assert_eq!(cause, Cause::DialTimeout);
+    assert!(
+        (6.9..=7.1).contains(&min) && (7.2..8.0).contains(&max),
+        "{min} to {max}"
+    );
+    let (cause, (min, _)) = of("dial_timeout: off");
+    assert_eq!(cause, Cause::DialTimeout);
+    assert!((129.0..140.0).contains(&min), "{min}");
+    let (cause, (min, _)) = of("dial_timeout: 5s, request_timeout: 2s");
+    assert_eq!(cause, Cause::RequestTimeout);
+    assert!((3.9..=4.1).contains(&min), "{min}");
+    // Of two endpoints it may dial the one that lives.
+    let lucky = client(
+        "bare",
+        ", transport: { idle_timeout: 100ms, dial_timeout: 5s }",
+    );
+    let p = predicted("", &lucky, "at: 10s");
+    assert_eq!((p.cause, p.detection), (Cause::Unknown, None));
+    assert!(p.recovery.is_some());
+}
+
+#[test]
+fn who_waits_less_than_a_server_takes_never_recovers() {
+    let of = |timeout: &str| {
+        let timeout = format!(", transport: {{ request_timeout: {timeout} }}");
+        let p = predicted(", response_delay: 4s", &client("bare", &timeout), "at: 22s");
+        p.recovery.is_some()
+    };
+    assert!(!of("2s") && !of("4s") && of("5s"));
+}
+
+#[test]
+fn what_is_idle_for_too_long_is_there_until_the_next_request_where_that_looks_for_it() {
+    let of = |limits: &str, fault: &str| {
+        let limits = format!(", transport: {{ {limits}, idle_check: next_request }}");
+        let p = predicted("", &alone("bare", "3s", &limits), fault);
+        (p.cause, seconds(p.detection).expect("a window"))
+    };
+    // Requests go out at 9 s and 12 s, give or take.
+    for fault in ["at: 10s", "at: 11s"] {
+        let (cause, (min, max)) = of("idle_timeout: 1s", fault);
+        let next = if fault == "at: 10s" { 2.0 } else { 1.0 };
+        assert_eq!(cause, Cause::IdleTimeout);
+        assert!(
+            (next - 0.1..=next).contains(&min) && (next..next + 0.6).contains(&max),
+            "{min} to {max}"
+        );
+    }
+    // Keepalive may come first: it gives up 2 s after the last answer.
+    let of_slow = |limits: &str| {
+        let limits = format!(", transport: {{ {limits}, idle_check: next_request }}");
+        predicted("", &alone("bare", "30s", &limits), "at: 1s").cause
+    };
+    let keepalive = "idle_timeout: 1s, keepalive: { idle: 1s, interval: 1s, count: 1 }";
+    assert_eq!(of_slow(keepalive), Cause::Keepalive);
+}
+
+#[test]
+fn the_request_after_the_one_that_timed_out_finds_that_a_ping_had_no_answer() {
+    let of = |every: &str| {
+        let when = "when: { client: c, phase: request_unacknowledged }";
+        let p = predicted("", &alone("okhttp", every, ""), when);
+        assert_eq!(p.cause, Cause::PingTimeout);
+        seconds(p.detection).expect("a window")
+    };
+    let (min, max) = of("3s");
+    assert!(min <= 13.0 && (13.0..13.6).contains(&max), "{min} to {max}");
+    // That one may come before the answer is due, and run out of time as well.
+    let (min, max) = of("500ms");
+    assert!(min <= 21.0 && (21.0..21.6).contains(&max), "{min} to {max}");
+}
+
+#[test]
+fn a_connection_out_of_use_is_closed_as_an_idle_one_and_requests_go_on_before() {
+    let of = |more: &str| {
+        let client = alone("httpx-h2", "2s", more).replace("http://s1/", "http://web/");
+        let when = "when: { client: c, phase: request_unacknowledged }";
+        predicted("", &client, when)
+    };
+    let p = of("");
+    assert_eq!(p.cause, Cause::IdleTimeout);
+    let (min, max) = seconds(p.detection).expect("a window");
+    // 5 s for the request, and 5 s of rest, until a request comes, which may wait 5 s for a dial in vain.
+    assert!(min <= 10.0 && (17.0..17.6).contains(&max), "{min} to {max}");
+    let (min, _) = seconds(p.recovery).expect("a window");
+    assert!((6.9..=7.1).contains(&min), "{min}");
+    // Nothing that rests: it is closed at once.
+    let p = of(", transport: { idle_timeout: off }");
+    assert_eq!(p.cause, Cause::ReadTimeout);
+    let (_, max) = seconds(p.detection).expect("a window");
+    assert!((5.0..5.6).contains(&max), "{max}");
 }

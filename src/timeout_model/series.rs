@@ -44,6 +44,8 @@ impl Series {
     /// and every timer is cut short so as not to pass it (tcp_clamp_rto_to_user_timeout()).
     #[must_use]
     pub fn gives_up_by_user_timeout(self, limit: Duration) -> Duration {
+        // The kernel has 32 bits of milliseconds for it; a record may say anything.
+        let limit = limit.min(Duration::from_millis(u32::MAX.into()));
         let limit = in_jiffies_up(limit, self.hz);
         let (mut now, mut rto) = (self.start, self.first_rto.min(self.rto_max));
         while now - self.start < limit {

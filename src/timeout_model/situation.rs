@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use super::conntrack::Conntrack;
 use super::kernel::Kernel;
+use super::neighbour::Unresolved;
 use super::rhythm::{Cycle, Idle, Rhythm, Seen};
 use super::sysctls::TcpSysctls;
-use super::window::{Candidate, earliest, either};
-use crate::plan::{Cause, Client, Fault, LabPlan, Neighbour, Transport, Window};
+use super::window::{Candidate, SLACK, earliest, either};
+use crate::plan::{Cause, Client, Fault, IdleCheck, LabPlan, Transport, Window};
 
-/// Scheduling, and what else makes a timer of a program late.
-pub(super) const SLACK: Duration = Duration::from_millis(250);
 /// What becomes of the connection that a client has at the fault.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fate {
@@ -49,22 +49,33 @@ impl Fate {
 }
 
 /// All that decides how long a client waits.
+#[derive(Clone)]
 pub(super) struct Situation<'a> {
     pub(super) transport: &'a Transport,
     pub(super) sysctls: TcpSysctls,
-    pub(super) neighbour: Neighbour,
+    /// Of a node whose link-layer address does not resolve any more.
+    pub(super) unresolved: Option<Unresolved>,
+    /// The same of a service's own address.
+    pub(super) nobody: Unresolved,
+    /// Of a client that asks a service.
+    pub(super) conntrack: Option<Conntrack<'a>>,
     pub(super) kernel: Kernel,
     pub(super) cycle: Cycle,
     pub(super) rhythm: Rhythm,
 }
 
 impl<'a> Situation<'a> {
-    pub(super) fn of(client: &'a Client, plan: &LabPlan, fault: &Fault, seen: &Seen) -> Self {
+    pub(super) fn of(client: &'a Client, plan: &'a LabPlan, fault: &Fault, seen: &Seen) -> Self {
         let cycle = Cycle::of(client, plan);
+        let unresolved = Unresolved::of(client, plan, seen.kernel);
+        let mut effects = fault.effects.iter();
+        let neighbour_dies = effects.any(|effect| effect.dead_neighbour().is_some());
         Self {
             transport: &client.transport,
             sysctls: TcpSysctls::with(plan.sysctls_at(&client.place)),
-            neighbour: fault.kind.neighbour(),
+            unresolved: neighbour_dies.then_some(unresolved),
+            nobody: unresolved,
+            conntrack: Conntrack::of(client, plan, fault),
             kernel: seen.kernel,
             rhythm: Rhythm::of(client, plan, fault, seen, &cycle),
             cycle,
@@ -105,13 +116,29 @@ impl<'a> Situation<'a> {
     /// Nothing is outstanding at the fault; the next request follows within a pause.
     fn idle(&self, idle: Idle) -> Fate {
         let Some(limit) = self.transport.idle_timeout.filter(|_| !self.reuses()) else {
-            return given_up(self.idle_in_use(idle));
+            let whole = idle.rested.then(idle.next);
+            let pause = self.cycle.pause;
+            let quiet = Window::of(whole.min.max(pause.min), whole.max.min(pause.max + SLACK));
+            let by = self.by_conntrack(quiet, idle.next, |of| of.idle_in_use(idle));
+            return given_up(by);
         };
+        let found_by_request = self.transport.idle_check == IdleCheck::NextRequest;
         if limit >= self.cycle.pause.min {
             // Some pauses it survives.
             let used = self.idle_in_use(idle).map(|(window, _)| window);
-            let closed = Window::of(Duration::ZERO, limit);
+            let latest = if found_by_request {
+                idle.next.max
+            } else {
+                limit
+            };
+            let closed = Window::of(Duration::ZERO, latest);
             return Fate::Unsure(used.map(|used| used.around(closed)));
+        }
+        if found_by_request {
+            // Too old or not, it is there until then.
+            let mut all = vec![(idle.next, Cause::IdleTimeout)];
+            all.extend(self.keepalive(idle.rested));
+            return given_up(earliest(all));
         }
         if idle.rested.min > limit + SLACK {
             return Fate::NoConnection;

@@ -7,6 +7,9 @@ use crate::plan::{Cause, Window};
 /// A mechanism that would end the wait, and when, counted from the fault.
 pub(super) type Candidate = (Window, Cause);
 
+/// Scheduling, and what else makes a timer of a program late.
+pub(super) const SLACK: Duration = Duration::from_millis(250);
+
 /// Timers of one sending that lie further apart keep their order.
 const TICK: Duration = Duration::from_millis(100);
 

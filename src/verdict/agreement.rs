@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use super::result::{CaseResult, ClientResult, ExpectationResult, Verdict};
-use super::units::measured;
-use crate::plan::{self, Case, Location};
+use crate::metric::window::pass_if;
+use crate::plan::units::measured;
+use crate::plan::{self, Case};
+use crate::result::{CaseResult, Checked, ClientResult, ExpectationResult, Verdict};
 
 /// What a noisy two-core machine adds to an event on the real clock.
 const NOISE: Duration = Duration::from_millis(50);
@@ -33,7 +34,9 @@ pub fn compare(case: &Case, on_real: &CaseResult, on_virtual: &mut CaseResult) {
         on_virtual
             .expectations
             .push(expectation(client, real, other, &differences));
-        if !differences.is_empty() && on_virtual.verdict == Verdict::Pass {
+        if !differences.is_empty()
+            && matches!(on_virtual.verdict, Verdict::Pass | Verdict::Measured)
+        {
             on_virtual.verdict = Verdict::Fail;
         }
     }
@@ -166,13 +169,6 @@ fn expectation(
     other: &ClientResult,
     differences: &[String],
 ) -> ExpectationResult {
-    let Location {
-        file,
-        line,
-        column,
-        length,
-        text,
-    } = client.location.clone();
     let seen = |result: &ClientResult| {
         let time = |time: Option<Duration>| time.map_or("never".to_owned(), measured);
         format!(
@@ -191,23 +187,12 @@ fn expectation(
         actual.push_str("; ");
         actual.push_str(difference);
     }
-    ExpectationResult {
-        counter: None,
-        client: client.name.clone(),
-        workload: None,
-        text: format!("{}: both clocks agree", client.name),
-        verdict: if differences.is_empty() {
-            Verdict::Pass
-        } else {
-            Verdict::Fail
-        },
+    let checked = Checked {
+        verdict: pass_if(differences.is_empty()),
         expected: "the real clock's verdicts, cause and times, but for what HZ and kernel explain"
             .to_owned(),
         actual,
-        file,
-        line,
-        column,
-        length,
-        source: text,
-    }
+    };
+    let text = format!("{}: both clocks agree", client.name);
+    ExpectationResult::new(&client.name, &text, &client.location, checked)
 }

@@ -6,14 +6,16 @@
 //! been no other.
 
 mod kernel;
+mod program;
+mod window;
 
 use std::time::Duration;
 
-use crate::plan::Cause;
+use crate::plan::{Cause, IdleCheck, Protocol, TimeoutEnds};
 use crate::record::EndedBy;
 
 use super::evidence::Evidence;
-use super::units::{exact, measured};
+use crate::plan::units::{exact, measured};
 
 /// TCP_CLOSE: what a socket reads once the kernel has given it up.
 const STATE_CLOSE: u8 = 7;
@@ -22,30 +24,43 @@ const EARLY: Duration = Duration::from_millis(5);
 /// What a busy machine may add to a client's own timer.
 const LATE: Duration = Duration::from_millis(250);
 
-/// A cause, and the evidence in one line.
+/// What ended a connection, and what says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Diagnosis {
     /// The mechanism.
     pub cause: Cause,
-    /// What says so; of an unknown one, what is missing or contradicts.
+    /// The evidence in one line; of an unknown cause, what is missing or contradicts.
     pub evidence: String,
 }
 
-/// A cause, or why none can be named.
-type Judged = Result<Found, String>;
+impl Diagnosis {
+    /// Of a cause that can't be told.
+    pub(super) fn unknown(why: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Unknown,
+            evidence: why.into(),
+        }
+    }
+}
+
+/// A diagnosis, or why there can be none.
+type Judged = Result<Diagnosis, String>;
 
 fn found(cause: Cause, evidence: impl Into<String>) -> Judged {
     let evidence = evidence.into();
-    Ok(Found { cause, evidence })
+    Ok(Diagnosis { cause, evidence })
 }
 
-/// What ended a connection or a dial.
-pub(super) fn of(e: &Evidence) -> Found {
+/// What ended a connection or a dial, if its end was recorded.
+pub(super) fn of(evidence: Option<Evidence>) -> Diagnosis {
+    let Some(e) = &evidence else {
+        return Diagnosis::unknown("its end was not recorded");
+    };
     let judged = match e.end.by {
         EndedBy::Kernel => kernel::of(e),
         EndedBy::Peer => closed_by_peer(e),
-        EndedBy::Client => closed_by_client(e),
-        EndedBy::RequestTimeout | EndedBy::Cancelled => request_timeout(e),
+        EndedBy::Client => program::closed(e),
+        EndedBy::RequestTimeout => request_timeout(e),
         EndedBy::ReadTimeout => read_timeout(e),
         EndedBy::PingTimeout => ping_timeout(e),
         EndedBy::IdleTimeout => idle_timeout(e),
@@ -55,10 +70,7 @@ pub(super) fn of(e: &Evidence) -> Found {
         EndedBy::CaseEnd => never(e),
         EndedBy::Protocol => Err(e.end.text.clone()),
     };
-    judged.unwrap_or_else(|evidence| Found {
-        cause: Cause::Unknown,
-        evidence,
-    })
+    judged.unwrap_or_else(Diagnosis::unknown)
 }
 
 /// A client that says it ended its connection itself has a socket that lived until then.
@@ -78,7 +90,7 @@ fn lives(e: &Evidence) -> Result<(), String> {
             e.end.text
         )),
         Some(info) if info.state == 0 => Err(format!("{}: its TCP_INFO has no state", e.end.text)),
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -103,8 +115,30 @@ fn passed(
     Ok(waited)
 }
 
+/// The same where the client does not look at that time but at its next request.
+fn passed_at_least(
+    what: &str,
+    limit: Option<Duration>,
+    since: Option<Duration>,
+    e: &Evidence,
+) -> Result<Duration, String> {
+    let waited = since.map(|since| e.ended.saturating_sub(since));
+    match (limit, waited) {
+        (Some(limit), Some(waited)) if waited > limit + LATE => Ok(waited),
+        // Too early, or as with a timer.
+        _ => passed(what, limit, since, e),
+    }
+}
+
 fn request_timeout(e: &Evidence) -> Judged {
     lives(e)?;
+    let stream_alone = e.transport.timeout_ends == TimeoutEnds::Stream;
+    if e.opened.is_some() && e.transport.protocol == Protocol::H2 && stream_alone {
+        let text = &e.end.text;
+        return Err(format!(
+            "{text}, but with HTTP/2 that ends a request's stream alone"
+        ));
+    }
     let limit = e.requests.limit;
     let since = e.requests.timed_out_since;
     if since.is_none() {
@@ -127,10 +161,7 @@ fn read_timeout(e: &Evidence) -> Judged {
     if e.dial || e.requests.timed_out_since.is_none() {
         return Err(format!("{}, but no request failed then", e.end.text));
     }
-    let heard = e
-        .end
-        .tcp_info
-        .map(|info| e.ended.saturating_sub(milliseconds(info.last_data_recv_ms)));
+    let heard = last_heard(e);
     let since = e
         .requests
         .last_sent
@@ -149,27 +180,52 @@ fn ping_timeout(e: &Evidence) -> Judged {
         ));
     };
     // The wait begins anew whenever something was read.
-    let heard = e
-        .end
-        .tcp_info
-        .map(|info| e.ended.saturating_sub(milliseconds(info.last_data_recv_ms)));
+    let heard = last_heard(e);
     let silent_since = heard.map_or(sent, |heard| heard.max(sent));
     let limit = e.transport.ping.map(|ping| ping.timeout);
     let after_timeout = e.transport.ping_after_timeout;
+    // Further requests that time out while a PING is out send no other.
+    // After a timeout it is the next request that finds the answer overdue.
+    let overdue = || passed_at_least("PING timeout", after_timeout, Some(silent_since), e);
     let waited = match (limit, after_timeout) {
-        (Some(_), None) => passed("PING timeout", limit, Some(silent_since), e)?,
-        (None, Some(_)) => passed("PING timeout", after_timeout, e.requests.last_timeout, e)?,
-        _ => passed("PING timeout", limit, Some(silent_since), e)
-            .or_else(|_| passed("PING timeout", after_timeout, e.requests.last_timeout, e))?,
+        (None, Some(_)) => overdue()?,
+        _ => passed("PING timeout", limit, Some(silent_since), e).or_else(|_| overdue())?,
     };
     let text = format!("{}, {} after it went out", e.end.text, measured(waited));
     found(Cause::PingTimeout, text)
 }
 
-/// The client closes what is open when its heartbeats fail, so one must have failed at that moment.
+/// The client closes what is open when its heartbeats fail: one failed at that moment, and somebody else saw that it had
+/// no good answer.
 fn heartbeat_failure(e: &Evidence) -> Judged {
     lives(e)?;
-    found(Cause::HeartbeatFailure, e.end.text.clone())
+    let doubt = |what: String| Err(format!("{}, but {what}", e.end.text));
+    let Some(beat) = &e.failed_beat else {
+        return doubt(String::from("no heartbeat was seen to fail then"));
+    };
+    let number = beat.number;
+    if beat.failed < 2 {
+        return doubt(format!("request {number} was the first heartbeat to fail"));
+    }
+    if e.transport.protocol == Protocol::H1 && beat.connection == Some(e.id) {
+        return doubt(format!("with HTTP/1.1 request {number} ended it itself"));
+    }
+    let sent_and_heard = e.requests.last_sent.zip(last_heard(e));
+    let seen = match (beat.answered, beat.refused) {
+        (false, _) => format!("no server has an answer to request {number}"),
+        (true, true) => format!("a server refused request {number}"),
+        (true, false) if sent_and_heard.is_some_and(|(sent, heard)| heard < sent) => {
+            String::from("its socket had received nothing since its last request")
+        }
+        (true, false) => return doubt(format!("a server answered request {number}")),
+    };
+    found(Cause::HeartbeatFailure, format!("{}: {seen}", e.end.text))
+}
+
+/// When the socket had received something last, by its own word.
+fn last_heard(e: &Evidence) -> Option<Duration> {
+    let info = e.end.tcp_info?;
+    Some(e.ended.saturating_sub(milliseconds(info.last_data_recv_ms)))
 }
 
 fn idle_timeout(e: &Evidence) -> Judged {
@@ -181,7 +237,11 @@ fn idle_timeout(e: &Evidence) -> Judged {
         return Err(format!("{}, but a request waited on it", e.end.text));
     }
     let since = e.requests.last_over.or(e.opened);
-    let waited = passed("idle timeout", e.transport.idle_timeout, since, e)?;
+    let limit = e.transport.idle_timeout;
+    let waited = match e.transport.idle_check {
+        IdleCheck::Timer => passed("idle timeout", limit, since, e)?,
+        IdleCheck::NextRequest => passed_at_least("idle timeout", limit, since, e)?,
+    };
     let text = format!(
         "{}, {} after its last request",
         e.end.text,
@@ -245,6 +305,13 @@ fn closed_by_peer(e: &Evidence) -> Judged {
             e.end.text
         ));
     }
+    let closed = e.end.tcp_info.is_some_and(|info| info.state == STATE_CLOSE);
+    if closed && !e.wire.peer_fin {
+        let text = &e.end.text;
+        return Err(format!(
+            "{text}, but no FIN was seen, and its socket reads otherwise"
+        ));
+    }
     let seen = match (e.wire.peer_fin, e.server_closed) {
         (true, true) => "its FIN was seen, and the server has the end too",
         (true, false) => "its FIN was seen",
@@ -257,13 +324,6 @@ fn closed_by_peer(e: &Evidence) -> Judged {
         }
     };
     found(Cause::ClosedByPeer, format!("{}: {seen}", e.end.text))
-}
-
-fn closed_by_client(e: &Evidence) -> Judged {
-    if !e.program {
-        return Err(format!("{}, but a client of ours says why", e.end.text));
-    }
-    found(Cause::ClosedByClient, e.end.text.clone())
 }
 
 /// It was still there when the case was over.
@@ -281,8 +341,24 @@ fn never(e: &Evidence) -> Judged {
     if e.wire.reset {
         return Err(format!("{}, but it was reset before", e.end.text));
     }
-    found(Cause::Never, e.end.text.clone())
+    let mut text = e.end.text.clone();
+    if e.socket.window_closed.is_some() {
+        let probed = times(e.wire.all_probes.len());
+        text += &format!("; its peer's window is closed, and it was probed {probed}");
+    }
+    found(Cause::Never, text)
 }
+
+/// How often, in words.
+fn times(number: usize) -> String {
+    match number {
+        1 => String::from("once"),
+        number => format!("{number} times"),
+    }
+}
+
+/// Two clocks' readings of one instant, on a busy machine.
+const AGREE: Duration = Duration::from_millis(150);
 
 fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(ms.into())

@@ -3,70 +3,41 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::plan::{Effect, Fault, Phase};
+use crate::record::{Socket, TimerKind};
 
-use crate::plan::{Cause, FaultKind, Phase};
-use crate::record::{Segment, TimerKind};
-
+use super::client_record::ClientRecord;
 use super::connections::{Connection, Endpoint};
-use super::parts::{Known, removal};
-use super::result::word;
-use super::seconds;
-use super::struck::Struck;
+use super::evidence::options;
+use super::index::TICK;
+use super::outages::Outage;
+use super::struck::phase;
 use super::timeline::Moment;
-use super::units::{exact, measured};
-
-/// A step of a connection's life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// When, from the case's start.
-    #[serde(rename = "at_s", with = "seconds")]
-    pub at: Duration,
-    /// What kind of step.
-    pub kind: StepKind,
-    /// In words.
-    pub text: String,
-}
-
-/// A kind of step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepKind {
-    /// Its SYN went out.
-    Dial,
-    /// It was opened.
-    Opened,
-    /// What it was doing at the fault.
-    Phase,
-    /// A request was handed to it that nobody answered.
-    Request,
-    /// The timer that ruled it since.
-    Timer,
-    /// What ended it.
-    End,
-    /// Its first response from a live server after the fault.
-    Response,
-}
+use crate::plan::units::{exact, measured};
+use crate::result::{Step, StepKind};
 
 /// The steps of a connection that lived at the fault or after it; none of others.
-pub(super) fn of(known: &Known, struck: &Struck, connection: &Connection) -> Vec<Step> {
-    let Some(fault) = struck.fault else {
+pub(super) fn of(
+    record: &ClientRecord,
+    outage: Option<&Outage>,
+    connection: &Connection,
+) -> Vec<Step> {
+    let Some(outage) = outage else {
         return Vec::new();
     };
+    let fault = outage.fault;
     if connection.ended().is_some_and(|ended| ended < fault.at) {
         return Vec::new();
     }
     let mut steps = Vec::new();
-    let dead = struck.dead.is_some_and(|dead| dead.id == connection.id);
-    steps.extend(known.dial(connection));
-    steps.extend(known.opened(connection));
+    let dead = outage
+        .waited_on
+        .is_some_and(|dead| dead.id == connection.id);
+    steps.extend(record.dial(connection));
+    steps.extend(record.opened(connection));
     if connection.held_at(fault.at) {
-        let phase = fault
-            .phases
-            .iter()
-            .find(|(name, _)| *name == known.client.name);
-        let target = fault.fault.kind.target();
-        let doing = phase.map_or("held", |(_, phase)| doing(*phase));
+        let target = &fault.fault.target;
+        let doing = phase(&record.client.name, fault).map_or("held", doing);
         steps.push(Step {
             at: fault.at.at,
             kind: StepKind::Phase,
@@ -77,11 +48,11 @@ pub(super) fn of(known: &Known, struck: &Struck, connection: &Connection) -> Vec
         });
     }
     if dead {
-        steps.extend(known.first_in_vain(connection, fault.at));
-        steps.extend(known.timer(connection, fault.at));
+        steps.extend(record.first_in_vain(connection, fault.at));
+        steps.extend(record.timer(connection, fault.at));
     }
-    steps.extend(known.first_good(connection, fault.at));
-    steps.extend(known.end(connection));
+    steps.extend(record.first_good(connection, fault.at));
+    steps.extend(record.end(connection));
     steps.sort_by_key(|step| step.at);
     steps
 }
@@ -96,50 +67,49 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
-/// Whether an idle connection's peer acknowledged a probe of keepalive: a server that hangs has a kernel that does not.
-fn probe_answered(connection: &Connection, probe: &Segment) -> bool {
-    let Some((at, end)) = connection.end else {
-        return false;
-    };
-    // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
-    let acknowledged = end.tcp_info.map(|info| {
-        let ago = Duration::from_millis(info.last_ack_recv_ms.into());
-        at.at.saturating_sub(ago) + super::evidence::TICK
-    });
-    acknowledged.is_some_and(|last| last >= Duration::from_nanos(probe.stamp_ns))
-}
-
 /// What ails an endpoint that a fault silenced, as a relative clause.
-fn plight(fault: &FaultKind) -> &'static str {
-    match fault {
-        FaultKind::PowerLoss { .. } => "which has no power",
-        FaultKind::ProcessKill { .. } => "whose program was killed",
-        FaultKind::Hang { .. } => "whose program hangs",
-        FaultKind::LinkDown { .. } => "whose link is down",
-        _ => "which does not answer",
+fn plight(fault: &Fault) -> &'static str {
+    if fault.dead_node().is_some() {
+        return "which has no power";
     }
+    let mut effects = fault.effects.iter();
+    let plight = effects.find_map(|effect| match effect {
+        Effect::Silence { .. } => Some("which is cut off"),
+        Effect::Stop { .. } => Some("whose node has stopped"),
+        Effect::Kill { .. } => Some("whose program was killed"),
+        Effect::Hang { .. } => Some("whose program hangs"),
+        Effect::Carrier { .. } => Some("whose link is down"),
+        // They silence nobody.
+        Effect::Restore { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. } => None,
+    });
+    plight.unwrap_or("which does not answer")
 }
 
-impl Known<'_, '_> {
+impl ClientRecord<'_, '_> {
     fn dial(&self, connection: &Connection) -> Option<Step> {
         let dialled = connection.dialled?;
         let target = connection.target?;
         let mut text = match &connection.endpoint {
-            Some(endpoint) => match self.syn(connection) {
+            Some(endpoint) => match connection.syn(self.index) {
                 Some(syn) if syn.to != target => {
                     format!(
                         "dialled {target}; the rules sent its SYN to {} ({})",
                         endpoint.name, syn.to
                     )
                 }
-                _ => format!("dialled {target}: {}", endpoint.name),
+                Some(_) | None => format!("dialled {target}: {}", endpoint.name),
             },
             None => format!("dialled {target}; where its SYN went is not known"),
         };
+        let timeline = &self.index.timeline;
         if let Some(endpoint) = &connection.endpoint
-            && !self
-                .timeline
-                .answers(endpoint.node, &endpoint.name, dialled)
+            && !timeline.answers(endpoint.node, &endpoint.name, dialled)
         {
             text += &self.why_dead(connection, endpoint, dialled);
         }
@@ -150,34 +120,22 @@ impl Known<'_, '_> {
         })
     }
 
-    fn syn(&self, connection: &Connection) -> Option<&Segment> {
-        let (local, began) = (connection.local?, connection.began()?);
-        let last = connection.end.map_or(Moment::END, |(at, _)| at);
-        let mut sent = self.archive.sent_from(local, began.at, last.at);
-        sent.find(|segment| segment.flags.contains('S'))
-    }
-
     /// Why a dial met an endpoint that could not answer.
     fn why_dead(&self, connection: &Connection, endpoint: &Endpoint, dialled: Moment) -> String {
-        let silenced = self
-            .timeline
-            .silenced_by(endpoint.node, &endpoint.name, dialled);
-        let dead = silenced.map_or("which does not answer", |fault| plight(&fault.fault.kind));
+        let timeline = &self.index.timeline;
+        let silenced = timeline.silenced_by(endpoint.node, &endpoint.name, dialled);
+        let dead = silenced.map_or("which does not answer", |fault| plight(fault.fault));
         let Some(service) = &self.client.target.service else {
             return format!(", {dead}");
         };
-        let removed = removal(self.timeline, service, &endpoint.name);
+        let removed = self.index.removal(service, &endpoint.name, dialled.at);
         if removed.is_none_or(|at| at > dialled.at) {
             return format!(", {dead}, though the rules still name it");
         }
-        let before = self.connections.iter().find(|other| {
-            other.id < connection.id && other.local.is_some() && other.local == connection.local
-        });
-        match before {
+        match self.before_on_its_port(connection) {
             Some(other) => format!(
-                ", though the rules no longer name it: its port is that of connection {}, whose conntrack entry still \
-                 leads there",
-                other.id
+                ", though the rules no longer name it: its port is that of connection {other}, whose conntrack entry still \
+                 leads there"
             ),
             None => String::from(", though the rules no longer name it"),
         }
@@ -198,12 +156,11 @@ impl Known<'_, '_> {
     fn first_in_vain(&self, connection: &Connection, fault: Moment) -> Option<Step> {
         let in_vain = self
             .requests
-            .by_number
-            .iter()
+            .on(connection.id)
             .filter_map(|(number, request)| {
-                let sent = request.sent.iter().find(|(_, id)| *id == connection.id)?.0;
+                let (sent, _) = request.sent.iter().find(|(_, id)| *id == connection.id)?;
                 let open = request.outcome.is_none_or(|(at, _)| at > fault);
-                open.then_some((sent, number))
+                open.then_some((*sent, number))
             });
         let (sent, number) = in_vain.min()?;
         let text = match self.client.program() {
@@ -223,10 +180,13 @@ impl Known<'_, '_> {
             connection.local?,
             connection.end.map_or(Moment::END, |(at, _)| at),
         );
-        let sent = self.archive.sent_from(local, fault.at, last.at);
-        let again: Vec<_> = sent.filter(|segment| segment.retransmission > 0).collect();
+        let sent = self.index.sent_from(local, fault.at, last.at).iter();
+        let again = sent
+            .map(|(_, segment)| *segment)
+            .filter(|s| s.retransmission > 0);
+        let again: Vec<_> = again.collect();
         let data = again.iter().find(|segment| segment.len > 0);
-        let socket = self.archive.socket(self.client, local);
+        let socket = self.index.socket(self.client.place.name(), local);
         let shown = socket
             .iter()
             .rev()
@@ -234,48 +194,32 @@ impl Known<'_, '_> {
         let kind = shown
             .and_then(|(_, socket)| socket.timer)
             .map(|timer| timer.kind);
-        let sysctls = super::evidence::tcp_sysctls(self.client, self.timeline);
-        let transport = &self.client.transport;
-        let (at, text) = match (data, again.first(), kind) {
-            (Some(first), _, _) => {
-                let limit = match transport.user_timeout {
-                    Some(limit) => format!(
-                        "the kernel gives up after its TCP_USER_TIMEOUT of {}",
-                        exact(limit)
-                    ),
-                    None => format!(
-                        "with tcp_retries2={} the kernel gives up {} after the first retransmission at the earliest",
-                        sysctls.retries2,
-                        exact(sysctls.retransmission_bound())
-                    ),
-                };
-                let text = format!("the retransmission timer rules: {limit}");
-                (Duration::from_nanos(first.stamp_ns), text)
-            }
-            (None, Some(first), _) => {
-                let text = match transport.keepalive {
-                    _ if again
-                        .last()
-                        .is_some_and(|last| probe_answered(connection, last)) =>
-                    {
-                        String::from(
-                            "keepalive probes are answered: no timer of the kernel ends this",
-                        )
-                    }
-                    Some(k) => format!(
-                        "the keepalive timer rules: the kernel gives up after {} probes, {} apart",
-                        k.count,
-                        exact(k.interval)
-                    ),
-                    None => String::from("the keepalive timer rules"),
-                };
-                (Duration::from_nanos(first.stamp_ns), text)
-            }
-            (None, None, Some(TimerKind::Keepalive)) => {
-                (fault.at, String::from("the keepalive timer runs"))
-            }
-            _ => return None,
+        let answered = || {
+            let heard = self.last_acknowledged(connection, shown);
+            let last = again.last().map(|last| Duration::from_nanos(last.stamp_ns));
+            heard.zip(last).is_some_and(|(heard, last)| heard >= last)
         };
+        let (at, text) = match (data, again.first(), kind) {
+            (_, Some(first), Some(TimerKind::ZeroWindowProbe)) => {
+                (first, self.window_rules(connection, answered()))
+            }
+            (Some(first), ..) => (first, self.retransmission_rules(connection)),
+            (None, Some(first), _) => (first, self.keepalive_rules(connection, answered())),
+            (None, None, Some(TimerKind::Keepalive)) => {
+                return Some(Step {
+                    at: fault.at,
+                    kind: StepKind::Timer,
+                    text: String::from("the keepalive timer runs"),
+                });
+            }
+            (
+                None,
+                None,
+                None
+                | Some(TimerKind::Retransmission | TimerKind::ZeroWindowProbe | TimerKind::TimeWait),
+            ) => return None,
+        };
+        let at = Duration::from_nanos(at.stamp_ns);
         Some(Step {
             at,
             kind: StepKind::Timer,
@@ -283,18 +227,87 @@ impl Known<'_, '_> {
         })
     }
 
+    /// When a connection's socket had its last acknowledgement, by its own last word. (One that says nothing else is not
+    /// recorded.) A server that hangs has a kernel that does not.
+    fn last_acknowledged(
+        &self,
+        connection: &Connection,
+        shown: Option<&(Moment, &Socket)>,
+    ) -> Option<Duration> {
+        let end = connection
+            .end
+            .and_then(|(at, end)| Some((at, end.tcp_info?)));
+        let shown = shown.and_then(|(at, socket)| Some((*at, socket.info?)));
+        let looks = [end, shown].into_iter().flatten();
+        looks
+            .map(|(at, info)| info.last_acknowledged(at.at) + TICK)
+            .max()
+    }
+
+    fn retransmission_rules(&self, connection: &Connection) -> String {
+        let (_, user_timeout) = options(self.client, self.index, connection);
+        let limit = match user_timeout {
+            Some(limit) => format!(
+                "the kernel gives up after its TCP_USER_TIMEOUT of {}",
+                exact(limit)
+            ),
+            None => format!(
+                "with tcp_retries2={} the kernel gives up {} after the first retransmission at the earliest",
+                self.sysctls.retries2,
+                exact(self.sysctls.retransmission_bound())
+            ),
+        };
+        format!("the retransmission timer rules: {limit}")
+    }
+
+    fn keepalive_rules(&self, connection: &Connection, answered: bool) -> String {
+        let (keepalive, user_timeout) = options(self.client, self.index, connection);
+        match (keepalive, user_timeout) {
+            _ if answered => {
+                String::from("keepalive probes are answered: no timer of the kernel ends this")
+            }
+            // The kernel looks at either the one or the other (`tcp_keepalive_timer`).
+            (Some(k), Some(limit)) => format!(
+                "the keepalive timer rules: it fires every {}, and with TCP_USER_TIMEOUT the kernel gives up when nothing was \
+                 heard for {}, however many probes that is",
+                exact(k.interval),
+                exact(limit)
+            ),
+            (Some(k), None) => format!(
+                "the keepalive timer rules: the kernel gives up after {} probes, {} apart",
+                k.count,
+                exact(k.interval)
+            ),
+            (None, _) => String::from("the keepalive timer rules"),
+        }
+    }
+
+    fn window_rules(&self, connection: &Connection, answered: bool) -> String {
+        let (_, user_timeout) = options(self.client, self.index, connection);
+        let limit = match (user_timeout, answered) {
+            (Some(limit), _) => format!(
+                "the kernel gives up after its TCP_USER_TIMEOUT of {}, answered or not, or after {} probes that nobody answers",
+                exact(limit),
+                self.sysctls.retries2
+            ),
+            (None, true) => {
+                String::from("its probes are answered, so no timer of the kernel ends this")
+            }
+            (None, false) => format!(
+                "with tcp_retries2={0} the kernel gives up after {0} probes that nobody answers",
+                self.sysctls.retries2
+            ),
+        };
+        format!("its peer's window is closed and the timer of window probes rules: {limit}")
+    }
+
     fn first_good(&self, connection: &Connection, fault: Moment) -> Option<Step> {
         let good = self
             .requests
-            .by_number
-            .iter()
+            .last_on(connection.id)
             .filter_map(|(number, request)| {
-                let here = request
-                    .sent
-                    .last()
-                    .is_some_and(|(_, id)| *id == connection.id);
                 let at = request.good().find(|at| *at > fault)?;
-                here.then_some((at, number))
+                Some((at, number))
             });
         let (at, number) = good.min()?;
         Some(Step {
@@ -306,22 +319,19 @@ impl Known<'_, '_> {
 
     fn end(&self, connection: &Connection) -> Option<Step> {
         let ended = connection.ended()?;
-        let found = self.cause_of(connection);
+        let found = self.diagnosis(connection)?;
         let lasted = ended.since(connection.began()?);
         let verb = if connection.dial_failed {
             "given up"
         } else {
             "closed"
         };
-        let cause = match found.cause {
-            Cause::Unknown => String::from("for a reason that the evidence does not tell"),
-            cause => format!("by {}", word(&cause)),
-        };
         Some(Step {
             at: ended.at,
             kind: StepKind::End,
             text: format!(
-                "{verb} {cause} after {}: {}",
+                "{verb} {} after {}: {}",
+                found.cause.by(),
                 measured(lasted),
                 found.evidence
             ),

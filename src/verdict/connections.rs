@@ -1,15 +1,15 @@
 //! A client's connections, and where each of them led.
 
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Client, Place};
-use crate::record::{ConnectionEnd, EndedBy, Observation};
+use crate::plan::{Client, Place, Protocol};
+use crate::record::{ConnectionEnd, EndedBy, Segment};
 
-use super::timeline::{Moment, Timeline};
-
-/// A packet's own stamp may lie this far before the event that the client writes once connect() has returned.
-const STAMP_SLACK: Duration = Duration::from_millis(20);
+use super::index::{ClientEvents, ConnectionEvent, Index, RequestEvent};
+use super::timeline::Moment;
 
 /// A handshake takes no longer than this where there is somebody to answer.
 const CUT_SHORT: Duration = Duration::from_millis(100);
@@ -31,6 +31,8 @@ pub(super) struct Connection<'a> {
     pub dialled: Option<Moment>,
     /// When it was established and shaken hands.
     pub opened: Option<Moment>,
+    /// What both ends speak, by ALPN or by what was sent first.
+    pub protocol: Option<Protocol>,
     pub local: Option<SocketAddr>,
     pub target: Option<SocketAddr>,
     /// Its end, the case's own included.
@@ -46,6 +48,7 @@ impl<'a> Connection<'a> {
             id,
             dialled: None,
             opened: None,
+            protocol: None,
             local: None,
             target: None,
             end: None,
@@ -78,6 +81,14 @@ impl<'a> Connection<'a> {
             && self.ended().is_none_or(|ended| ended > moment)
     }
 
+    /// Its SYN on the wire, behind DNAT.
+    pub(super) fn syn<'i>(&self, index: &'i Index<'a>) -> Option<&'i Segment> {
+        let (local, began) = (self.local?, self.began()?);
+        let last = self.end.map_or(Moment::END, |(at, _)| at);
+        let first = index.syns_of(local, began.at, last.at).first();
+        first.map(|(_, segment)| *segment)
+    }
+
     /// The time in which it was the client's.
     fn covers(&self, at: Moment) -> bool {
         self.began().is_none_or(|began| began <= at)
@@ -86,228 +97,191 @@ impl<'a> Connection<'a> {
 }
 
 /// A client's connections in order of their numbers.
-pub(super) fn of<'a>(client: &Client, timeline: &Timeline<'a>) -> Vec<Connection<'a>> {
-    let mut found: Vec<Connection<'a>> = Vec::new();
-    for (at, what) in &timeline.events {
-        match what {
-            Observation::DialStarted {
-                client: c,
-                connection,
-                target,
-                local,
-            } if *c == client.name => {
-                let entry = entry(&mut found, *connection);
+pub(super) fn of<'a>(client: &'a Client, index: &Index<'a>) -> Vec<Connection<'a>> {
+    let mut found: BTreeMap<u32, Connection<'a>> = BTreeMap::new();
+    let Some(events) = index.client(&client.name) else {
+        return Vec::new();
+    };
+    for (at, id, event) in &events.connections {
+        let entry = found.entry(*id).or_insert_with(|| Connection::new(*id));
+        match *event {
+            ConnectionEvent::Dialled { target, local } => {
                 entry.dialled = Some(*at);
-                entry.target = Some(*target);
-                entry.local = entry.local.or(*local);
+                entry.target = Some(target);
+                entry.local = entry.local.or(local);
             }
-            Observation::ConnectionOpened {
-                client: c,
-                connection,
-                local,
+            ConnectionEvent::Opened {
                 target,
-                ..
-            } if *c == client.name => {
-                let entry = entry(&mut found, *connection);
+                local,
+                protocol,
+            } => {
                 entry.opened = Some(*at);
-                entry.target = Some(*target);
-                entry.local = Some(*local);
+                entry.protocol = Some(protocol);
+                entry.target = Some(target);
+                entry.local = Some(local);
             }
-            Observation::DialFailed {
-                client: c,
-                connection,
-                error,
-            } if *c == client.name => {
-                let entry = entry(&mut found, *connection);
+            ConnectionEvent::DialFailed(error) => {
                 entry.end = Some((*at, error));
                 entry.dial_failed = true;
             }
-            Observation::ConnectionClosed {
-                client: c,
-                connection,
-                end,
-            } if *c == client.name => {
-                entry(&mut found, *connection).end = Some((*at, end));
-            }
-            _ => {}
+            ConnectionEvent::Closed(end) => entry.end = Some((*at, end)),
         }
     }
-    found.sort_by_key(|connection| connection.id);
+    let witnesses = Witnesses {
+        client,
+        index,
+        events,
+        requests: OnceCell::new(),
+    };
+    let mut found: Vec<_> = found.into_values().collect();
     for connection in &mut found {
-        connection.endpoint = endpoint(client, timeline, connection);
+        connection.endpoint = witnesses.endpoint(connection);
     }
     found
 }
 
-fn entry<'c, 'a>(found: &'c mut Vec<Connection<'a>>, id: u32) -> &'c mut Connection<'a> {
-    let index = found.iter().position(|c| c.id == id).unwrap_or_else(|| {
-        found.push(Connection::new(id));
-        found.len() - 1
-    });
-    &mut found[index]
+/// Who says where a client's connections led.
+struct Witnesses<'i, 'a> {
+    client: &'a Client,
+    index: &'i Index<'a>,
+    events: &'i ClientEvents<'a>,
+    requests: OnceCell<ByRequests<'a>>,
 }
 
-/// Where a connection led: the best witness first, the server itself; then the packet on the wire; then the plan, where
-/// no DNAT comes between; and only then what the client was told.
-fn endpoint<'a>(
-    client: &Client,
-    timeline: &Timeline<'a>,
-    connection: &Connection,
-) -> Option<Endpoint<'a>> {
-    let (accepted, syn) = (
-        accepted(timeline, connection),
-        syn(client, timeline, connection),
-    );
-    if let (Some(accepted), Some(syn)) = (&accepted, &syn)
-        && accepted.node != syn.node
-    {
-        // Two witnesses that contradict each other are none.
-        return None;
-    }
-    accepted
-        .or(syn)
-        .or_else(|| without_dnat(client, timeline, connection))
-        .or_else(|| by_requests(client, timeline, connection))
-}
-
-fn accepted<'a>(timeline: &Timeline<'a>, connection: &Connection) -> Option<Endpoint<'a>> {
-    let local = connection.local?;
-    timeline.events.iter().find_map(|(at, what)| match what {
-        Observation::ServerAccepted { server, peer, .. }
-            if same(*peer, local) && connection.covers(*at) =>
+impl<'a> Witnesses<'_, 'a> {
+    /// Where a connection led: the best witness first, the server itself; then the packet on the wire; then the plan, where
+    /// no DNAT comes between; and only then what the client was told.
+    fn endpoint(&self, connection: &Connection) -> Option<Endpoint<'a>> {
+        let (accepted, syn) = (self.accepted(connection), self.syn(connection));
+        if let (Some(accepted), Some(syn)) = (&accepted, &syn)
+            && accepted.node != syn.node
         {
-            server_named(timeline, server)
+            // Two witnesses that contradict each other are none.
+            return None;
         }
-        _ => None,
-    })
-}
+        accepted
+            .or(syn)
+            .or_else(|| self.without_dnat(connection))
+            .or_else(|| {
+                let requests = self.requests.get_or_init(|| ByRequests::of(self.events));
+                self.server_named(requests.server(connection.id)?)
+            })
+    }
 
-fn syn<'a>(
-    client: &Client,
-    timeline: &Timeline<'a>,
-    connection: &Connection,
-) -> Option<Endpoint<'a>> {
-    let pod_address = pod_address(client, timeline, connection.target?.ip());
-    let (began, ended) = (connection.began()?.at, connection.end.map(|(at, _)| at.at));
-    let mut destinations = timeline.events.iter().filter_map(|(_, what)| match what {
-        Observation::Segment(s)
-            if s.node == client.node && s.flags.contains('S') && !s.flags.contains('A') =>
-        {
-            let stamp = Duration::from_nanos(s.stamp_ns);
+    fn accepted(&self, connection: &Connection) -> Option<Endpoint<'a>> {
+        let mut accepted = self.index.accepted(connection.local?).iter();
+        let own = accepted.find(|(at, _)| connection.covers(*at));
+        self.server_named(own?.1)
+    }
+
+    fn syn(&self, connection: &Connection) -> Option<Endpoint<'a>> {
+        let (began, ended) = (
+            connection.began()?.at,
+            connection.end.map_or(Duration::MAX, |(at, _)| at.at),
+        );
+        let own = |s: &Segment| s.node == self.client.node;
+        let pod_address = self.pod_address(connection.target?.ip());
+        let mut destinations: Vec<SocketAddr> = match (connection.local, pod_address) {
+            (Some(local), _) => {
+                let syns = self.index.syns_of(local, began, ended).iter();
+                let syns = syns.map(|(_, segment)| *segment);
+                syns.filter(|s| own(s)).map(|s| s.to).collect()
+            }
             // A dial that failed may not know its own port: then any SYN of its pod in its time may be its own.
-            let ours = match connection.local {
-                Some(local) => s.from == local,
-                None => Some(s.from.ip()) == pod_address,
-            };
-            (ours && stamp + STAMP_SLACK >= began && ended.is_none_or(|ended| stamp <= ended))
-                .then_some(s.to)
-        }
-        _ => None,
-    });
-    let first = destinations.next()?;
-    let unambiguous = destinations.all(|other| other == first);
-    unambiguous.then(|| at_address(timeline, first))?
-}
-
-fn pod_address(client: &Client, timeline: &Timeline, family: IpAddr) -> Option<IpAddr> {
-    let Place::Pod(name) = &client.place else {
-        // A node's address is that of all its host-network clients.
-        return None;
-    };
-    let pod = timeline.case.lab.pod(name)?;
-    Some(match family {
-        IpAddr::V4(_) => pod.address.into(),
-        IpAddr::V6(_) => pod.address6.into(),
-    })
-}
-
-fn without_dnat<'a>(
-    client: &Client,
-    timeline: &Timeline<'a>,
-    connection: &Connection,
-) -> Option<Endpoint<'a>> {
-    let target = connection.target?;
-    let services = &timeline.case.lab.services;
-    let direct =
-        client.target.service.is_none() && services.iter().all(|service| service.address != target);
-    direct.then(|| at_address(timeline, target))?
-}
-
-/// By the requests that went over it: the server's record of them, else the answer's own word.
-fn by_requests<'a>(
-    client: &Client,
-    timeline: &Timeline<'a>,
-    connection: &Connection,
-) -> Option<Endpoint<'a>> {
-    let mut sent = Vec::new();
-    let mut told = None;
-    for (at, what) in &timeline.events {
-        match what {
-            Observation::RequestSent {
-                request,
-                connection: c,
-                ..
-            } if request.client == client.name && *c == connection.id => {
-                sent.push((*at, request));
+            (None, Some(pod)) => {
+                let syns = self.index.syns_from(pod, began, ended).iter();
+                let syns = syns.map(|(_, segment)| *segment);
+                syns.filter(|s| own(s)).map(|s| s.to).collect()
             }
-            Observation::Response {
-                request,
-                connection: c,
-                server: Some(server),
-                ..
-            } if request.client == client.name && *c == connection.id => {
-                told = told.or(Some(server));
-            }
-            _ => {}
+            (None, None) => Vec::new(),
+        };
+        destinations.dedup();
+        match destinations[..] {
+            [one] => self.at_address(one),
+            _ => None,
         }
     }
-    let witnessed = timeline.events.iter().find_map(|(at, what)| match what {
-        Observation::ServerRequest {
-            server,
-            request: Some(request),
-            ..
-        } => {
-            // The last sending before it: a request that was sent again went over another connection as well.
-            let mine = sent.iter().any(|(when, r)| when <= at && *r == request);
-            (mine && !sent_elsewhere(timeline, request, connection.id)).then_some(server)
-        }
-        _ => None,
-    });
-    server_named(timeline, witnessed.or(told)?)
-}
 
-fn sent_elsewhere(
-    timeline: &Timeline,
-    request: &crate::record::RequestId,
-    connection: u32,
-) -> bool {
-    timeline.events.iter().any(|(_, what)| match what {
-        Observation::RequestSent {
-            request: r,
-            connection: c,
-            ..
-        } => r == request && *c != connection,
-        _ => false,
-    })
-}
-
-fn server_named<'a>(timeline: &Timeline<'a>, name: &str) -> Option<Endpoint<'a>> {
-    let node = timeline.node_of_server(name)?;
-    let name = name.to_owned();
-    Some(Endpoint { name, node })
-}
-
-fn at_address<'a>(timeline: &Timeline<'a>, address: SocketAddr) -> Option<Endpoint<'a>> {
-    let lab = &timeline.case.lab;
-    if let Some(server) = lab.server_at(address) {
-        return server_named(timeline, &server.name);
+    fn pod_address(&self, family: IpAddr) -> Option<IpAddr> {
+        let Place::Pod(name) = &self.client.place else {
+            // A node's address is that of all its host-network clients.
+            return None;
+        };
+        let pod = self.index.case.lab.pod(name)?;
+        Some(match family {
+            IpAddr::V4(_) => pod.address.into(),
+            IpAddr::V6(_) => pod.address6.into(),
+        })
     }
-    let node = lab.node_with(address.ip())?;
-    let name = address.to_string();
-    Some(Endpoint { name, node })
+
+    fn without_dnat(&self, connection: &Connection) -> Option<Endpoint<'a>> {
+        let target = connection.target?;
+        let services = &self.index.case.lab.services;
+        let direct = self.client.target.service.is_none()
+            && services.iter().all(|service| service.address != target);
+        direct.then(|| self.at_address(target))?
+    }
+
+    fn server_named(&self, name: &str) -> Option<Endpoint<'a>> {
+        let node = self.index.timeline.node_of_server(name)?;
+        let name = name.to_owned();
+        Some(Endpoint { name, node })
+    }
+
+    fn at_address(&self, address: SocketAddr) -> Option<Endpoint<'a>> {
+        let lab = &self.index.case.lab;
+        if let Some(server) = lab.server_at(address) {
+            return self.server_named(&server.name);
+        }
+        let node = lab.node_with(address.ip())?;
+        let name = address.to_string();
+        Some(Endpoint { name, node })
+    }
 }
 
-/// Whether two addresses are the same, one of them perhaps as an IPv6 socket shows an IPv4 peer.
-pub(super) fn same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+/// Where connections led by the requests that went over them: by the server's record of them, else by the answer's own
+/// word.
+#[derive(Default)]
+struct ByRequests<'a> {
+    witnessed: HashMap<u32, &'a str>,
+    told: HashMap<u32, &'a str>,
+}
+
+impl<'a> ByRequests<'a> {
+    fn of(events: &ClientEvents<'a>) -> Self {
+        let mut by = Self::default();
+        // Where a request was sent first; `None` if over several connections.
+        let mut sent: HashMap<u32, Option<(Moment, u32)>> = HashMap::new();
+        for (at, request, event) in &events.requests {
+            match *event {
+                RequestEvent::Sent(connection) => {
+                    let only = sent
+                        .entry(request.number)
+                        .or_insert(Some((*at, connection)));
+                    *only = only.filter(|(_, earlier)| *earlier == connection);
+                }
+                RequestEvent::Response(connection, Some(server)) => {
+                    by.told.entry(connection).or_insert(server);
+                }
+                RequestEvent::Response(_, None)
+                | RequestEvent::Began
+                | RequestEvent::Part(_)
+                | RequestEvent::Failed(..)
+                | RequestEvent::Unfinished => {}
+            }
+        }
+        for (at, number, server) in &events.received {
+            // A request that was sent again over another connection says nothing.
+            let only = sent.get(number).copied().flatten();
+            if let Some((_, connection)) = only.filter(|(sent, _)| sent <= at) {
+                by.witnessed.entry(connection).or_insert(server);
+            }
+        }
+        by
+    }
+
+    fn server(&self, connection: u32) -> Option<&'a str> {
+        let witnessed = self.witnessed.get(&connection);
+        witnessed.or_else(|| self.told.get(&connection)).copied()
+    }
 }

@@ -1,20 +1,19 @@
 //! Expectations of counters: what a namespace counted from the case's start to its end.
 
 use crate::plan::{Case, CountWindow, CounterExpectation, Growth};
-use crate::record::{Observation, Stage};
 
-use super::check::{Checked, count, expected_count, pass_if};
+use super::index::Index;
 use super::outcome::Outcome;
-use super::result::{CounterResult, ExpectationResult, Verdict};
-use super::timeline::Timeline;
+use crate::metric::window::{count, expected_count, pass_if};
+use crate::result::{Checked, CounterResult, ExpectationResult, Verdict};
 
 /// Checks a case's expectations of counters, in its order.
-pub(super) fn expectations(timeline: &Timeline, outcome: &Outcome) -> Vec<ExpectationResult> {
-    let each = timeline.case.counters.iter().map(|expectation| {
+pub(super) fn expectations(index: &Index, outcome: &Outcome) -> Vec<ExpectationResult> {
+    let each = index.case.counters.iter().map(|expectation| {
         let checked = match outcome {
             Outcome::Broken { text, .. } => unchecked(expectation, Verdict::Error, text),
             Outcome::Skipped { missing, .. } => unchecked(expectation, Verdict::Skipped, missing),
-            Outcome::Whole => check(expectation, timeline),
+            Outcome::Whole => check(expectation, index),
         };
         result(expectation, checked)
     });
@@ -44,7 +43,7 @@ fn result(
                 Growth::Within(_) => None,
             },
         }),
-        ..ExpectationResult::located(of, text, location, checked)
+        ..ExpectationResult::new(of, text, location, checked)
     }
 }
 
@@ -65,8 +64,8 @@ fn unchecked(
 }
 
 /// What came of it, and what the counter grew by.
-fn check(expectation: &CounterExpectation, timeline: &Timeline) -> (Checked, Option<u64>) {
-    let grown = |counter| grown(timeline, &expectation.place, counter);
+fn check(expectation: &CounterExpectation, index: &Index) -> (Checked, Option<u64>) {
+    let grown = |counter| index.grown(&expectation.place, counter);
     let actual = grown(&expectation.counter);
     let (expected, verdict, text) = match &expectation.growth {
         Growth::Within(window) => {
@@ -92,17 +91,4 @@ fn within(window: CountWindow, actual: u64) -> (Verdict, String) {
         Ok(actual) => count(window, actual),
         Err(_) => (pass_if(window.max.is_none()), actual.to_string()),
     }
-}
-
-/// What a counter of a namespace grew by while the case lasted: what it counted at its set-up is not the case's.
-fn grown(timeline: &Timeline, place: &str, counter: &str) -> u64 {
-    let deltas = timeline.events.iter().filter_map(|(_, what)| match what {
-        Observation::Counters {
-            place: p,
-            stage,
-            deltas,
-        } if p == place && *stage != Stage::Start => deltas.get(counter),
-        _ => None,
-    });
-    deltas.sum()
 }

@@ -2,52 +2,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::check::holds;
-use super::result::{CaseResult, ClientResult, CounterResult, ExpectationResult, Verdict, worst};
-use super::seconds;
-use super::units::{exact, measured};
+use super::effects;
+use crate::metric::window::{holds, pass_if};
+use crate::plan::units::{exact, measured};
 use crate::plan::{Case, Cause, Quantile, QuantileExpectation, Time};
-
-/// A client's times over all repetitions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Distribution {
-    /// Client.
-    pub client: String,
-    /// From the fault until it gave up the dead connection, or its connection was killed.
-    pub detected: Spread,
-    /// From the fault until it recovered.
-    pub recovered: Spread,
-    /// From one response, or part of one, to the next: the longest time after the fault. Of those who ask all the time only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub without_response: Option<Spread>,
-    /// How often each cause ended the wait; `None` = it held no connection to what died.
-    pub causes: Vec<(Option<Cause>, usize)>,
-}
-
-/// How a time is distributed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// Repetitions.
-    pub count: usize,
-    /// Those in which it happened.
-    pub happened: usize,
-    /// The share of them, with the interval in which the true share lies with 95 % confidence (Wilson's score interval).
-    pub share: [f64; 3],
-    /// Shortest; `None` = never in any.
-    #[serde(rename = "min_s", with = "seconds::option")]
-    pub min: Option<Duration>,
-    /// Half of all repetitions; `None` = it never happened in so many.
-    #[serde(rename = "median_s", with = "seconds::option")]
-    pub median: Option<Duration>,
-    /// 95 of 100; `None` as above.
-    #[serde(rename = "p95_s", with = "seconds::option")]
-    pub p95: Option<Duration>,
-    /// Longest; `None` = there is one in which it never happened.
-    #[serde(rename = "max_s", with = "seconds::option")]
-    pub max: Option<Duration>,
-}
+use crate::result::{
+    CaseResult, Checked, ClientResult, CounterResult, Distribution, ExpectationResult, Spread,
+    Verdict, worst,
+};
 
 impl Spread {
     /// Of times, `None` for one that never came.
@@ -64,6 +26,7 @@ impl Spread {
             median: quantile(Quantile::Median),
             p95: quantile(Quantile::P95),
             max: quantile(Quantile::Max),
+            one_value: false,
         }
     }
 
@@ -143,7 +106,7 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
         .lab
         .clients
         .iter()
-        .map(|client| distribution(&client.name, &judged))
+        .map(|client| distribution(case, &client.name, &judged))
         .collect();
     let mut expectations: Vec<_> = (0..case.expectations.len() + case.counters.len())
         .filter_map(|index| in_each(index, repetitions))
@@ -171,7 +134,7 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
     })
 }
 
-fn distribution(client: &str, repetitions: &[&CaseResult]) -> Distribution {
+fn distribution(case: &Case, client: &str, repetitions: &[&CaseResult]) -> Distribution {
     let of: Vec<&ClientResult> = repetitions
         .iter()
         .filter_map(|r| r.client(client))
@@ -187,6 +150,34 @@ fn distribution(client: &str, repetitions: &[&CaseResult]) -> Distribution {
         }
     }
     causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let alike = |a: &ClientResult, b: &ClientResult| {
+        let times = |c: &ClientResult| {
+            let waits = c.longest_without_response;
+            let all = [c.fault_at, c.detected_after, c.recovered_after, waits];
+            all.map(|time| time.map(|time| time.as_millis()))
+        };
+        a.cause == b.cause && times(a) == times(b)
+    };
+    // Where packets are lost by chance, that a thing never happened is found anew each time.
+    let a_figure = of
+        .iter()
+        .any(|c| c.detected_after.or(c.recovered_after).is_some());
+    let runs_alike = of.windows(2).all(|two| alike(two[0], two[1]));
+    let mut effects = case.lab.faults.iter().flat_map(|fault| &fault.effects);
+    let dice = effects.any(effects::throws_dice);
+    let never_is_one_value = runs_alike && (a_figure || !dice);
+    let spread = |time: fn(&ClientResult) -> Option<Duration>| {
+        let spread = spread(time);
+        let one_value = match (spread.happened, spread.min.zip(spread.max)) {
+            (0, _) => never_is_one_value,
+            (_, Some((min, max))) => min.as_millis() == max.as_millis(),
+            (_, None) => false,
+        };
+        Spread {
+            one_value: one_value && spread.count > 1,
+            ..spread
+        }
+    };
     Distribution {
         client: client.to_owned(),
         detected: spread(|c| c.detected_after),
@@ -247,26 +238,28 @@ fn quantile(
                     if holds { measured(time) } else { exact(time) }
                 },
             );
-            let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
-            (verdict, format!("{time}, in {} repetitions", spread.count))
+            (
+                pass_if(holds),
+                match spread.one_value {
+                    true => format!("{time}, one value ({} runs)", spread.count),
+                    false => format!("{time}, in {} repetitions", spread.count),
+                },
+            )
         }
         _ => (Verdict::Error, "no repetition was judged".to_owned()),
     };
-    let location = expectation.location.clone();
-    ExpectationResult {
-        counter: None,
-        client: expectation.client.clone(),
-        workload: None,
-        text: expectation.text.clone(),
+    let checked = Checked {
         verdict,
         expected: expectation.window.to_string(),
         actual,
-        file: location.file,
-        line: location.line,
-        column: location.column,
-        length: location.length,
-        source: location.text,
-    }
+    };
+    let QuantileExpectation {
+        client,
+        text,
+        location,
+        ..
+    } = expectation;
+    ExpectationResult::new(client, text, location, checked)
 }
 
 #[cfg(test)]

@@ -1,174 +1,188 @@
 //! What a record has on a connection besides its own end: its packets, its socket through time, its options and
 //! sysctls, its PINGs and requests, what its server saw.
-//!
-//! Gathered once for a record, since a cause is looked for in every connection.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Client, FaultKind, Keepalive, Neighbour, Place, Where, Work};
-use crate::record::{
-    Observation, RequestError, RequestId, Segment, Socket, SocketChange, SocketTimer, TcpInfo,
-};
+use crate::plan::{Client, Keepalive, Protocol};
+use crate::record::{SocketChange, SocketTimer, TcpInfo, TimerKind};
 use crate::timeout_model::{Kernel, TcpSysctls};
 
-use super::cause::{self, Found};
-use super::connections::{Connection, Endpoint};
-use super::timeline::{Moment, Timeline};
+use super::connections::Connection;
+use super::effects;
+use super::index::{AT_ONCE, Index, STAMP_SLACK, Unreachable};
+use super::requests::Requests;
+use super::timeline::Moment;
+use super::waits::{FailedBeat, RequestsSeen, Waits};
 use super::wire::Wire;
 
-/// A packet's own stamp may lie this far before the event that the client writes of it.
-pub(super) const STAMP_SLACK: Duration = Duration::from_millis(20);
-/// Events of one instant that different observers write, on a busy machine.
-pub(super) const AT_ONCE: Duration = Duration::from_millis(50);
 /// A socket's end may be read this long after it.
 const READ_LATE: Duration = Duration::from_secs(1);
 
-/// An address and port that are the same whether an IPv4 or an IPv6 socket showed them.
-type Key = (IpAddr, u16);
-
-fn key(address: SocketAddr) -> Key {
-    (address.ip().to_canonical(), address.port())
+/// What the record has on a client's connections besides their own ends.
+pub(super) struct Archive<'i, 'a> {
+    client: &'a Client,
+    index: &'i Index<'a>,
+    requests: &'i Requests<'a>,
+    sysctls: TcpSysctls,
+    waits: Waits,
 }
 
-/// A record's evidence by whom it is of.
-pub(super) struct Archive<'t, 'a> {
-    timeline: &'t Timeline<'a>,
-    sent: HashMap<Key, Vec<&'a Segment>>,
-    received: HashMap<Key, Vec<&'a Segment>>,
-    sockets: HashMap<(&'a str, Key), Vec<(Moment, &'a Socket)>>,
-    server_closed: HashMap<Key, Vec<Moment>>,
-    by_client: HashMap<&'a str, Vec<(Moment, &'a Observation)>>,
-    icmp: Vec<(Moment, &'a str, (u8, u8))>,
-}
+impl<'i, 'a> Archive<'i, 'a> {
+    /// Of one client.
+    pub(super) fn of(client: &'a Client, index: &'i Index<'a>, requests: &'i Requests<'a>) -> Self {
+        Self {
+            client,
+            index,
+            requests,
+            sysctls: tcp_sysctls(client, index),
+            waits: Waits::of(client, index),
+        }
+    }
 
-impl<'t, 'a> Archive<'t, 'a> {
-    /// Sorts a record's evidence.
-    pub(super) fn of(timeline: &'t Timeline<'a>) -> Self {
-        let mut archive = Self {
-            timeline,
-            sent: HashMap::new(),
-            received: HashMap::new(),
-            sockets: HashMap::new(),
-            server_closed: HashMap::new(),
-            by_client: HashMap::new(),
-            icmp: Vec::new(),
+    /// What is known of a connection's end; `None` if that was not recorded.
+    pub(super) fn evidence(&self, connection: &Connection<'a>) -> Option<Evidence<'a>> {
+        let (client, index) = (self.client, self.index);
+        let timeline = &index.timeline;
+        let (ended, end) = connection.end?;
+        let (keepalive, user_timeout) = options(client, index, connection);
+        let lab = &index.case.lab;
+        let to = connection.endpoint.as_ref();
+        let to = to.map(|to| timeline.place(to.node, &to.name));
+        let before = || timeline.effects_until(ended);
+        let unresolved = to.as_ref().and_then(|to| {
+            let mut dies = before().filter(|(_, effect)| effects::neighbour_dies(effect, lab, to));
+            dies.next().map(|(at, _)| at.at)
+        });
+        Some(Evidence {
+            id: connection.id,
+            end,
+            ended: ended.at,
+            began: connection.began().map(|at| at.at),
+            opened: connection.opened.map(|at| at.at),
+            dial: connection.dial_failed,
+            program: client.program().is_some(),
+            tls: client.target.tls,
+            protocol: connection.protocol,
+            transport: &client.transport,
+            keepalive,
+            user_timeout,
+            sysctls: self.sysctls,
+            kernel: Kernel::of(index.kernel, index.hz),
+            wire: Wire::of(index, connection, ended.at),
+            socket: self.socket(connection, ended.at),
+            ping_sent: self.ping_sent(connection, ended),
+            requests: self.waits.seen(connection, ended, unresolved),
+            last_request: self.last_request(connection, ended),
+            failed_beat: self.waits.failed_beat(ended),
+            server_closed: self.server_closed(connection, ended.at),
+            dead_neighbour: to.as_ref().is_some_and(|to| {
+                before().any(|(_, effect)| effects::no_neighbour(effect, lab, client, to))
+            }),
+            unresolved: unresolved.is_some(),
+            lossy: to.as_ref().is_some_and(|to| {
+                before().any(|(_, effect)| effects::loses_some(effect, lab, client, to))
+            }),
+            destroyed: before()
+                .any(|(at, effect)| connection.held_at(at) && effects::destroys(effect, client)),
+            icmp: Icmp::before(index, connection, &client.node, ended),
+            case_over: index.case.lab.duration,
+        })
+    }
+
+    fn socket(&self, connection: &Connection, ended: Duration) -> SocketSeen {
+        let (Some(local), Some(began)) = (connection.local, connection.began()) else {
+            return SocketSeen::default();
         };
-        for (at, what) in &timeline.events {
-            archive.file(*at, what);
+        let own = self.index.socket(self.client.place.name(), local);
+        let first = own.partition_point(|(at, _)| at.at + STAMP_SLACK < began.at);
+        let mut seen = SocketSeen::default();
+        for (at, socket) in &own[first..] {
+            match socket.change {
+                SocketChange::Ended if at.at <= ended + READ_LATE => seen.last = socket.info,
+                SocketChange::Born | SocketChange::Changed => {
+                    if at.at <= ended {
+                        seen.note_timer(at.at, socket.timer);
+                    }
+                    // A look at its end is made a moment after it.
+                    if at.at <= ended + AT_ONCE {
+                        seen.note_times(at.at, socket.info);
+                    }
+                }
+                SocketChange::Ended => {}
+            }
         }
-        for segments in archive
-            .sent
-            .values_mut()
-            .chain(archive.received.values_mut())
-        {
-            segments.sort_by_key(|segment| segment.stamp_ns);
+        seen
+    }
+
+    /// The last request that was handed to it before its end.
+    fn last_request(&self, connection: &Connection, ended: Moment) -> Option<LastRequest> {
+        let own = self.requests.on(connection.id);
+        let own = own.filter_map(|(number, request)| {
+            let mut sent = request
+                .sent
+                .iter()
+                .filter(|(at, id)| *id == connection.id && *at <= ended);
+            let (sent, _) = *sent.next_back()?;
+            let over = request
+                .outcome
+                .filter(|(at, outcome)| *at < ended && outcome.is_well());
+            Some((
+                sent,
+                LastRequest {
+                    number,
+                    sent: sent.at,
+                    answered: over.map(|(at, _)| at.at),
+                },
+            ))
+        });
+        own.max_by_key(|(sent, _)| *sent)
+            .map(|(_, request)| request)
+    }
+
+    /// The first PING that nothing answered any more.
+    fn ping_sent(&self, connection: &Connection, ended: Moment) -> Option<Duration> {
+        let events = self.index.client(&self.client.name)?;
+        let mut unanswered = None;
+        for (at, acknowledged) in events.pings.get(&connection.id)? {
+            match acknowledged {
+                true => unanswered = None,
+                false if *at <= ended => unanswered = unanswered.or(Some(at.at)),
+                false => {}
+            }
         }
-        archive
+        unanswered
     }
 
-    fn file(&mut self, at: Moment, what: &'a Observation) {
-        match what {
-            Observation::Segment(segment) => {
-                self.sent
-                    .entry(key(segment.from))
-                    .or_default()
-                    .push(segment);
-                self.received
-                    .entry(key(segment.to))
-                    .or_default()
-                    .push(segment);
-            }
-            Observation::Socket(socket) => {
-                let place = (socket.place.as_str(), key(socket.local));
-                self.sockets.entry(place).or_default().push((at, socket));
-            }
-            Observation::ServerClosed { peer, .. } => {
-                self.server_closed.entry(key(*peer)).or_default().push(at);
-            }
-            Observation::Icmp { node, kind, .. } => self.icmp.push((at, node, *kind)),
-            Observation::RequestSent { request, .. }
-            | Observation::Response { request, .. }
-            | Observation::RequestFailed { request, .. } => {
-                self.by_client
-                    .entry(&request.client)
-                    .or_default()
-                    .push((at, what));
-            }
-            Observation::DialStarted { client, .. }
-            | Observation::PingSent { client, .. }
-            | Observation::PingAcked { client, .. }
-            | Observation::SocketOptions { client, .. } => {
-                self.by_client.entry(client).or_default().push((at, what));
-            }
-            _ => {}
-        }
-    }
-
-    fn of_client(&self, client: &Client) -> &[(Moment, &'a Observation)] {
-        self.by_client
-            .get(client.name.as_str())
-            .map_or(&[], Vec::as_slice)
-    }
-
-    /// What was sent from `local` within a time, by the packets' own stamps.
-    pub(super) fn sent_from(
-        &self,
-        local: SocketAddr,
-        from: Duration,
-        to: Duration,
-    ) -> impl Iterator<Item = &'a Segment> {
-        within(self.sent.get(&key(local)), from, to)
-    }
-
-    /// What was sent to `local` within a time, by the packets' own stamps.
-    pub(super) fn sent_to(
-        &self,
-        local: SocketAddr,
-        from: Duration,
-        to: Duration,
-    ) -> impl Iterator<Item = &'a Segment> {
-        within(self.received.get(&key(local)), from, to)
-    }
-
-    /// A client's socket through time, as the kernel showed it, in order of time.
-    pub(super) fn socket(&self, client: &'a Client, local: SocketAddr) -> &[(Moment, &'a Socket)] {
-        let place = match &client.place {
-            Place::Node(name) | Place::Pod(name) => name.as_str(),
-        };
-        self.sockets
-            .get(&(place, key(local)))
-            .map_or(&[], Vec::as_slice)
-    }
-
-    /// What ended a connection.
-    pub(super) fn found(&self, client: &'a Client, connection: &Connection<'a>) -> Found {
-        match Evidence::of(self, client, connection) {
-            Some(evidence) => cause::of(&evidence),
-            None => Found {
-                cause: crate::plan::Cause::Unknown,
-                evidence: String::from("its end was not recorded"),
-            },
-        }
+    fn server_closed(&self, connection: &Connection, ended: Duration) -> bool {
+        let began = connection.began().unwrap_or(Moment::START);
+        let times = began.at..=ended + READ_LATE;
+        let mut closed = connection
+            .local
+            .into_iter()
+            .flat_map(|l| self.index.closed(l));
+        closed.any(|at| times.contains(&at.at))
     }
 }
 
-fn within<'s, 'a>(
-    segments: Option<&'s Vec<&'a Segment>>,
-    from: Duration,
-    to: Duration,
-) -> impl Iterator<Item = &'a Segment> + use<'s, 'a> {
-    let all = segments.map_or(&[][..], Vec::as_slice);
-    let times = from.saturating_sub(STAMP_SLACK)..=to;
-    all.iter()
-        .copied()
-        .filter(move |s| times.contains(&Duration::from_nanos(s.stamp_ns)))
+/// A socket's keepalive and TCP_USER_TIMEOUT: ours has what the plan says, a program's what was read from it, if it was.
+pub(super) fn options(
+    client: &Client,
+    index: &Index,
+    connection: &Connection,
+) -> (Option<Keepalive>, Option<Duration>) {
+    if client.program().is_none() {
+        return (client.transport.keepalive, client.transport.user_timeout);
+    }
+    let events = index.client(&client.name);
+    let read = events.and_then(|events| events.options.get(&connection.id));
+    read.copied().unwrap_or_default()
 }
 
 /// All that is known of a connection's end. Times are from the case's start.
 #[derive(Debug, Clone)]
 pub(super) struct Evidence<'a> {
+    /// The connection's number.
+    pub id: u32,
     pub end: &'a crate::record::ConnectionEnd,
     pub ended: Duration,
     pub began: Option<Duration>,
@@ -177,6 +191,8 @@ pub(super) struct Evidence<'a> {
     pub dial: bool,
     pub program: bool,
     pub tls: bool,
+    /// What both ends speak, if it was opened.
+    pub protocol: Option<Protocol>,
     pub transport: &'a crate::plan::Transport,
     pub keepalive: Option<Keepalive>,
     pub user_timeout: Option<Duration>,
@@ -188,17 +204,59 @@ pub(super) struct Evidence<'a> {
     /// The first PING that was not answered any more.
     pub ping_sent: Option<Duration>,
     pub requests: RequestsSeen,
+    /// The last request on it.
+    pub last_request: Option<LastRequest>,
+    /// The heartbeat that failed as it was closed.
+    pub failed_beat: Option<FailedBeat>,
     pub server_closed: bool,
     /// Its endpoint's node died, and its link-layer address with it, before this end.
     pub dead_neighbour: bool,
+    /// Who asks for that address is told that it does not resolve.
+    pub unresolved: bool,
     /// Its path lost some packets, and let others pass.
     pub lossy: bool,
     /// The kernel was told to destroy its socket.
     pub destroyed: bool,
-    /// An ICMP error reached its node before this end.
-    pub icmp: bool,
+    /// The ICMP errors about it that came before this end.
+    pub icmp: Option<Icmp>,
     /// When the case is over, by its plan.
     pub case_over: Duration,
+}
+
+/// ICMP errors about a connection: that its peer can't be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Icmp {
+    /// How many.
+    pub count: usize,
+    /// The last of them.
+    pub last: Unreachable,
+}
+
+impl Icmp {
+    fn before(index: &Index, connection: &Connection, node: &str, ended: Moment) -> Option<Self> {
+        let (local, began) = (connection.local?, connection.began()?);
+        let all = index.unreachable(local, node).iter();
+        let heard = all.filter(|error| {
+            error.at.at + STAMP_SLACK >= began.at && error.at.at <= ended.at + AT_ONCE
+        });
+        let heard: Vec<_> = heard.collect();
+        heard.last().map(|last| Self {
+            count: heard.len(),
+            last: **last,
+        })
+    }
+
+    /// In words.
+    pub(super) fn text(&self) -> String {
+        let Unreachable { kind, from, .. } = self.last;
+        let (of_type, code) = kind;
+        match self.count {
+            1 => format!("{from} sent an ICMP error about it (type {of_type}, code {code})"),
+            count => {
+                format!("{from} sent {count} ICMP errors about it (type {of_type}, code {code})")
+            }
+        }
+    }
 }
 
 /// A connection's socket, as sock_diag showed it.
@@ -206,271 +264,51 @@ pub(super) struct Evidence<'a> {
 pub(super) struct SocketSeen {
     /// The last timer that ran before the end.
     pub timer: Option<SocketTimer>,
+    /// Since when that was the timer of a closed window, if it was.
+    pub window_closed: Option<Duration>,
     /// The last TCP_INFO, if the kernel destroyed it then.
     pub last: Option<TcpInfo>,
-}
-
-/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-pub(super) const TICK: Duration = Duration::from_millis(10);
-
-/// What a client's requests say of an end.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RequestsSeen {
-    /// Of the request that timed out at the end: its first sign.
-    pub timed_out_since: Option<Duration>,
-    /// What that request's limit was.
-    pub limit: Option<Duration>,
-    /// The last request handed to the connection.
+    /// When it had sent data last, by its own word.
     pub last_sent: Option<Duration>,
-    /// The last one that ended on it.
-    pub last_over: Option<Duration>,
-    /// The last one that timed out on it while it lived on.
-    pub last_timeout: Option<Duration>,
+    /// When it had received data last, by its own word.
+    pub last_read: Option<Duration>,
 }
 
-impl<'a> Evidence<'a> {
-    fn of(
-        archive: &Archive<'_, 'a>,
-        client: &'a Client,
-        connection: &Connection<'a>,
-    ) -> Option<Self> {
-        let (ended, end) = connection.end?;
-        let (keepalive, user_timeout) = options(archive, client, connection);
-        let timeline = archive.timeline;
-        Some(Self {
-            end,
-            ended: ended.at,
-            began: connection.began().map(|at| at.at),
-            opened: connection.opened.map(|at| at.at),
-            dial: connection.dial_failed,
-            program: client.program().is_some(),
-            tls: client.target.tls,
-            transport: &client.transport,
-            keepalive,
-            user_timeout,
-            sysctls: tcp_sysctls(client, timeline),
-            kernel: Kernel::of(timeline.kernel, timeline.hz),
-            wire: Wire::of(archive, connection, ended.at),
-            socket: socket(archive, client, connection, ended.at),
-            ping_sent: ping_sent(archive, client, connection, ended),
-            requests: requests(archive, client, connection, ended),
-            server_closed: server_closed(archive, connection, ended.at),
-            dead_neighbour: timeline.faults.iter().any(|fault| {
-                fault.at <= ended
-                    && connection.endpoint.as_ref().is_some_and(|to| {
-                        no_neighbour(&fault.fault.kind, client, to, timeline)
-                    })
-            }),
-            lossy: timeline.faults.iter().any(|fault| {
-                let to = connection.endpoint.as_ref();
-                fault.at <= ended
-                    && to.is_some_and(|to| loses_some(&fault.fault.kind, client, to, timeline))
-            }),
-            destroyed: timeline.faults.iter().any(|fault| {
-                let kind = &fault.fault.kind;
-                fault.at <= ended
-                    && connection.held_at(fault.at)
-                    && matches!(kind, FaultKind::SocketDestroyed { client: c, .. } if *c == client.name)
-            }),
-            icmp: archive.icmp.iter().any(|(at, on, kind)| {
-                // Destination unreachable: type 3 of ICMP, type 1 of ICMPv6.
-                *at <= ended && *on == client.node && matches!(kind.0, 1 | 3)
-            }),
-            case_over: timeline.case.lab.duration,
-        })
+impl SocketSeen {
+    fn note_timer(&mut self, at: Duration, timer: Option<SocketTimer>) {
+        let Some(timer) = timer else { return };
+        self.timer = Some(timer);
+        self.window_closed = match timer.kind {
+            TimerKind::ZeroWindowProbe => self.window_closed.or(Some(at)),
+            TimerKind::Retransmission | TimerKind::Keepalive | TimerKind::TimeWait => None,
+        };
     }
-}
 
-/// Whether a fault makes some packets vanish on the way to an endpoint, and not all.
-fn loses_some(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Timeline) -> bool {
-    let FaultKind::Loss { path, percent } = kind else {
-        return false;
-    };
-    let end = timeline.place(to.node, &to.name);
-    let lab = &timeline.case.lab;
-    *percent < 100.0 && path.place.is_crossed(lab, &client.place, &end)
-}
-
-/// Whether a fault leaves somebody on the way to an endpoint without a neighbour.
-fn no_neighbour(kind: &FaultKind, client: &Client, to: &Endpoint, timeline: &Timeline) -> bool {
-    match kind {
-        FaultKind::PowerLoss { node, neighbour } => {
-            *neighbour == Neighbour::Dead && node == to.node
-        }
-        FaultKind::LinkDown { behind } => {
-            let end = timeline.place(to.node, &to.name);
-            let place = Where::At(behind.clone());
-            place.is_crossed(&timeline.case.lab, &client.place, &end)
-        }
-        _ => false,
-    }
-}
-
-fn socket<'a>(
-    archive: &Archive<'_, 'a>,
-    client: &'a Client,
-    connection: &Connection,
-    ended: Duration,
-) -> SocketSeen {
-    let (Some(local), Some(began)) = (connection.local, connection.began()) else {
-        return SocketSeen::default();
-    };
-    let own = archive.socket(client, local).iter();
-    let own = own.filter(|(at, _)| at.at + STAMP_SLACK >= began.at);
-    let mut seen = SocketSeen::default();
-    for (at, socket) in own {
-        match socket.change {
-            SocketChange::Ended if at.at <= ended + READ_LATE => seen.last = socket.info,
-            SocketChange::Born | SocketChange::Changed if at.at <= ended => {
-                seen.timer = socket.timer.or(seen.timer);
-            }
-            _ => {}
+    fn note_times(&mut self, at: Duration, info: Option<TcpInfo>) {
+        // Before the SYN is answered they say nothing.
+        if let Some(info) = info.filter(|info| info.rtt_us > 0) {
+            let ago = |ms: u32| at.checked_sub(Duration::from_millis(ms.into()));
+            self.last_sent = ago(info.last_data_sent_ms);
+            self.last_read = ago(info.last_data_recv_ms);
         }
     }
-    seen
 }
 
-fn ping_sent(
-    archive: &Archive,
-    client: &Client,
-    connection: &Connection,
-    ended: Moment,
-) -> Option<Duration> {
-    let mut unanswered = None;
-    for (at, what) in archive.of_client(client) {
-        match what {
-            Observation::PingSent { connection: c, .. } if *c == connection.id && *at <= ended => {
-                unanswered = unanswered.or(Some(at.at));
-            }
-            Observation::PingAcked { connection: c, .. } if *c == connection.id => {
-                unanswered = None;
-            }
-            _ => {}
-        }
-    }
-    unanswered
-}
-
-fn requests(
-    archive: &Archive,
-    client: &Client,
-    connection: &Connection,
-    ended: Moment,
-) -> RequestsSeen {
-    let mut seen = RequestsSeen::default();
-    // The first sign of the request under way: its dial, or its first sending. Of several under way at once each has
-    // its own.
-    let mut since = None;
-    let mut begun: HashMap<u32, Duration> = HashMap::new();
-    let mut dials: HashMap<u32, Duration> = HashMap::new();
-    let at_once = client.workloads.at_once();
-    let on = |c: &u32| *c == connection.id;
-    for (at, what) in archive.of_client(client) {
-        match what {
-            Observation::DialStarted { connection: c, .. } => {
-                since = since.or(Some(at.at));
-                dials.insert(*c, at.at);
-            }
-            Observation::RequestSent {
-                request,
-                connection: c,
-                ..
-            } => {
-                since = since.or(Some(at.at));
-                let dialled = dials.remove(c).unwrap_or(at.at);
-                begun.entry(request.number).or_insert(dialled);
-                if on(c) && *at <= ended {
-                    seen.last_sent = Some(at.at);
-                }
-            }
-            Observation::Response { connection: c, .. } => {
-                since = None;
-                if on(c) && *at <= ended {
-                    seen.last_over = Some(at.at);
-                }
-            }
-            Observation::RequestFailed {
-                request,
-                connection: c,
-                error,
-                ..
-            } => {
-                if at_once {
-                    let dialled = dials.get(&connection.id);
-                    since = begun.get(&request.number).or(dialled).copied();
-                }
-                let own = c.as_ref().map_or(connection.dial_failed, on);
-                let timeout = *error == RequestError::Timeout;
-                if own && timeout && at.at.abs_diff(ended.at) <= AT_ONCE {
-                    seen.timed_out_since = since;
-                    seen.limit = limit(client, request);
-                }
-                if c.as_ref().is_some_and(on) && *at <= ended {
-                    seen.last_over = Some(at.at);
-                    if timeout {
-                        seen.last_timeout = Some(at.at);
-                    }
-                }
-                since = None;
-            }
-            _ => {}
-        }
-    }
-    seen
-}
-
-/// The time a request may take: that of its workload where there are several.
-fn limit(client: &Client, request: &RequestId) -> Option<Duration> {
-    let named = |work: &&Work| request.workload.as_deref() == Some(work.name.as_str());
-    match client.workloads.iter().find(named) {
-        Some(work) => work.request_timeout,
-        None => client.transport.request_timeout,
-    }
-}
-
-fn server_closed(archive: &Archive, connection: &Connection, ended: Duration) -> bool {
-    let began = connection.began().unwrap_or(Moment::START);
-    let closed = connection
-        .local
-        .and_then(|local| archive.server_closed.get(&key(local)));
-    let times = began.at..=ended + READ_LATE;
-    closed.is_some_and(|all| all.iter().any(|at| times.contains(&at.at)))
-}
-
-/// A socket's keepalive and TCP_USER_TIMEOUT: ours has what the plan says, a program's what was read from it, if it
-/// was.
-fn options(
-    archive: &Archive,
-    client: &Client,
-    connection: &Connection,
-) -> (Option<Keepalive>, Option<Duration>) {
-    if client.program().is_none() {
-        let transport = &client.transport;
-        return (transport.keepalive, transport.user_timeout);
-    }
-    let read = archive
-        .of_client(client)
-        .iter()
-        .rev()
-        .find_map(|(_, what)| match what {
-            Observation::SocketOptions {
-                connection: id,
-                keepalive,
-                user_timeout,
-                ..
-            } if *id == connection.id => Some((*keepalive, *user_timeout)),
-            _ => None,
-        });
-    read.unwrap_or_default()
+/// The last request on a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastRequest {
+    /// Its number in the client.
+    pub number: u32,
+    /// When it was handed over; of a program's that a server received, when that was.
+    pub sent: Duration,
+    /// When it was answered, if it was.
+    pub answered: Option<Duration>,
 }
 
 /// The sysctls in the client's namespace: by what was read back there, else by what was asked for, else the kernel's
 /// defaults.
-pub(super) fn tcp_sysctls(client: &Client, timeline: &Timeline) -> TcpSysctls {
-    let place = match &client.place {
-        Place::Node(name) | Place::Pod(name) => name,
-    };
-    let mut sysctls = timeline.case.lab.sysctls_at(&client.place).to_vec();
-    sysctls.extend(timeline.sysctls(place));
-    TcpSysctls::with(&sysctls)
+pub(super) fn tcp_sysctls(client: &Client, index: &Index) -> TcpSysctls {
+    let asked = index.case.lab.sysctls_at(&client.place);
+    let read = index.sysctls(client.place.name());
+    TcpSysctls::with(&[asked, read].concat())
 }

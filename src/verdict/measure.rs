@@ -1,23 +1,30 @@
 //! What happened to each client, by the record.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::plan::{Client, Phase, Work, Workload};
+use crate::plan::{Case, Client, Protocol, Work, Workload};
 use crate::record::Event;
 
-use super::cause::Found;
-use super::chain::{self, Step};
+use super::cause;
+use super::chain;
+use super::client_record::ClientRecord;
 use super::connections::{self, Connection};
 use super::evidence::{Archive, tcp_sysctls};
+use super::index::Index;
+use super::outages::{Detection, Outage, WorkloadRecord};
 use super::outcome::{Outcome, outcome};
-use super::parts::{self, Known, Outage};
+use super::parts;
+use super::predictions::Predicted;
+use super::program_end;
 use super::programs;
+use super::published;
 use super::requests::Requests;
-use super::retransmissions::{self, Retransmissions};
+use super::retransmissions;
 use super::standing::{self, Standing};
-use super::struck::{Struck, gone, led_to_dead, phase};
-use super::timeline::{Moment, Timeline};
-use super::workloads::{self, WorkloadMeasured};
+use super::struck::{gone, led_to_dead, phase};
+use super::timeline::{Injected, Moment, Timeline};
+use crate::result::{ClientResult, ConnectionResult, FaultResult, WorkloadResult};
 
 /// What a record says, before anything is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,271 +33,288 @@ pub struct Measured {
     pub outcome: Outcome,
     /// How long the record goes, from the case's start.
     pub duration: Duration,
-    /// When each of the case's faults came into force; `None` = it did not.
-    pub faults: Vec<Option<FaultMeasured>>,
+    /// The case's faults.
+    pub faults: Vec<FaultResult>,
     /// The case's clients, in its order.
-    pub clients: Vec<ClientMeasured>,
-}
-
-/// When a client gave up the dead connection its requests waited on. Times are counted from the fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detection {
-    /// There was no dead connection.
-    NotAffected,
-    /// It was given up after this time.
-    After(Duration),
-    /// It was still there when the case ended.
-    Never,
-    /// The record does not say.
-    Unknown,
-}
-
-/// What happened to a client.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClientMeasured {
-    /// Its name.
-    pub name: String,
-    /// When its own node lost power, from the case's start.
-    pub gone_at: Option<Duration>,
-    /// The fault that its times are counted from, from the case's start: the first that struck it, else the first of all.
-    pub fault_at: Option<Duration>,
-    /// What it was doing at the fault.
-    pub phase: Option<Phase>,
-    /// Whether a connection it held at the fault was struck; `None` if the record does not say.
-    pub affected: Option<bool>,
-    /// When it gave up the connection its requests waited on.
-    pub detection: Detection,
-    /// Why the fault tested nothing of it, as a sentence; `None` if it did.
-    pub untested: Option<String>,
-    /// What ended the wait on that connection, and the evidence; `None` if it was not affected.
-    pub cause: Option<Found>,
-    /// From the fault until the first response from a live endpoint after which it stayed well.
-    pub recovered_after: Option<Duration>,
-    /// The last response that a live server gave it before the fault, from the case's start.
-    pub last_good_at: Option<Duration>,
-    /// The first request that failed after the fault: when it was first sent, if it was, and when it failed.
-    pub first_failure: Option<(Option<Duration>, Duration)>,
-    /// Requests that ended without a response after the fault, and those that were still waiting at the case's end
-    /// though there had been time to answer them; `None` for a program: what it asked for in vain nobody else has seen.
-    pub requests_failed: Option<u32>,
-    /// Responses that went on and were well when the client's own timeout ended them, after the fault.
-    pub healthy_cuts: u32,
-    /// The longest time without a response, or a part of one, after the fault: from one to the next, or to the case's end.
-    /// `None` for one who does not ask all the time, so that there need be none.
-    pub longest_without_response: Option<Duration>,
-    /// Dials after the fault.
-    pub dials: u32,
-    /// The first dial after the fault that led to a node without power: its place in `connections`.
-    pub dialled_dead: Option<usize>,
-    /// Its outage in its parts; `None` if no fault struck it.
-    pub outage: Option<Outage>,
-    /// Its connections, and its attempts at one.
-    pub connections: Vec<ConnectionMeasured>,
-    /// Requests whose response no server's record has, by number. They count as not answered.
-    pub claimed: Vec<u32>,
-    /// What others say of it.
-    pub standing: Standing,
-    /// What happened to each of its workloads. Its own detection, cause and recovery are those of the worst of them.
-    pub workloads: Vec<WorkloadMeasured>,
-}
-
-/// A connection, or an attempt at one. Times are from the case's start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionMeasured {
-    /// Its number in the client.
-    pub id: u32,
-    /// When its SYN went out.
-    pub dialled_at: Option<Duration>,
-    /// When it was established and shaken hands; `None` = never.
-    pub opened_at: Option<Duration>,
-    /// When the client gave it up; `None` = not within the case.
-    pub closed_at: Option<Duration>,
-    /// The server it led to, or the address where no server listens; `None` if the record does not say.
-    pub endpoint: Option<String>,
-    /// What ended it.
-    pub cause: Found,
-    /// Its unanswered segment, sent again and again; `None` if none was sent twice.
-    pub retransmissions: Option<Retransmissions>,
-    /// What became of it, step by step, if it lived at the fault or after it.
-    pub chain: Vec<Step>,
-}
-
-/// A fault that came into force, from the case's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FaultMeasured {
-    /// When.
-    pub at: Duration,
-    /// When it was over; `None` = not within the case, or it was done at once.
-    pub until: Option<Duration>,
+    pub clients: Vec<ClientResult>,
 }
 
 /// Reads a record; `None` if it does not say which case it is of.
 #[must_use]
 pub fn measure(record: &[Event]) -> Option<Measured> {
-    let timeline = Timeline::new(record)?;
-    let archive = Archive::of(&timeline);
-    let clients = timeline.case.lab.clients.iter();
-    let faults = 0..timeline.case.lab.faults.len();
-    let injected = |index| timeline.faults.iter().find(|fault| fault.index == index);
-    Some(Measured {
-        outcome: outcome(&timeline),
-        duration: timeline.last(),
-        faults: faults
-            .map(|index| {
-                injected(index).map(|fault| FaultMeasured {
-                    at: fault.at.at,
-                    until: fault.until.map(|until| until.at),
-                })
-            })
-            .collect(),
-        clients: clients
-            .map(|client| measure_client(client, &timeline, &archive))
-            .collect(),
-    })
+    Index::of(record).map(|index| of(&index))
 }
 
-fn measure_client<'a>(
-    client: &'a Client,
-    timeline: &Timeline<'a>,
-    archive: &Archive<'_, 'a>,
-) -> ClientMeasured {
-    let connections = connections::of(client, timeline);
+pub(super) fn of(index: &Index) -> Measured {
+    let outcome = outcome(index);
+    let clients = index.case.lab.clients.iter();
+    let clients = clients.map(|client| {
+        let result = measure_client(client, index);
+        let predicted = Predicted::of(&result, index);
+        let findings = match outcome {
+            Outcome::Whole => predicted.findings(&result, index.last),
+            Outcome::Skipped { .. } | Outcome::Broken { .. } => Vec::new(),
+        };
+        ClientResult {
+            published: published::of(index.case, &result),
+            program: program_end::of(client, index),
+            predicted: predicted.beforehand.map(Into::into),
+            predicted_given_phase: predicted.given_phase.as_ref().map(Into::into),
+            outside_prediction: !findings.is_empty(),
+            findings,
+            ..result
+        }
+    });
+    Measured {
+        clients: clients.collect(),
+        outcome,
+        duration: index.last,
+        faults: faults(index.case, &index.timeline.faults),
+    }
+}
+
+/// A case's faults, and when they came into force.
+pub(super) fn faults(case: &Case, injected: &[Injected]) -> Vec<FaultResult> {
+    let planned = case.lab.faults.iter().enumerate();
+    let each = planned.map(|(index, fault)| {
+        let in_force = injected.iter().find(|injected| injected.index == index);
+        FaultResult {
+            kind: fault.kind.clone(),
+            target: fault.target.clone(),
+            at: in_force.map(|fault| fault.at.at),
+            ends_at: in_force.and_then(|fault| Some(fault.until?.at)),
+            lasts: fault.lasts,
+            detail: fault.detail.clone(),
+        }
+    });
+    each.collect()
+}
+
+fn measure_client(client: &Client, index: &Index) -> ClientResult {
+    let connections = connections::of(client, index);
     let requests = match client.program() {
-        Some(_) => programs::requests_of(client, timeline, &connections),
-        None => Requests::of(client, timeline, &connections),
+        Some(_) => programs::requests_of(client, index, &connections),
+        None => Requests::of(client, index, &connections),
     };
-    let gone_at = gone(client, timeline);
-    // Asked for again and again, and not cheap.
-    let causes: Vec<Found> = connections
+    let archive = Archive::of(client, index, &requests);
+    let diagnoses: Vec<_> = connections
         .iter()
-        .map(|connection| archive.found(client, connection))
+        .map(|c| cause::of(archive.evidence(c)))
         .collect();
-    let known = Known {
+    let mut first_from = HashMap::new();
+    for connection in &connections {
+        if let Some(local) = connection.local {
+            first_from.entry(local).or_insert(connection.id);
+        }
+    }
+    let record = ClientRecord {
         client,
-        timeline,
-        archive,
+        index,
         connections: &connections,
-        causes: &causes,
+        diagnoses: &diagnoses,
         requests: &requests,
+        sysctls: tcp_sysctls(client, index),
+        first_from: &first_from,
     };
-    let workloads = workloads::of(&known, gone_at.is_some());
-    let worst = workloads::worst(&workloads);
-    let nothing = Struck::nothing();
-    let struck = worst.map_or(&nothing, |of| &of.struck);
-    let fault = struck.fault;
+    let gone_at = gone(client, index);
+    let several = client.workloads.several();
+    let own_requests: Vec<_> = client
+        .workloads
+        .iter()
+        .map(|work| several.then(|| requests.of_workload(&work.name)))
+        .collect();
+    let workloads: Vec<_> = client
+        .workloads
+        .iter()
+        .zip(&own_requests)
+        .map(|(work, own)| {
+            let own = ClientRecord {
+                requests: own.as_ref().unwrap_or(&requests),
+                ..record
+            };
+            let workload = WorkloadRecord {
+                own,
+                of_client: &requests,
+                gone: gone_at.is_some(),
+            };
+            let outage = workload.outages().into_iter().next();
+            let result = measure_workload(&workload, work, outage.as_ref());
+            (own, outage, result)
+        })
+        .collect();
+    let worst = worst(&workloads);
+    let outage = worst.and_then(|(_, outage, _)| outage.as_ref());
+    let own = worst.map(|(.., result)| result);
+    let fault = outage.map(|outage| outage.fault);
     let from = fault.map_or(Moment::START, |fault| fault.at);
     // A client is well when all of it is.
     let well = workloads
         .iter()
-        .all(|of| of.measured.recovered_after.is_some());
-    let own = worst.map(|of| &of.measured);
-    let recovered_after = own
-        .and_then(|own| own.recovered_after)
-        .filter(|_| well && fault.is_some());
+        .all(|(.., own)| own.recovered_after.is_some());
+    let recovered_after = outage.and_then(|outage| outage.recovered_after);
+    let recovered_after = recovered_after.filter(|_| well);
     let dials = connections
         .iter()
         .filter(|c| c.dialled.is_some_and(|at| at > from));
-    ClientMeasured {
+    let standing = match gone_at {
+        Some(_) => Standing::default(),
+        None => standing::of(&client.name, index, from),
+    };
+    let dialled_dead = connections
+        .iter()
+        .find(|c| led_to_dead_after(c, from, &index.timeline));
+    // It had an outage if it held a dead connection, or may have, or dialled a dead endpoint later.
+    let was_out = |outage: &Outage| outage.affected != Some(false) || dialled_dead.is_some();
+    let (parts, unexplained) = worst
+        .and_then(|(own, outage, _)| {
+            let outage = outage.as_ref()?;
+            let until = recovered_after.map_or(index.last, |after| from.at + after);
+            // Of several workloads the worst one's outage is the client's.
+            (gone_at.is_none() && was_out(outage)).then(|| parts::of(own, outage, until))
+        })
+        .map(|found| (found.parts, found.unexplained))
+        .unzip();
+    ClientResult {
         name: client.name.clone(),
+        gone: gone_at.is_some(),
         gone_at,
         fault_at: fault.map(|fault| fault.at.at),
         phase: fault.and_then(|fault| phase(&client.name, fault)),
         untested: own.and_then(|own| own.untested.clone()),
         affected: own.map_or(Some(false), |own| own.affected),
-        detection: own.map_or(Detection::NotAffected, |own| own.detection),
-        cause: own.and_then(|own| own.cause.clone()),
+        detected_after: own.and_then(|own| own.detected_after),
+        detection_unknown: own.is_some_and(|own| own.detection_unknown),
+        cause: own.and_then(|own| own.cause),
+        evidence: own.and_then(|own| own.evidence.clone()),
         recovered_after,
-        outage: (gone_at.is_none() && was_out(struck, &connections, timeline, from))
-            .then(|| {
-                let until = recovered_after.map_or(timeline.last(), |after| from.at + after);
-                // Of several workloads the worst one's outage is the client's.
-                let own = own.filter(|_| client.workloads.several());
-                let own = own.map(|own| requests.of_workload(&own.name));
-                let requests = own.as_ref().unwrap_or(&requests);
-                parts::of(&Known { requests, ..known }, struck, until)
-            })
-            .flatten(),
+        parts: parts.unwrap_or_default(),
+        unexplained,
         last_good_at: requests.last_good_before(from).map(|at| at.at),
         first_failure: requests.first_failure_after(from),
-        requests_failed: client
-            .program()
-            .is_none()
-            .then(|| count(requests.failed_after(from))),
+        requests_failed: failed(client, &requests, from),
         healthy_cuts: count(requests.healthy_cuts_after(from)),
-        longest_without_response: asks_all_the_time(client)
-            .then(|| requests.longest_gap(from, timeline.case.lab.duration))
-            .flatten(),
+        longest_without_response: match client.workloads.iter().all(asks_all_the_time) {
+            true => requests.longest_gap(from, index.case.lab.duration),
+            false => None,
+        },
         dials: count(dials.count()),
+        protocol: spoken(&connections),
         claimed: requests.claimed().collect(),
-        dialled_dead: connections.iter().position(|c| {
-            c.dialled
-                .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
-        }),
+        dialled_dead: dialled_dead.map(|c| c.id),
         connections: connections
             .iter()
-            .map(|connection| ConnectionMeasured {
+            .map(|connection| ConnectionResult {
                 chain: match gone_at {
                     Some(_) => Vec::new(),
-                    None => chain::of(&known, struck, connection),
+                    None => chain::of(&record, outage, connection),
                 },
-                ..measure_connection(&known, connection)
+                ..measure_connection(&record, connection)
             })
             .collect(),
-        standing: match gone_at {
-            Some(_) => Standing::default(),
-            None => standing::of(&client.name, timeline, from),
-        },
-        workloads: workloads.into_iter().map(|of| of.measured).collect(),
+        leads_after: standing.leads_after,
+        two_leaders_after: standing.two_leaders_after,
+        not_ready_after: standing.not_ready_after,
+        ready_again_after: standing.ready_again_after,
+        workloads: workloads.into_iter().map(|(.., own)| own).collect(),
+        predicted: None,
+        predicted_given_phase: None,
+        outside_prediction: false,
+        findings: Vec::new(),
+        published: None,
+        program: None,
     }
 }
 
-fn measure_connection(known: &Known, connection: &Connection) -> ConnectionMeasured {
-    let (client, timeline) = (known.client, known.timeline);
-    let cause = known.cause_of(connection);
-    let kernel = retransmissions::Kernel {
-        hz: timeline.hz,
-        sysctls: tcp_sysctls(client, timeline),
-        user_timeout: client.transport.user_timeout,
+/// The workload whose figures are its client's: struck rather than not, and of those the one that recovered last.
+fn worst<T, U>(workloads: &[(T, U, WorkloadResult)]) -> Option<&(T, U, WorkloadResult)> {
+    let rank = |(_, _, own): &(T, U, WorkloadResult)| {
+        let struck = match own.affected {
+            Some(true) => 2,
+            None => 1,
+            Some(false) => 0,
+        };
+        let fault = own.fault_at.unwrap_or_default();
+        let recovered = own.recovered_after;
+        (struck, recovered.map_or(Duration::MAX, |r| fault + r))
     };
+    // Of equals the first.
+    workloads.iter().rev().max_by_key(|of| rank(of))
+}
+
+fn measure_workload(
+    workload: &WorkloadRecord,
+    work: &Work,
+    outage: Option<&Outage>,
+) -> WorkloadResult {
+    let (client, requests) = (workload.own.client, workload.own.requests);
+    let from = outage.map_or(Moment::START, |outage| outage.fault.at);
+    let detection = outage.map_or(Detection::NotAffected, |outage| outage.detection);
+    let diagnosis = outage.and_then(|outage| outage.diagnosis.clone());
+    let without_fault = || workload.recovered_after(from).filter(|_| !workload.gone);
+    WorkloadResult {
+        name: work.name.clone(),
+        kind: work.kind.name().to_owned(),
+        fault_at: outage.map(|outage| outage.fault.at.at),
+        affected: outage.map_or(Some(false), |outage| outage.affected),
+        detected_after: match detection {
+            Detection::After(time) => Some(time),
+            Detection::NotAffected | Detection::Never | Detection::Unknown => None,
+        },
+        detection_unknown: detection == Detection::Unknown,
+        untested: outage.and_then(|outage| outage.untested.map(str::to_owned)),
+        cause: diagnosis.as_ref().map(|found| found.cause),
+        evidence: diagnosis.map(|found| found.evidence),
+        recovered_after: outage.map_or_else(without_fault, |outage| outage.recovered_after),
+        requests_failed: failed(client, requests, from),
+        healthy_cuts: count(requests.healthy_cuts_after(from)),
+        longest_without_response: match asks_all_the_time(work) {
+            true => requests.longest_gap(from, workload.own.index.case.lab.duration),
+            false => None,
+        },
+    }
+}
+
+fn measure_connection(record: &ClientRecord, connection: &Connection) -> ConnectionResult {
+    let diagnosis = record.diagnosis(connection);
     let endpoint = connection.endpoint.as_ref();
-    ConnectionMeasured {
+    ConnectionResult {
         id: connection.id,
         dialled_at: connection.dialled.map(|at| at.at),
         opened_at: connection.opened.map(|at| at.at),
         closed_at: connection.ended().map(|at| at.at),
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
-        retransmissions: retransmissions::of(connection, timeline, cause.cause, &kernel),
-        cause,
+        protocol: connection.protocol,
+        retransmissions: retransmissions::of(record, connection),
+        cause: record.cause(connection),
+        evidence: diagnosis.map_or_else(String::new, |found| found.evidence.clone()),
         chain: Vec::new(),
     }
 }
 
-/// Whether a client had an outage: it held a dead connection, or may have, or dialled a dead endpoint later.
-fn was_out(struck: &Struck, connections: &[Connection], timeline: &Timeline, from: Moment) -> bool {
-    let dialled_dead = connections.iter().any(|c| {
-        c.dialled
-            .is_some_and(|at| at > from && led_to_dead(c, at, timeline))
-    });
-    struck.affected != Some(false) || dialled_dead
+/// What a client's connections speak, if all that were opened speak the same.
+fn spoken(connections: &[Connection]) -> Option<Protocol> {
+    let mut all = connections.iter().filter_map(|c| c.protocol);
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
-/// Whether responses, or parts of them, come to a client all the time while all is well.
-fn asks_all_the_time(client: &Client) -> bool {
-    let silent = |work: &Work| matches!(work.kind, Workload::Watch { push: None, .. });
-    client.program().is_none() && !client.workloads.iter().any(silent)
+/// Requests without a response; a program's own nobody has all seen.
+fn failed(client: &Client, requests: &Requests, from: Moment) -> Option<u32> {
+    let counted = client.program().is_none();
+    counted.then(|| count(requests.failed_after(from)))
+}
+
+/// Whether a connection was dialled after a fault, and led to an endpoint that could not answer.
+fn led_to_dead_after(connection: &Connection, fault: Moment, timeline: &Timeline) -> bool {
+    let dialled = connection.dialled.filter(|at| *at > fault);
+    dialled.is_some_and(|at| led_to_dead(connection, at, timeline))
+}
+
+/// Whether responses, or parts of them, come all the time while all is well.
+fn asks_all_the_time(work: &Work) -> bool {
+    !matches!(work.kind, Workload::Watch { push: None, .. })
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-impl ClientMeasured {
-    /// The time from the fault until detection, if there was one.
-    #[must_use]
-    pub fn detected_after(&self) -> Option<Duration> {
-        match self.detection {
-            Detection::After(time) => Some(time),
-            _ => None,
-        }
-    }
 }

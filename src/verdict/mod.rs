@@ -4,40 +4,46 @@
 //! expectations. Both work on a record of today and on one from a file, and neither believes a client: a response counts
 //! only where a server's own record has it too.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod agreement;
-pub mod cause;
-pub mod chain;
-mod check;
+mod cause;
+mod chain;
+mod client_record;
 mod connections;
 mod counters;
 mod distribution;
+mod effects;
 mod evidence;
+mod expectations;
+mod index;
 mod judge;
 mod measure;
+mod outages;
 mod outcome;
-pub mod parts;
+mod parts;
+mod predictions;
+mod program_end;
 mod programs;
-pub mod published;
+mod published;
+mod request;
 mod requests;
-pub mod result;
 mod retransmissions;
-mod seconds;
 mod served;
+mod signs;
 mod standing;
 mod struck;
 mod summary;
 mod timeline;
-pub mod units;
 mod untested;
+mod waits;
 mod wire;
-mod workloads;
 
+pub use crate::result;
 pub use agreement::compare;
 pub use distribution::fold;
 pub use judge::judge;
-pub use measure::{ClientMeasured, ConnectionMeasured, Detection, Measured, measure};
+pub use measure::{Measured, measure};
 pub use outcome::Outcome;
 pub use result::{CaseResult, Verdict};
-pub use standing::Standing;
-pub use summary::{Exit, RunSummary};
-pub use workloads::WorkloadMeasured;
+pub use summary::{Allowed, Exit, RunSummary};

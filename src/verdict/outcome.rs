@@ -1,10 +1,10 @@
 //! How a case came to its end: as planned, or not.
 
 use crate::plan::Location;
-use crate::record::Observation;
 
+use super::index::Index;
 use super::timeline::Timeline;
-use super::units;
+use crate::plan::units;
 
 /// How a case came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,69 +27,45 @@ pub enum Outcome {
     },
 }
 
-pub(super) fn outcome(timeline: &Timeline) -> Outcome {
-    broken(timeline)
-        .or_else(|| skipped(timeline))
-        .or_else(|| cut_off(timeline))
-        .or_else(|| not_injected(timeline))
+pub(super) fn outcome(index: &Index) -> Outcome {
+    let broken = index.rig_error.map(|(text, location)| Outcome::Broken {
+        // A rig that broke before the case began has nothing more to tell.
+        text: match index.begun && !index.whole {
+            true => format!("{text} ({})", recorded(index)),
+            false => text.to_owned(),
+        },
+        location: location.cloned(),
+    });
+    let skipped = index.skipped.map(|(missing, location)| Outcome::Skipped {
+        missing: missing.to_owned(),
+        location: location.cloned(),
+    });
+    broken
+        .or(skipped)
+        .or_else(|| cut_off(index))
+        .or_else(|| not_injected(&index.timeline))
         .unwrap_or(Outcome::Whole)
 }
 
-fn broken(timeline: &Timeline) -> Option<Outcome> {
-    let (text, location) = timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::RigError { text, location } => Some((text, location)),
-        _ => None,
-    })?;
-    // A rig that broke before the case began has nothing more to tell.
-    let begun = timeline
-        .events
-        .iter()
-        .any(|(_, what)| matches!(what, Observation::LabReady { .. }));
-    let text = match begun && !timeline.is_whole() {
-        true => format!("{text} ({})", recorded(timeline)),
-        false => text.clone(),
-    };
-    let location = location.clone();
-    Some(Outcome::Broken { text, location })
-}
-
-fn skipped(timeline: &Timeline) -> Option<Outcome> {
-    timeline.events.iter().find_map(|(_, what)| match what {
-        Observation::Skipped { missing, location } => Some(Outcome::Skipped {
-            missing: missing.clone(),
-            location: location.clone(),
-        }),
-        _ => None,
-    })
-}
-
-fn cut_off(timeline: &Timeline) -> Option<Outcome> {
-    let text = format!("the record is cut off ({})", recorded(timeline));
-    let cut_off = Outcome::Broken {
-        text,
+fn cut_off(index: &Index) -> Option<Outcome> {
+    let cut_off = || Outcome::Broken {
+        text: format!("the record is cut off ({})", recorded(index)),
         location: None,
     };
-    (!timeline.is_whole()).then_some(cut_off)
+    (!index.whole).then(cut_off)
 }
 
 /// What a partial record has.
-fn recorded(timeline: &Timeline) -> String {
-    let lab = &timeline.case.lab;
-    let count = |wanted: fn(&Observation) -> bool| {
-        timeline
-            .events
-            .iter()
-            .filter(|(_, what)| wanted(what))
-            .count()
-    };
+fn recorded(index: &Index) -> String {
+    let lab = &index.case.lab;
     format!(
         "recorded: {} of {}, {} of {} faults, {} requests sent, {} responses",
-        units::measured(timeline.last()),
+        units::measured(index.last),
         units::exact(lab.duration),
-        timeline.faults.len(),
+        index.timeline.faults.len(),
         lab.faults.len(),
-        count(|what| matches!(what, Observation::RequestSent { .. })),
-        count(|what| matches!(what, Observation::Response { .. })),
+        index.requests_sent,
+        index.responses,
     )
 }
 
@@ -99,11 +75,7 @@ fn not_injected(timeline: &Timeline) -> Option<Outcome> {
     let missing =
         planned.map(|(index, fault)| (timeline.faults.iter().any(|f| f.index == index), fault));
     let (_, fault) = missing.into_iter().find(|(injected, _)| !injected)?;
-    let text = format!(
-        "{} of {} never came into force",
-        fault.kind.name(),
-        fault.kind.target()
-    );
+    let text = format!("{fault} never came into force");
     let location = Some(fault.location.clone());
     Some(Outcome::Broken { text, location })
 }

@@ -2,137 +2,67 @@
 //!
 //! Nothing is tiled over: what lies between no two such events stays unexplained, and is told.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::plan::{Cause, Client};
-use crate::record::Observation;
-
-use super::cause::Found;
+use super::client_record::ClientRecord;
 use super::connections::Connection;
-use super::evidence::Archive;
-use super::requests::{Outcome, Requests};
-use super::seconds;
-use super::struck::Struck;
-use super::timeline::{Moment, Timeline};
+use super::index::AT_ONCE;
+use super::outages::Outage;
+use super::request::Outcome;
+use super::signs::Signs;
+use super::timeline::{Injected, Moment};
+use crate::result::{Part, PartKind};
 
 /// What a busy machine may add to a client's pause.
 const LATE: Duration = Duration::from_millis(250);
 
-/// Events that follow each other without a pause, on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(50);
-
-/// What a client did in a part of its outage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PartKind {
-    /// It waited on the dead connection.
-    DeadConnection,
-    /// It dialled a dead endpoint that the rules still named: what a faster removal would have saved.
-    EndpointRemoval,
-    /// It dialled a dead endpoint that no rule named any more, or that no rule ever stood before.
-    DeadDial,
-    /// It opened a connection to a live endpoint.
-    Handshake,
-    /// It waited for the response of a live server.
-    Response,
-    /// Nothing was in flight: its pause between two tries.
-    Backoff,
-}
-
-impl PartKind {
-    /// Its name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DeadConnection => "dead_connection",
-            Self::EndpointRemoval => "endpoint_removal",
-            Self::DeadDial => "dead_dial",
-            Self::Handshake => "handshake",
-            Self::Response => "response",
-            Self::Backoff => "backoff",
-        }
-    }
-}
-
-/// A part of an outage. Times are from the case's start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// What it was.
-    pub kind: PartKind,
-    /// Its beginning.
-    #[serde(rename = "from_s", with = "seconds")]
-    pub from: Duration,
-    /// Its end.
-    #[serde(rename = "to_s", with = "seconds")]
-    pub to: Duration,
-    /// The connection it was spent on.
-    pub connection: Option<u32>,
-    /// The event it begins with.
-    pub begins_with: String,
-    /// The event it ends with.
-    pub ends_with: String,
-}
-
-impl Part {
-    /// How long it lasted.
-    #[must_use]
-    pub fn lasted(&self) -> Duration {
-        self.to.saturating_sub(self.from)
-    }
-}
-
-/// An outage, from the fault to the recovery or the case's end.
+/// An outage's parts, from the fault to the recovery or the case's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outage {
-    /// Its parts, in order of time.
+pub(super) struct Parts {
+    /// In order of time.
     pub parts: Vec<Part>,
-    /// What of it lies in no part.
+    /// What of the outage lies in none.
     pub unexplained: Duration,
 }
 
-/// What is known of a client.
-#[derive(Clone, Copy)]
-pub(super) struct Known<'t, 'a> {
-    pub client: &'a Client,
-    pub timeline: &'t Timeline<'a>,
-    pub archive: &'t Archive<'t, 'a>,
-    pub connections: &'t [Connection<'a>],
-    /// What ended each of the connections, in their order.
-    pub causes: &'t [Found],
-    pub requests: &'t Requests,
-}
-
-/// The parts of the outage that `struck` brought, until `until`.
-pub(super) fn of(known: &Known, struck: &Struck, until: Duration) -> Option<Outage> {
-    let fault = struck.fault?;
+/// The parts of an outage until a time.
+pub(super) fn of(record: &ClientRecord, outage: &Outage, until: Duration) -> Parts {
+    let fault = outage.fault;
+    let sorting = Sorting {
+        record,
+        window: (fault.at.at, until),
+        signs: Signs::of(record),
+    };
     let mut spans = Vec::new();
-    for connection in known.connections {
-        let own = struck.dead.is_some_and(|dead| dead.id == connection.id);
-        spans.extend(known.waiting(connection, own.then_some(fault.at)));
-        spans.extend(known.dialling(connection, fault.at));
+    for connection in record.connections {
+        let own = outage
+            .waited_on
+            .is_some_and(|dead| dead.id == connection.id);
+        spans.extend(sorting.waiting(connection, own.then_some(fault.at)));
+        spans.extend(sorting.dialling(connection, fault.at));
     }
-    let text = format!(
-        "{} of {} in force",
-        fault.fault.kind.name(),
-        fault.fault.kind.target()
-    );
-    spans.extend(known.responses());
-    spans.extend(known.pauses(fault.at.at));
-    let outage = sweep(spans, (fault.at.at, text), until);
-    Some(split_by_removal(known, outage))
+    spans.extend(sorting.responses());
+    spans.extend(sorting.pauses());
+    sorting.split_by_removal(sweep(spans, (fault.at.at, in_force(fault)), until))
 }
 
-impl Known<'_, '_> {
-    /// What ended one of the client's connections.
-    pub(super) fn cause_of(&self, connection: &Connection) -> Found {
-        let place = self.connections.iter().position(|c| c.id == connection.id);
-        let found = place.and_then(|place| self.causes.get(place));
-        found.cloned().unwrap_or_else(|| Found {
-            cause: Cause::Unknown,
-            evidence: String::from("it is none of the client's"),
-        })
+fn in_force(fault: &Injected) -> String {
+    format!("{} in force", fault.fault)
+}
+
+/// What a client did, and when.
+struct Sorting<'r, 't, 'a> {
+    record: &'r ClientRecord<'t, 'a>,
+    /// The outage's beginning and end: of what lies wholly beside it no part is made.
+    window: (Duration, Duration),
+    signs: Signs,
+}
+
+impl Sorting<'_, '_, '_> {
+    /// Whether something lies in the outage, at least in part.
+    fn matters(&self, from: Duration, to: Duration) -> bool {
+        to > self.window.0 && from <= self.window.1
     }
 
     /// The time that a client spent on a connection whose endpoint had no power: since the fault that took it if the
@@ -140,17 +70,27 @@ impl Known<'_, '_> {
     fn waiting(&self, connection: &Connection, struck: Option<Moment>) -> Option<Part> {
         let opened = connection.opened?;
         let to = connection.endpoint.as_ref()?;
-        let lost = self.timeline.silent_from(to.node, &to.name).or(struck)?;
+        let silent = self.record.index.timeline.silent_from(to.node, &to.name);
+        let lost = silent.or(struck)?;
         let handed = || {
-            let mut sendings = self.requests.sendings().into_iter();
-            sendings.find(|(at, id)| *id == connection.id && *at > lost)
+            let handed = self.record.requests.handed_to(connection.id);
+            handed.filter(|at| *at > lost).min()
         };
         let (from, begins_with) = match struck {
             Some(fault) if opened < fault => (fault.at, self.fault_at(fault)),
-            _ if opened > lost => return None,
+            // One that was opened afterwards is well, unless only a kernel answered for a program that does nothing.
+            _ if opened > lost
+                && self
+                    .record
+                    .index
+                    .timeline
+                    .answers(to.node, &to.name, opened) =>
+            {
+                return None;
+            }
             _ => {
-                let (at, id) = handed()?;
-                (at.at, format!("a request handed to connection {id}"))
+                let id = connection.id;
+                (handed()?.at, format!("a request handed to connection {id}"))
             }
         };
         let (to, ends_with) = self.end_of(connection);
@@ -165,15 +105,13 @@ impl Known<'_, '_> {
     }
 
     fn fault_at(&self, at: Moment) -> String {
-        let fault = self.timeline.faults.iter().find(|fault| fault.at == at);
-        fault.map_or_else(String::new, |fault| {
-            let kind = &fault.fault.kind;
-            format!("{} of {} in force", kind.name(), kind.target())
-        })
+        let mut faults = self.record.index.timeline.faults.iter();
+        let fault = faults.find(|fault| fault.at == at);
+        fault.map_or_else(String::new, in_force)
     }
 
     fn end_of(&self, connection: &Connection) -> (Duration, String) {
-        let cause = self.cause_of(connection).cause;
+        let cause = self.record.cause(connection);
         let id = connection.id;
         match connection.ended() {
             Some(at) if connection.dial_failed => (at.at, format!("dial {id} given up: {cause}")),
@@ -185,13 +123,8 @@ impl Known<'_, '_> {
     /// A dial, from its SYN on the wire.
     fn dialling(&self, connection: &Connection, fault: Moment) -> Option<Part> {
         let endpoint = connection.endpoint.as_ref()?;
-        let (local, began) = (connection.local, connection.began()?);
-        let last = connection.end.map_or(Moment::END, |(at, _)| at);
-        let syn = local.and_then(|local| {
-            let mut sent = self.archive.sent_from(local, began.at, last.at);
-            sent.find(|segment| segment.flags.contains('S'))
-        });
-        let (from, begins_with) = match syn {
+        let began = connection.began()?;
+        let (from, begins_with) = match connection.syn(self.record.index) {
             _ if began < fault => (fault.at, self.fault_at(fault)),
             Some(syn) => (
                 Duration::from_nanos(syn.stamp_ns),
@@ -231,177 +164,203 @@ impl Known<'_, '_> {
 
     /// When a program's connection was shaken hands: by its server, since the program says nothing.
     fn accepted(&self, connection: &Connection) -> Option<Duration> {
-        self.client.program()?;
+        self.record.client.program()?;
         let (local, opened) = (connection.local?, connection.opened?);
-        self.timeline
-            .events
-            .iter()
-            .find_map(|(at, what)| match what {
-                Observation::ServerAccepted { peer, .. }
-                    if super::connections::same(*peer, local) && *at >= connection.began()? =>
-                {
-                    Some(at.at.max(opened.at))
-                }
-                _ => None,
-            })
+        let began = connection.began()?;
+        let mut accepted = self.record.index.accepted(local).iter();
+        let (at, _) = accepted.find(|(at, _)| *at >= began)?;
+        Some(at.at.max(opened.at))
     }
 
     /// Requests that a live server answered, by its own record too.
     fn responses(&self) -> impl Iterator<Item = Part> {
-        let answered = self
-            .requests
-            .by_number
-            .iter()
-            .filter_map(|(number, request)| {
-                let (at, what) = request.first_good()?;
-                let (sent, connection) = request.sent.last()?;
-                let whose = match self.client.program() {
-                    Some(_) => "received by a server",
-                    None => "handed over",
-                };
-                Some(Part {
-                    kind: PartKind::Response,
-                    from: sent.at,
-                    to: at.at,
-                    connection: Some(*connection),
-                    begins_with: format!("request {number} {whose} on connection {connection}"),
-                    ends_with: format!("{what} {number}, which its server recorded too"),
-                })
-            });
-        answered.collect::<Vec<_>>().into_iter()
+        let whose = match self.record.client.program() {
+            Some(_) => "received by a server",
+            None => "handed over",
+        };
+        let requests = self.record.requests.by_number.iter();
+        requests.filter_map(move |(number, request)| {
+            let (at, what) = request.first_good()?;
+            let (sent, connection) = request.sent.last()?;
+            self.matters(sent.at, at.at).then(|| Part {
+                kind: PartKind::Response,
+                from: sent.at,
+                to: at.at,
+                connection: Some(*connection),
+                begins_with: format!("request {number} {whose} on connection {connection}"),
+                ends_with: format!("{what} {number}, which its server recorded too"),
+            })
+        })
     }
 
-    /// The pauses after `fault`: from the end of a try until the first sign of the next one, if no longer than the
+    /// The pauses after the fault: from the end of a try until the first sign of the next one, if no longer than the
     /// client pauses by its plan.
-    fn pauses(&self, fault: Duration) -> Vec<Part> {
-        let mut pauses = match self.client.program() {
+    fn pauses(&self) -> Vec<Part> {
+        let mut pauses = match self.record.client.program() {
             Some(_) => Vec::new(),
             None => self.workload_pauses(),
         };
         pauses.extend(self.pauses_after_connections());
-        pauses.retain(|pause| pause.to > fault);
         pauses
     }
 
     fn workload_pauses(&self) -> Vec<Part> {
-        let longest = self.client.workloads.longest_pause() + LATE;
-        let ends = self
-            .requests
-            .by_number
-            .iter()
-            .filter_map(|(number, request)| {
-                let (at, outcome) = request.outcome?;
-                let how = match outcome {
-                    Outcome::Answered { .. } | Outcome::Claimed => "response to",
-                    Outcome::Failed(_) => "failure of",
-                    Outcome::HealthyCut => "cut of",
-                    Outcome::Unfinished | Outcome::CutShort | Outcome::GoesOn => return None,
-                };
-                Some((at, format!("{how} request {number}")))
-            });
-        ends.filter_map(|(at, text)| self.pause(at, text, longest))
-            .collect()
+        let longest = self.record.client.workloads.longest_pause() + LATE;
+        let requests = self.record.requests.by_number.iter();
+        let pauses = requests.filter_map(|(number, request)| {
+            let (at, outcome) = request.outcome?;
+            let how = match outcome {
+                Outcome::Answered { .. } | Outcome::Claimed => "response to",
+                Outcome::Failed(_) => "failure of",
+                Outcome::HealthyCut => "cut of",
+                Outcome::Unfinished | Outcome::CutShort | Outcome::GoesOn => return None,
+            };
+            self.pause(at, longest, || format!("{how} request {number}"))
+        });
+        pauses.collect()
     }
 
     /// Of a transport that tries again by itself after a back-off; and of a program, of which only its sockets are
     /// known.
     fn pauses_after_connections(&self) -> Vec<Part> {
-        let longest = match self.client.program() {
+        let client = self.record.client;
+        let longest = match client.program() {
             Some(_) => Duration::MAX,
-            None if self.client.transport.retry.attempts == 0 => return Vec::new(),
+            None if client.transport.retry.attempts == 0 => return Vec::new(),
             // Tokio's timers count whole milliseconds, one more for a pause of none.
-            None => self.client.transport.retry.backoff + AT_ONCE,
+            None => client.transport.retry.backoff + AT_ONCE,
         };
-        let ends = self.connections.iter().filter_map(|connection| {
-            let at = connection.ended()?;
-            Some((at, self.end_of(connection).1))
+        let pauses = self.record.connections.iter().filter_map(|connection| {
+            self.pause(connection.ended()?, longest, || self.end_of(connection).1)
         });
-        ends.filter_map(|(at, text)| self.pause(at, text, longest))
-            .collect()
+        pauses.collect()
     }
 
-    fn pause(&self, from: Moment, begins_with: String, longest: Duration) -> Option<Part> {
-        let over = || (self.timeline.last(), String::from("the end of the case"));
-        let next = self.next_sign(from).map(|(next, text)| (next.at, text));
-        let (to, ends_with) = next.unwrap_or_else(over);
-        let part = Part {
+    fn pause(
+        &self,
+        from: Moment,
+        longest: Duration,
+        begins_with: impl FnOnce() -> String,
+    ) -> Option<Part> {
+        let next = self.signs.after(from);
+        let to = next.map_or(self.record.index.last, |(next, _)| next.at);
+        let lasted = to.saturating_sub(from.at);
+        (lasted <= longest && self.matters(from.at, to)).then(|| Part {
             kind: PartKind::Backoff,
             from: from.at,
             to,
             connection: None,
-            begins_with,
-            ends_with,
-        };
-        (part.lasted() <= longest).then_some(part)
+            begins_with: begins_with(),
+            ends_with: match next {
+                Some((_, sign)) => sign.text(),
+                None => String::from("the end of the case"),
+            },
+        })
     }
 
-    /// The first thing a client does after a moment: a dial, or a request on a connection that it has.
-    fn next_sign(&self, after: Moment) -> Option<(Moment, String)> {
-        let dials = self.connections.iter().filter_map(|connection| {
-            let began = connection.began()?;
-            self.dialled_for_it(connection)
-                .then(|| (began, format!("dial {}", connection.id)))
+    /// Of each dial of a dead endpoint, what lies before the endpoint left the rules is due to them.
+    fn split_by_removal(&self, parts: Parts) -> Parts {
+        let each = parts.parts.into_iter();
+        let split = each.flat_map(|part| match part.kind == PartKind::DeadDial {
+            true => self.split(part),
+            false => vec![part],
         });
-        let sendings = self
-            .requests
-            .by_number
-            .iter()
-            .flat_map(|(number, request)| {
-                let text = move |at: &Moment| (*at, format!("request {number} handed over"));
-                request.sent.iter().map(move |(at, _)| text(at))
-            });
-        let signs = dials.chain(sendings).filter(|(at, _)| *at > after);
-        signs.min_by_key(|(at, _)| *at)
+        Parts {
+            parts: split.collect(),
+            ..parts
+        }
+    }
+
+    fn split(&self, dial: Part) -> Vec<Part> {
+        let (record, index) = (self.record, self.record.index);
+        let connection = dial.connection.and_then(|id| record.connection(id));
+        let endpoint = connection.and_then(|c| c.endpoint.as_ref());
+        let (Some(service), Some(endpoint)) = (&record.client.target.service, endpoint) else {
+            return vec![dial];
+        };
+        let mut services = index.case.lab.services.iter();
+        let behind = services
+            .find(|s| s.name == *service)
+            .is_some_and(|s| s.endpoints.iter().any(|e| e.server == endpoint.name));
+        let died = index.timeline.silent_from(endpoint.node, &endpoint.name);
+        if !behind || died.is_none() {
+            return vec![dial];
+        }
+        let by_rules = |part: Part| Part {
+            kind: PartKind::EndpointRemoval,
+            ..part
+        };
+        match index.removal(service, &endpoint.name, dial.from) {
+            Some(at) if at <= dial.from => vec![dial],
+            Some(at) if at < dial.to => {
+                let text = format!("{} left the rules of {service}", endpoint.name);
+                let first = Part {
+                    to: at,
+                    ends_with: text.clone(),
+                    ..dial.clone()
+                };
+                let rest = Part {
+                    from: at,
+                    begins_with: text,
+                    ..dial
+                };
+                vec![by_rules(first), rest]
+            }
+            Some(_) | None => vec![by_rules(dial)],
+        }
     }
 }
 
-impl Known<'_, '_> {
-    /// Whether a dial was for the requests that are looked at: where a client has several workloads, another's may be the
-    /// first on it.
-    fn dialled_for_it(&self, connection: &Connection) -> bool {
-        let Some(opened) = connection
-            .opened
-            .filter(|_| self.client.workloads.several())
-        else {
-            return true;
-        };
-        let own = self.requests.sendings().into_iter();
-        let first = own.filter(|(_, id)| *id == connection.id).min();
-        first.is_some_and(|(at, _)| at.since(opened) <= AT_ONCE)
+/// Spans of one kind, by their beginnings.
+struct OfKind {
+    spans: VecDeque<Part>,
+}
+
+impl OfKind {
+    /// The first that is not over at a time.
+    fn at(&mut self, cursor: Duration) -> Option<&Part> {
+        while self.spans.front().is_some_and(|part| part.to <= cursor) {
+            self.spans.pop_front();
+        }
+        self.spans.front()
     }
 }
 
 /// Goes through an outage from its beginning to `until`. Of parts that overlap, the kind that comes first in
 /// [`PartKind`] is taken: what a client waits on, not what else it has.
-fn sweep(mut spans: Vec<Part>, (from, begins_with): (Duration, String), until: Duration) -> Outage {
-    spans.sort_by_key(|part| (part.from, part.kind));
+fn sweep(mut spans: Vec<Part>, (from, begins_with): (Duration, String), until: Duration) -> Parts {
+    spans.retain(|part| part.to > from && part.from <= until);
+    spans.sort_by_key(|part| (part.kind, part.from));
+    let of_kind = spans.chunk_by(|a, b| a.kind == b.kind);
+    let of_kind = of_kind.map(|spans| OfKind {
+        spans: spans.to_vec().into(),
+    });
+    let mut kinds: Vec<OfKind> = of_kind.collect();
     let (mut cursor, mut last_event) = (from, begins_with);
-    let mut outage = Outage {
+    let mut swept = Parts {
         parts: Vec::new(),
         unexplained: Duration::ZERO,
     };
     while cursor < until {
-        let here = spans
-            .iter()
-            .filter(|part| part.from <= cursor && part.to > cursor)
-            .min_by_key(|part| part.kind);
+        // The first kind with something now, and what of the kinds before it, or of all, comes next.
+        let (mut here, mut next) = (None, None::<&Part>);
+        for kind in &mut kinds {
+            match kind.at(cursor) {
+                Some(part) if part.from <= cursor => {
+                    here = Some(part);
+                    break;
+                }
+                Some(part) if next.is_none_or(|next| part.from < next.from) => next = Some(part),
+                Some(_) | None => {}
+            }
+        }
         let Some(here) = here else {
-            let next = spans
-                .iter()
-                .map(|part| part.from)
-                .filter(|from| *from > cursor)
-                .min();
-            let next = next.unwrap_or(until).min(until);
-            outage.unexplained += next - cursor;
+            let next = next.map_or(until, |part| part.from.min(until));
+            swept.unexplained += next - cursor;
             cursor = next;
             last_event = String::new();
             continue;
         };
-        // Something that matters more may begin meanwhile.
-        let before = spans
-            .iter()
-            .filter(|part| part.kind < here.kind && part.from > cursor && part.from < here.to)
-            .min_by_key(|part| part.from);
         let mut part = here.clone();
         if part.from < cursor {
             part.from = cursor;
@@ -409,7 +368,8 @@ fn sweep(mut spans: Vec<Part>, (from, begins_with): (Duration, String), until: D
                 part.begins_with.clone_from(&last_event);
             }
         }
-        if let Some(before) = before {
+        // Something that matters more may begin meanwhile.
+        if let Some(before) = next.filter(|before| before.from < part.to) {
             part.to = before.from;
             part.ends_with.clone_from(&before.begins_with);
         }
@@ -419,77 +379,7 @@ fn sweep(mut spans: Vec<Part>, (from, begins_with): (Duration, String), until: D
         }
         cursor = part.to;
         last_event.clone_from(&part.ends_with);
-        outage.parts.push(part);
+        swept.parts.push(part);
     }
-    outage
-}
-
-/// Of each dial of a dead endpoint, what lies before the endpoint left the rules is due to them.
-fn split_by_removal(known: &Known, outage: Outage) -> Outage {
-    let parts = outage.parts.into_iter().flat_map(|part| {
-        if part.kind == PartKind::DeadDial {
-            split(known, part)
-        } else {
-            vec![part]
-        }
-    });
-    Outage {
-        parts: parts.collect(),
-        ..outage
-    }
-}
-
-fn split(known: &Known, dial: Part) -> Vec<Part> {
-    let connection = known
-        .connections
-        .iter()
-        .find(|c| Some(c.id) == dial.connection);
-    let endpoint = connection.and_then(|c| c.endpoint.as_ref());
-    let (Some(service), Some(endpoint)) = (&known.client.target.service, endpoint) else {
-        return vec![dial];
-    };
-    let lab = &known.timeline.case.lab;
-    let behind = lab
-        .services
-        .iter()
-        .find(|s| s.name == *service)
-        .is_some_and(|s| s.endpoints.iter().any(|e| e.server == endpoint.name));
-    let died = known.timeline.silent_from(endpoint.node, &endpoint.name);
-    if !behind || died.is_none() {
-        return vec![dial];
-    }
-    let removed = removal(known.timeline, service, &endpoint.name);
-    let by_rules = |part: Part| Part {
-        kind: PartKind::EndpointRemoval,
-        ..part
-    };
-    match removed {
-        Some(at) if at <= dial.from => vec![dial],
-        Some(at) if at < dial.to => {
-            let text = format!("{} left the rules of {service}", endpoint.name);
-            let first = Part {
-                to: at,
-                ends_with: text.clone(),
-                ..dial.clone()
-            };
-            let rest = Part {
-                from: at,
-                begins_with: text,
-                ..dial
-            };
-            vec![by_rules(first), rest]
-        }
-        _ => vec![by_rules(dial)],
-    }
-}
-
-/// When an endpoint left a service's rules.
-pub(super) fn removal(timeline: &Timeline, service: &str, endpoint: &str) -> Option<Duration> {
-    timeline.events.iter().find_map(|(at, what)| match what {
-        Observation::EndpointRemoved {
-            service: s,
-            endpoint: e,
-        } if s == service && e == endpoint => Some(at.at),
-        _ => None,
-    })
+    swept
 }

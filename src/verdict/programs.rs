@@ -3,112 +3,96 @@
 //! A request is what a server received from the client's address, and its answer what that server sent. Requests that
 //! never reached a server show in two ways only: as data that was sent again in vain, and as dials that failed.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Client, Server};
-use crate::record::{EndedBy, Observation, RequestError};
+use crate::plan::Client;
+use crate::record::{EndedBy, RequestError};
 
-use super::connections::{Connection, same};
-use super::requests::{Outcome, Request, Requests};
-use super::timeline::{Moment, Timeline};
+use super::connections::Connection;
+use super::index::Index;
+use super::request::{Outcome, Request};
+use super::requests::Requests;
+use super::timeline::Moment;
 
 /// Beyond its server's own delay, how long a request at the case's end may be without an answer and yet be well.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// A program's requests.
-pub(super) fn requests_of(
+pub(super) fn requests_of<'a>(
     client: &Client,
-    timeline: &Timeline,
+    index: &Index,
     connections: &[Connection],
-) -> Requests {
-    let mut requests = received(client, timeline, connections);
-    requests.extend(
-        connections
-            .iter()
-            .filter_map(|connection| lost(client, timeline, connection)),
-    );
+) -> Requests<'a> {
+    let mut requests = received(client, index, connections);
+    let lost = connections.iter();
+    requests.extend(lost.filter_map(|connection| lost_on(index, connection)));
     requests.sort_by_key(|request| request.first);
     // Numbered without gaps: a gap would mean a request that the record has lost.
-    Requests::numbered((1..).zip(requests).collect())
+    Requests::of_program((1..).zip(requests).collect())
 }
 
 /// What servers received, and what they answered.
-fn received(client: &Client, timeline: &Timeline, connections: &[Connection]) -> Vec<Request> {
-    let own = timeline
-        .case
-        .lab
-        .addresses(&client.place)
-        .map(Vec::from)
-        .unwrap_or_default();
-    let mut requests: Vec<(Request, &str)> = Vec::new();
-    // Those without an answer, the oldest first: by server and peer.
-    let mut waiting: HashMap<(&str, SocketAddr), Vec<usize>> = HashMap::new();
-    for (at, what) in &timeline.events {
-        match what {
-            Observation::ServerRequest { server, peer, .. }
-                if own.contains(&peer.ip().to_canonical()) =>
-            {
-                let on = connections.iter().rev().find(|c| {
-                    c.local.is_some_and(|local| same(local, *peer))
-                        && c.began().is_none_or(|began| began <= *at)
-                });
-                waiting
-                    .entry((server, *peer))
-                    .or_default()
-                    .push(requests.len());
-                let sent = on.map(|connection| (*at, connection.id));
-                requests.push((
-                    Request {
-                        sent: sent.into_iter().collect(),
-                        ..Request::new(*at, None)
-                    },
-                    server,
-                ));
-            }
-            Observation::ServerResponse { server, peer, .. } => {
-                let oldest = waiting
-                    .get_mut(&(server.as_str(), *peer))
-                    .filter(|waiting| !waiting.is_empty());
-                if let Some(waiting) = oldest {
-                    let alive = timeline.server_answers(server, *at);
-                    requests[waiting.remove(0)].0.outcome =
-                        Some((*at, Outcome::Answered { alive }));
-                }
-            }
-            _ => {}
+fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> Vec<Request<'a>> {
+    let own = index.case.lab.addresses(&client.place);
+    let own: Vec<IpAddr> = own.map(Vec::from).unwrap_or_default();
+    let mut by_local: HashMap<(IpAddr, u16), Vec<&Connection>> = HashMap::new();
+    for connection in connections {
+        if let Some(local) = connection.local {
+            let local = (local.ip().to_canonical(), local.port());
+            by_local.entry(local).or_default().push(connection);
         }
     }
-    let unanswered =
-        |(request, server): (Request, &str)| without_answer(request, server, timeline, connections);
-    requests.into_iter().filter_map(unanswered).collect()
+    let on = |peer: SocketAddr, at: Moment| {
+        let peer = (peer.ip().to_canonical(), peer.port());
+        let mut own = by_local.get(&peer)?.iter().rev();
+        own.find(|c| c.began().is_none_or(|began| began <= at))
+    };
+    let mut requests: Vec<(Request, &str, Option<&Connection>)> = Vec::new();
+    // Those without an answer, the oldest first: by server and peer.
+    let mut waiting: HashMap<(&str, SocketAddr), VecDeque<usize>> = HashMap::new();
+    for exchange in index.exchanges(&own) {
+        let (at, server) = (exchange.at, exchange.server);
+        let waiting = waiting.entry((server, exchange.peer)).or_default();
+        if !exchange.is_response {
+            waiting.push_back(requests.len());
+            let connection = on(exchange.peer, at).copied();
+            let sent = connection.map(|connection| (at, connection.id));
+            let request = Request {
+                sent: sent.into_iter().collect(),
+                ..Request::new(at, None)
+            };
+            requests.push((request, server, connection));
+        } else if let Some(oldest) = waiting.pop_front() {
+            let alive = index.timeline.server_answers(server, at);
+            requests[oldest].0.outcome = Some((at, Outcome::Answered { alive }));
+        }
+    }
+    let all = requests.into_iter();
+    all.filter_map(|(request, server, on)| without_answer(request, server, on, index))
+        .collect()
 }
 
 /// A request that a server received and did not answer ends with its connection. One that is on its way when the case
 /// ends says nothing.
-fn without_answer(
-    mut request: Request,
+fn without_answer<'a>(
+    mut request: Request<'a>,
     server: &str,
-    timeline: &Timeline,
-    connections: &[Connection],
-) -> Option<Request> {
+    on: Option<&Connection>,
+    index: &Index,
+) -> Option<Request<'a>> {
     if request.outcome.is_some() {
         return Some(request);
     }
-    let connection = request
-        .sent
-        .last()
-        .and_then(|(_, id)| connections.iter().find(|c| c.id == *id));
-    request.outcome = match connection.and_then(Connection::ended) {
+    request.outcome = match on.and_then(Connection::ended) {
         Some(ended) => Some((ended, Outcome::Failed(RequestError::ConnectionLost))),
         None => {
-            let lab = &timeline.case.lab;
-            let found = lab.servers.iter().find(|s| s.name == server);
-            let delay = found.map_or(Duration::ZERO, |server: &Server| server.response_delay);
-            let in_flight = request.first.at + delay + IN_FLIGHT > timeline.last();
-            let alive = timeline.server_answers(server, Moment::END);
-            if in_flight && alive {
+            let mut servers = index.case.lab.servers.iter();
+            let found = servers.find(|s| s.name == server);
+            let delay = found.map_or(Duration::ZERO, |server| server.response_delay);
+            let in_flight = request.first.at + delay + IN_FLIGHT > index.last;
+            if in_flight && index.timeline.server_answers(server, Moment::END) {
                 return None;
             }
             Some((Moment::END, Outcome::Unfinished))
@@ -118,26 +102,20 @@ fn without_answer(
 }
 
 /// The request that a connection to the dead, or one that never came about, was for.
-fn lost(client: &Client, timeline: &Timeline, connection: &Connection) -> Option<Request> {
-    let by_case_end = connection
-        .end
-        .is_some_and(|(_, end)| end.by == EndedBy::CaseEnd);
+fn lost_on<'a>(index: &Index, connection: &Connection) -> Option<Request<'a>> {
     let ended = connection.ended();
-    if connection.dial_failed {
-        let began = connection.began()?;
+    let (first, outcome) = if connection.dial_failed {
+        let end = connection.end.map(|(_, end)| end.by);
         // A dial under way at the case's end is judged by what came before it.
-        let at = ended.filter(|_| !by_case_end)?;
-        let outcome = Some((at, Outcome::Failed(RequestError::Dial)));
-        return Some(Request {
-            sent: vec![(began, connection.id)],
-            outcome,
-            ..Request::new(began, None)
-        });
-    }
-    let first = sent_in_vain(client, timeline, connection)?;
-    let outcome = match ended {
-        Some(at) => (at, Outcome::Failed(RequestError::ConnectionLost)),
-        None => (Moment::END, Outcome::Unfinished),
+        let at = ended.filter(|_| end != Some(EndedBy::CaseEnd))?;
+        (
+            connection.began()?,
+            (at, Outcome::Failed(RequestError::Dial)),
+        )
+    } else {
+        let lost = Outcome::Failed(RequestError::ConnectionLost);
+        let outcome = ended.map_or((Moment::END, Outcome::Unfinished), |at| (at, lost));
+        (sent_in_vain(index, connection)?, outcome)
     };
     Some(Request {
         sent: vec![(first, connection.id)],
@@ -147,24 +125,19 @@ fn lost(client: &Client, timeline: &Timeline, connection: &Connection) -> Option
 }
 
 /// When the client first sent data to an endpoint that could not answer, if it had to send it again.
-fn sent_in_vain(client: &Client, timeline: &Timeline, connection: &Connection) -> Option<Moment> {
+fn sent_in_vain(index: &Index, connection: &Connection) -> Option<Moment> {
     let local = connection.local?;
     let endpoint = connection.endpoint.as_ref()?;
-    let lost = timeline.silent_from(endpoint.node, &endpoint.name)?;
+    let lost = index.timeline.silent_from(endpoint.node, &endpoint.name)?;
     let ended = connection.ended().unwrap_or(Moment::END);
-    let mut first = None;
-    for (at, what) in &timeline.events {
-        let Observation::Segment(segment) = what else {
-            continue;
-        };
-        // The program's FIN is sent again as well, and by then the connection is not its own any more.
-        let own = segment.node == client.node && segment.from == local && segment.len > 0;
-        if own && *at > lost && *at <= ended {
-            if segment.retransmission > 0 {
-                return first.or(Some(*at));
-            }
-            first = first.or(Some(*at));
-        }
-    }
-    None
+    let sent = index.sent_from(local, Duration::ZERO, Duration::MAX).iter();
+    // The program's FIN is sent again as well, and by then the connection is not its own any more.
+    let own = sent.filter(|(at, segment)| segment.len > 0 && *at > lost && *at <= ended);
+    let own: Vec<_> = own.collect();
+    let again = own.iter().any(|(_, segment)| segment.retransmission > 0);
+    // The first sending is told when it is sent again.
+    let sent = own
+        .iter()
+        .map(|(at, segment)| at.stamped(Duration::from_nanos(segment.stamp_ns)));
+    sent.min().filter(|_| again)
 }

@@ -1,188 +1,173 @@
-//! A client's requests, and what came of each by the servers' own records.
+//! A client's requests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::plan::{Client, Work, Workload};
-use crate::record::{Observation, RequestError, RequestId};
+use crate::plan::{Case, Client, Workload};
+use crate::record::RequestError;
 
 use super::connections::Connection;
+use super::index::{Index, RequestEvent};
+use super::request::{Outcome, Request, Stream, kind};
 use super::served::Served;
-use super::timeline::{Moment, Timeline};
+use super::timeline::Moment;
+use crate::result::FailureResult;
 
 /// Beyond its server's own delay, how long an answer takes at most where there is somebody to give it.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// A response that a server's record has too.
-    Answered {
-        /// The server could answer still when the client had its response.
-        alive: bool,
-    },
-    /// The client says it has a response, but no server's record has it.
-    Claimed,
-    /// No response.
-    Failed(RequestError),
-    /// Still waiting when the case ended.
-    Unfinished,
-    /// Still waiting when the case ended, and sent so late that it could not have been answered by then.
-    CutShort,
-    /// A response that goes on and was well when the case ended.
-    GoesOn,
-    /// A response that went on and was well when the client's own timeout ended it.
-    HealthyCut,
-}
-
-impl Outcome {
-    /// Whether nothing is wrong with it.
-    fn is_well(self) -> bool {
-        match self {
-            Self::Answered { .. } | Self::CutShort | Self::GoesOn | Self::HealthyCut => true,
-            Self::Claimed | Self::Failed(_) | Self::Unfinished => false,
-        }
-    }
-}
-
-/// A request.
-#[derive(Debug, Clone)]
-pub(super) struct Request {
-    /// First event that speaks of it.
-    pub first: Moment,
-    /// Each time it was handed to a connection.
-    pub sent: Vec<(Moment, u32)>,
-    /// What came of it; `None` if the record does not say.
-    pub outcome: Option<(Moment, Outcome)>,
-    /// The workload it is of, where its client has several.
-    pub workload: Option<String>,
-    /// Of a response that goes on: when it began, and when more of it came from a server with power.
-    pub stream: Option<Stream>,
-}
-
-/// A response that goes on.
-#[derive(Debug, Clone)]
-pub(super) struct Stream {
-    /// When its head came.
-    pub began: Moment,
-    /// When something of it came that a server with power had sent, by that server's own record.
-    pub good: Vec<Moment>,
-}
-
 /// A client's requests by number, or those of one of its workloads.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    pub by_number: BTreeMap<u32, Request>,
+#[derive(Debug)]
+pub(super) struct Requests<'a> {
+    pub by_number: BTreeMap<u32, Request<'a>>,
     /// Numbers of the requests of its other workloads.
     elsewhere: BTreeSet<u32>,
+    /// Every handing of a request to a connection, in order of time.
+    pub sendings: Vec<(Moment, u32)>,
+    /// The responses that a server with power gave, and the parts of those that go on, in order of time.
+    pub good: Vec<Moment>,
+    /// The requests that were handed to a connection.
+    on: HashMap<u32, Vec<u32>>,
+    /// They are a program's: when it gave up waiting for one nobody else has seen, only when the socket ended.
+    of_program: bool,
 }
 
-impl Requests {
+impl<'a> Requests<'a> {
     /// Collects a client's requests.
-    pub(super) fn of(planned: &Client, timeline: &Timeline, connections: &[Connection]) -> Self {
-        let client = planned.name.as_str();
-        let served = Served::of(client, timeline);
-        let mut requests = Self::default();
-        for (at, what) in &timeline.events {
-            match what {
-                Observation::RequestSent {
-                    request,
-                    connection,
-                    ..
-                } if request.client == client => {
-                    requests.entry(request, *at).sent.push((*at, *connection));
-                }
-                Observation::ResponseBegan { request, .. } if request.client == client => {
-                    let good = served.answered_by_living(request.number, *at);
+    pub(super) fn of(client: &Client, index: &Index<'a>, connections: &[Connection]) -> Self {
+        let Some(events) = index.client(&client.name) else {
+            return Self::new(BTreeMap::new(), BTreeSet::new());
+        };
+        let served = Served {
+            client,
+            index,
+            events,
+        };
+        let slowest = slowest_answer(client, index.case);
+        let local = |id: &u32| {
+            let place = connections.binary_search_by_key(id, |c| c.id).ok()?;
+            connections[place].local
+        };
+        let mut by_number: BTreeMap<u32, Request> = BTreeMap::new();
+        for (at, request, event) in &events.requests {
+            let at = *at;
+            let entry = by_number.entry(request.number);
+            let entry = entry.or_insert_with(|| Request::new(at, request.workload.as_deref()));
+            match event {
+                RequestEvent::Sent(connection) => entry.sent.push((at, *connection)),
+                RequestEvent::Began => {
+                    let good = served.answered_by_living(request.number, at);
                     // A download is well when its bytes flow; its head alone says nothing of them.
-                    let counts = good && kind(planned, request).is_none_or(|k| !is_download(k));
-                    requests.entry(request, *at).stream = Some(Stream {
-                        began: *at,
-                        good: counts.then_some(*at).into_iter().collect(),
+                    let counts = good && kind(client, request).is_none_or(|k| !is_download(k));
+                    entry.stream = Some(Stream {
+                        began: at,
+                        good: counts.then_some(at).into_iter().collect(),
                     });
                 }
-                Observation::StreamReceived {
-                    request, received, ..
-                } if request.client == client => {
-                    let good = served.sent_by_living(request.number, received, *at);
-                    let entry = requests.entry(request, *at);
-                    if let (Some(stream), true) = (&mut entry.stream, good) {
-                        stream.good.push(*at);
+                RequestEvent::Part(received) => {
+                    if let Some(stream) = &mut entry.stream
+                        && served.sent_by_living(request.number, received, at)
+                    {
+                        stream.good.push(at);
                     }
                 }
-                Observation::Response {
-                    request,
-                    connection,
-                    ..
-                } if request.client == client => {
-                    let local = connections
-                        .iter()
-                        .find(|c| c.id == *connection)
-                        .and_then(|c| c.local);
-                    let entry = requests.entry(request, *at);
+                RequestEvent::Response(connection, _) => {
                     let sent = entry.sent.last().map_or(entry.first, |(sent, _)| *sent);
-                    let outcome = served.outcome(request.number, local, sent, *at);
-                    entry.outcome = Some((*at, outcome));
+                    let outcome = served.outcome(request.number, local(connection), sent, at);
+                    entry.outcome = Some((at, outcome));
                 }
-                Observation::RequestFailed { request, error, .. } if request.client == client => {
-                    let entry = requests.entry(request, *at);
+                RequestEvent::Failed(_, error) => {
                     let healthy = *error == RequestError::Timeout
-                        && served.is_well(planned, request, entry.stream.as_ref(), *at);
+                        && served.is_well(request, entry.stream.as_ref(), at);
                     let outcome = match healthy {
                         true => Outcome::HealthyCut,
                         false => Outcome::Failed(*error),
                     };
-                    entry.outcome = Some((*at, outcome));
+                    entry.outcome = Some((at, outcome));
                 }
-                Observation::RequestUnfinished { request, .. } if request.client == client => {
-                    let entry = requests.entry(request, *at);
+                RequestEvent::Unfinished => {
                     // One that has not been sent waits for its dial, and a dial needs no such time.
-                    let young = entry.sent.last().is_some_and(|(sent, _)| {
-                        at.since(*sent) < slowest_answer(planned, timeline)
-                    });
+                    let sent = entry.sent.last();
+                    let young = sent.is_some_and(|(sent, _)| at.since(*sent) < slowest);
                     let outcome = match &entry.stream {
                         None if young => Outcome::CutShort,
                         None => Outcome::Unfinished,
-                        stream if served.is_well(planned, request, stream.as_ref(), *at) => {
-                            Outcome::GoesOn
-                        }
+                        stream if served.is_well(request, stream.as_ref(), at) => Outcome::GoesOn,
                         Some(_) => Outcome::Unfinished,
                     };
-                    entry.outcome = Some((*at, outcome));
+                    entry.outcome = Some((at, outcome));
                 }
-                _ => {}
             }
         }
-        requests
+        Self::new(by_number, BTreeSet::new())
     }
 
-    /// Those of a client that does not number them.
-    pub(super) fn numbered(by_number: BTreeMap<u32, Request>) -> Self {
+    pub(super) fn new(by_number: BTreeMap<u32, Request<'a>>, elsewhere: BTreeSet<u32>) -> Self {
+        let (mut sendings, mut good) = (Vec::new(), Vec::new());
+        let mut on: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (number, request) in &by_number {
+            sendings.extend(&request.sent);
+            good.extend(request.good());
+            for (_, connection) in &request.sent {
+                let on = on.entry(*connection).or_default();
+                if on.last() != Some(number) {
+                    on.push(*number);
+                }
+            }
+        }
+        sendings.sort_unstable();
+        good.sort_unstable();
         Self {
             by_number,
-            elsewhere: BTreeSet::new(),
+            elsewhere,
+            sendings,
+            good,
+            on,
+            of_program: false,
+        }
+    }
+
+    /// A program's.
+    pub(super) fn of_program(by_number: BTreeMap<u32, Request<'a>>) -> Self {
+        Self {
+            of_program: true,
+            ..Self::new(by_number, BTreeSet::new())
         }
     }
 
     /// Those of one workload alone.
     pub(super) fn of_workload(&self, name: &str) -> Self {
-        let own = |request: &Request| request.workload.as_deref() == Some(name);
         let (mut by_number, mut elsewhere) = (BTreeMap::new(), BTreeSet::new());
         for (number, request) in &self.by_number {
-            match own(request) {
+            match request.workload == Some(name) {
                 true => by_number.insert(*number, request.clone()).is_some(),
                 false => elsewhere.insert(*number),
             };
         }
         Self {
-            by_number,
-            elsewhere,
+            of_program: self.of_program,
+            ..Self::new(by_number, elsewhere)
         }
     }
 
-    fn entry(&mut self, request: &RequestId, at: Moment) -> &mut Request {
-        let entry = self.by_number.entry(request.number);
-        entry.or_insert_with(|| Request::new(at, request.workload.clone()))
+    /// The requests that were handed to a connection, with their numbers, which rise.
+    pub(super) fn on(&self, connection: u32) -> impl Iterator<Item = (u32, &Request<'a>)> {
+        let numbers = self.on.get(&connection).into_iter().flatten();
+        numbers.filter_map(|number| Some((*number, self.by_number.get(number)?)))
+    }
+
+    /// Those of them that were handed to no other afterwards.
+    pub(super) fn last_on(&self, connection: u32) -> impl Iterator<Item = (u32, &Request<'a>)> {
+        let last = move |request: &Request| request.sent.last().map(|(_, id)| *id);
+        let on = self.on(connection);
+        on.filter(move |(_, request)| last(request) == Some(connection))
+    }
+
+    /// When requests were handed to a connection, in their order.
+    pub(super) fn handed_to(&self, connection: u32) -> impl Iterator<Item = Moment> {
+        let sent = self.on(connection).flat_map(|(_, request)| &request.sent);
+        let sent = sent.filter(move |(_, id)| *id == connection);
+        sent.map(|(at, _)| *at)
     }
 
     /// Requests without a response that came to their end after `moment`.
@@ -200,10 +185,8 @@ impl Requests {
 
     /// Responses that went on and were well when the client's own timeout ended them after `moment`.
     pub(super) fn healthy_cuts_after(&self, moment: Moment) -> usize {
-        let outcomes = self
-            .by_number
-            .values()
-            .filter_map(|request| request.outcome);
+        let requests = self.by_number.values();
+        let outcomes = requests.filter_map(|request| request.outcome);
         let cuts = outcomes.filter(|(at, o)| *o == Outcome::HealthyCut && *at > moment);
         cuts.count()
     }
@@ -218,10 +201,9 @@ impl Requests {
 
     /// Whether a request was under way on a connection at `moment`.
     pub(super) fn occupies(&self, connection: u32, moment: Moment) -> bool {
-        self.by_number.values().any(|request| {
-            let sent = request.sent.iter().rev().find(|(at, _)| *at <= moment);
-            let over = request.outcome.is_some_and(|(at, _)| at <= moment);
-            sent.is_some_and(|(_, id)| *id == connection) && !over
+        self.on(connection).any(|(_, request)| {
+            let sent = request.connection_at(moment);
+            sent.is_some_and(|(_, id)| id == connection) && !request.over_by(moment)
         })
     }
 
@@ -244,7 +226,8 @@ impl Requests {
     }
 
     /// The last moment at which the client was seen not to be well: a request ended without a response, or the record
-    /// does not say that it had one.
+    /// does not say that it had one. Of a program's request it is when it was sent: the socket that it was sent on may be
+    /// kept long after the program has turned to another.
     pub(super) fn last_unwell(&self) -> Option<Moment> {
         let mut unwell = None;
         // From the last to the first: what the record does not say of a request lies before the next one.
@@ -255,6 +238,7 @@ impl Requests {
             }
             unwell = unwell.max(match request.outcome {
                 Some((_, outcome)) if outcome.is_well() => None,
+                Some(_) if self.of_program => Some(request.first),
                 Some((at, _)) => Some(at),
                 None => Some(next.1),
             });
@@ -263,146 +247,69 @@ impl Requests {
         unwell
     }
 
+    /// The first good response, or part of one, after a moment; of a program to a request that was sent after it, so that
+    /// the order in which one instant was recorded does not decide.
+    pub(super) fn first_good_after(&self, moment: Moment) -> Option<Moment> {
+        if !self.of_program {
+            return self.good.iter().find(|at| **at > moment).copied();
+        }
+        let asked = self.by_number.values().filter(|r| r.first > moment);
+        asked.flat_map(Request::good).min()
+    }
+
     /// Whether the record lacks one of these numbers.
     fn misses(&self, mut numbers: std::ops::Range<u32>) -> bool {
         numbers.any(|number| !self.elsewhere.contains(&number))
     }
 
-    /// The responses that a server with power gave, and the parts of those that go on, in order of time.
-    pub(super) fn good_responses(&self) -> Vec<Moment> {
-        let whole = self.by_number.values().filter_map(|r| match r.outcome {
-            Some((at, Outcome::Answered { alive: true })) => Some(at),
-            _ => None,
-        });
-        let streams = self.by_number.values().filter_map(|r| r.stream.as_ref());
-        let parts = streams.flat_map(|stream| stream.good.iter().copied());
-        let mut good: Vec<_> = whole.chain(parts).collect();
-        good.sort_unstable();
-        good
-    }
-
-    /// The longest time from one of them to the next, of those that ended between `from` and `until`; to `until` itself if
-    /// none came after it. Before any there is no such time.
+    /// The longest time from one good response, or part of one, to the next, of those that ended between `from` and
+    /// `until`; to `until` itself if none came after it. Before any there is no such time.
     pub(super) fn longest_gap(&self, from: Moment, until: Duration) -> Option<Duration> {
-        let good: Vec<Duration> = self.good_responses().iter().map(|good| good.at).collect();
+        let good: Vec<Duration> = self.good.iter().map(|good| good.at).collect();
         longest_gap(&good, from.at, until)
     }
 
-    /// Whether one of them came on a connection after `moment`.
+    /// Whether a good response, or a part of one, came on a connection after `moment`.
     pub(super) fn heard_on(&self, connection: u32, moment: Moment) -> bool {
-        let mut own = self.by_number.values().filter(|request| {
-            let sent = request.sent.last();
-            sent.is_some_and(|(_, id)| *id == connection)
-        });
-        own.any(|request| {
-            let whole = match request.outcome {
-                Some((at, Outcome::Answered { alive: true })) => Some(at),
-                _ => None,
-            };
-            let parts = request.stream.iter().flat_map(|stream| &stream.good);
-            let mut all = whole.into_iter().chain(parts.copied());
-            all.any(|at| at > moment)
-        })
+        let mut own = self.last_on(connection);
+        own.any(|(_, request)| request.good().any(|at| at > moment))
     }
 
     /// The last of them before `moment`.
     pub(super) fn last_good_before(&self, moment: Moment) -> Option<Moment> {
-        let good = self.good_responses();
-        good.into_iter().rev().find(|at| *at < moment)
+        let before = self.good.partition_point(|at| *at < moment);
+        self.good[..before].last().copied()
     }
 
-    /// The first request that failed after `moment`: when it was first sent, if it was, and when it failed.
-    pub(super) fn first_failure_after(
-        &self,
-        moment: Moment,
-    ) -> Option<(Option<Duration>, Duration)> {
-        let failures = self
-            .by_number
-            .values()
-            .filter_map(|request| match request.outcome {
-                Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
-                _ => None,
-            });
+    /// The first request that failed after `moment`.
+    pub(super) fn first_failure_after(&self, moment: Moment) -> Option<FailureResult> {
+        let requests = self.by_number.values();
+        let failures = requests.filter_map(|request| match request.outcome {
+            Some((at, Outcome::Failed(_))) if at > moment => Some((at, request)),
+            Some(_) | None => None,
+        });
         let (failed, request) = failures.min_by_key(|(at, _)| *at)?;
-        Some((request.sent.first().map(|(at, _)| at.at), failed.at))
+        Some(FailureResult {
+            sent_at: request.sent.first().map(|(at, _)| at.at),
+            failed_at: failed.at,
+        })
     }
 
     /// The connection of the last request that was waiting at `moment`.
     pub(super) fn waiting_on(&self, moment: Moment) -> Option<u32> {
-        let waiting = self
-            .by_number
-            .values()
-            .filter(|request| request.outcome.is_none_or(|(at, _)| at > moment));
-        let sent =
-            waiting.flat_map(|request| request.sent.iter().rev().find(|(at, _)| *at <= moment));
+        let waiting = self.by_number.values().filter(|r| !r.over_by(moment));
+        let sent = waiting.filter_map(|request| request.connection_at(moment));
         sent.max_by_key(|(at, _)| *at)
-            .map(|(_, connection)| *connection)
+            .map(|(_, connection)| connection)
     }
 
     /// Whether a request was sent after `moment`, or was waiting then.
     pub(super) fn active_after(&self, moment: Moment) -> bool {
         self.by_number.values().any(|request| {
             let sent = request.sent.iter().any(|(at, _)| *at > moment);
-            let waiting =
-                request.first < moment && request.outcome.is_none_or(|(at, _)| at > moment);
-            sent || waiting
+            sent || (request.first < moment && !request.over_by(moment))
         })
     }
-
-    /// Every handing of a request to a connection, in order of time.
-    pub(super) fn sendings(&self) -> Vec<(Moment, u32)> {
-        let mut sendings: Vec<_> = self
-            .by_number
-            .values()
-            .flat_map(|request| request.sent.iter().copied())
-            .collect();
-        sendings.sort_unstable();
-        sendings
-    }
-}
-
-impl Request {
-    /// One that is spoken of for the first time.
-    pub(super) fn new(first: Moment, workload: Option<String>) -> Self {
-        Self {
-            first,
-            sent: Vec::new(),
-            outcome: None,
-            workload,
-            stream: None,
-        }
-    }
-}
-
-impl Request {
-    /// When something of it came from a server that could answer: parts of its response, and the whole of it.
-    pub(super) fn good(&self) -> impl Iterator<Item = Moment> {
-        let parts = self.stream.iter().flat_map(|stream| &stream.good).copied();
-        let whole = match self.outcome {
-            Some((at, Outcome::Answered { alive: true })) => Some(at),
-            _ => None,
-        };
-        parts.chain(whole)
-    }
-
-    /// The first that came of it from a server that could answer, and what that was.
-    pub(super) fn first_good(&self) -> Option<(Moment, &'static str)> {
-        let part = self.stream.as_ref().and_then(|s| s.good.first());
-        let part = part.map(|at| (*at, "the beginning of response"));
-        part.or(match self.outcome {
-            Some((at, Outcome::Answered { alive: true })) => Some((at, "response")),
-            _ => None,
-        })
-    }
-}
-
-/// What a request is of.
-pub(super) fn kind<'c>(client: &'c Client, request: &RequestId) -> Option<&'c Workload> {
-    let named = |work: &&Work| match &request.workload {
-        Some(name) => work.name == *name,
-        None => true,
-    };
-    client.workloads.iter().find(named).map(|work| &work.kind)
 }
 
 fn is_download(kind: &Workload) -> bool {
@@ -410,8 +317,8 @@ fn is_download(kind: &Workload) -> bool {
 }
 
 /// The longest that a living server lets a client wait.
-fn slowest_answer(client: &Client, timeline: &Timeline) -> Duration {
-    let servers = timeline.case.lab.servers.iter();
+fn slowest_answer(client: &Client, case: &Case) -> Duration {
+    let servers = case.lab.servers.iter();
     let asked = servers.filter(|server| client.target.servers.contains(&server.name));
     let delay = asked.map(|server| server.response_delay).max();
     delay.unwrap_or_default() + ANSWER

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::record::Observation;
-
-use super::timeline::{Moment, Timeline};
+use super::index::{Index, Leadership};
+use super::timeline::Moment;
 
 /// What others say of a client, in times from a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub(super) struct Standing {
     /// Until the lock's store named it as the holder; zero if it did so at the fault.
     pub leads_after: Option<Duration>,
     /// Until there were two leaders, of which it was one; zero if that was before the fault.
@@ -24,24 +23,24 @@ pub struct Standing {
 }
 
 /// What others say of a client.
-pub(super) fn of(client: &str, timeline: &Timeline, fault: Moment) -> Standing {
-    let (not_ready, ready_again) = readiness(client, timeline, fault);
+pub(super) fn of(client: &str, index: &Index, fault: Moment) -> Standing {
+    let (not_ready, ready_again) = readiness(client, index, fault);
     let after = |at: Moment| at.since(fault);
     Standing {
-        leads_after: leads(client, timeline, fault).map(after),
-        two_leaders_after: two_leaders(client, timeline).map(after),
+        leads_after: leads(client, index, fault).map(after),
+        two_leaders_after: two_leaders(client, index).map(after),
         not_ready_after: not_ready.map(after),
         ready_again_after: ready_again.map(after),
     }
 }
 
-fn leads(client: &str, timeline: &Timeline, fault: Moment) -> Option<Moment> {
+fn leads(client: &str, index: &Index, fault: Moment) -> Option<Moment> {
     let mut led_at_fault = false;
-    for (at, what) in &timeline.events {
-        let Observation::LeaderChanged { holder, .. } = what else {
+    for (at, what) in &index.leadership {
+        let Leadership::Holder { holder, .. } = what else {
             continue;
         };
-        let leads = holder.as_deref() == Some(client);
+        let leads = *holder == Some(client);
         match (*at > fault, leads) {
             (false, _) => led_at_fault = leads,
             (true, _) if led_at_fault => break,
@@ -53,25 +52,27 @@ fn leads(client: &str, timeline: &Timeline, fault: Moment) -> Option<Moment> {
 }
 
 /// The first moment at which one of two believed to lead while the store of its lock named the other.
-fn two_leaders(client: &str, timeline: &Timeline) -> Option<Moment> {
+fn two_leaders(client: &str, index: &Index) -> Option<Moment> {
     let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
     let mut believers: BTreeSet<&str> = BTreeSet::new();
-    for (at, what) in &timeline.events {
-        match what {
-            Observation::LeaderChanged { store, holder } => match holder {
+    for (at, what) in &index.leadership {
+        match *what {
+            Leadership::Holder { store, holder } => match holder {
                 Some(holder) => drop(holders.insert(store, holder)),
-                None => drop(holders.remove(store.as_str())),
+                None => drop(holders.remove(store)),
             },
-            Observation::LeaderBelief { client, leads } if *leads => {
-                believers.insert(client);
+            Leadership::Belief {
+                client,
+                leads: true,
+            } => drop(believers.insert(client)),
+            Leadership::Belief {
+                client,
+                leads: false,
             }
-            Observation::LeaderBelief { client, .. } | Observation::ClientGone { client } => {
-                believers.remove(client.as_str());
-            }
-            _ => continue,
+            | Leadership::Gone { client } => drop(believers.remove(client)),
         }
         let both = believers.iter().any(|believer| {
-            let named = stores_of(believer, timeline).find_map(|store| holders.get(store));
+            let named = stores_of(believer, index).find_map(|store| holders.get(store));
             named.is_some_and(|holder| {
                 holder != believer && (*holder == client || *believer == client)
             })
@@ -84,8 +85,8 @@ fn two_leaders(client: &str, timeline: &Timeline) -> Option<Moment> {
 }
 
 /// The stores behind the servers that a client asks.
-fn stores_of<'t>(client: &str, timeline: &'t Timeline) -> impl Iterator<Item = &'t str> {
-    let lab = &timeline.case.lab;
+fn stores_of<'a>(client: &str, index: &Index<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let lab = &index.case.lab;
     let client = lab.clients.iter().find(|c| c.name == client);
     let servers = client.into_iter().flat_map(|c| &c.target.servers);
     let servers = servers.filter_map(|name| lab.servers.iter().find(|s| s.name == *name));
@@ -93,18 +94,11 @@ fn stores_of<'t>(client: &str, timeline: &'t Timeline) -> impl Iterator<Item = &
 }
 
 /// When a client's node was first judged not ready, and when ready again for good.
-fn readiness(client: &str, timeline: &Timeline, fault: Moment) -> (Option<Moment>, Option<Moment>) {
-    let judged = timeline.events.iter().filter_map(|(at, what)| match what {
-        Observation::NodeReady {
-            client: node,
-            ready,
-            ..
-        } if node == client => Some((*at, *ready)),
-        _ => None,
-    });
+fn readiness(client: &str, index: &Index, fault: Moment) -> (Option<Moment>, Option<Moment>) {
+    let judged = index.client(client).map_or(&[][..], |of| &of.ready);
     let (mut not_ready, mut ready_again) = (None, None);
     for (at, ready) in judged {
-        let at = at.max(fault);
+        let at = (*at).max(fault);
         match ready {
             false => {
                 not_ready = not_ready.or(Some(at));

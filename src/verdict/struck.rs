@@ -2,67 +2,63 @@
 
 use std::time::Duration;
 
-use crate::plan::{Client, FaultKind, Phase, Process, Where};
-use crate::record::Observation;
+use crate::plan::{Client, Effect, Packets, Phase, Process, Where};
 
+use super::client_record::ClientRecord;
 use super::connections::Connection;
+use super::index::Index;
 use super::requests::Requests;
 use super::timeline::{Injected, Moment, Timeline};
 
 /// What a fault did to a client's connections.
 pub(super) struct Struck<'t, 'a> {
-    pub fault: Option<&'t Injected<'a>>,
+    pub fault: &'t Injected<'a>,
+    /// Whether it struck one that the client held; `None` if the record does not say.
     pub affected: Option<bool>,
-    /// The connection its requests wait on.
+    /// The one that its requests wait on.
     pub dead: Option<&'t Connection<'a>>,
-}
-
-impl Struck<'_, '_> {
-    /// There was no fault.
-    pub(super) fn nothing() -> Self {
-        Self {
-            fault: None,
-            affected: Some(false),
-            dead: None,
-        }
-    }
 }
 
 /// The first fault that struck the client, else the first of all. `uses` says whether a connection matters at a fault.
 pub(super) fn struck<'t, 'a>(
-    client: &Client,
-    timeline: &'t Timeline<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &Requests,
+    record: &ClientRecord<'t, 'a>,
     uses: &dyn Fn(&Connection, Moment) -> bool,
-) -> Struck<'t, 'a> {
-    let by = |fault| struck_by(client, fault, timeline, connections, requests, uses);
-    let own = timeline.ended_by_fault(client);
-    let strikes = timeline.faults.iter().map(by);
-    let first = strikes
-        .into_iter()
-        .find(|struck| struck.affected != Some(false));
-    first
-        .or_else(|| own.or(timeline.faults.first()).map(by))
-        .unwrap_or(Struck::nothing())
+) -> Option<Struck<'t, 'a>> {
+    let timeline = &record.index.timeline;
+    let by = |fault| struck_by(fault, record, uses);
+    let mut strikes = timeline.faults.iter().map(by);
+    let first = strikes.find(|struck| struck.affected != Some(false));
+    // Who held nothing that a fault took may still need it: the first dial that nobody answers tells.
+    let needs = || {
+        timeline.faults.iter().find_map(|fault| {
+            let dead = needed(fault, record, uses)?;
+            Some(Struck {
+                fault,
+                affected: Some(true),
+                dead: Some(dead),
+            })
+        })
+    };
+    first.or_else(needs).or_else(|| {
+        let own = timeline.ended_by_fault(record.client);
+        own.or(timeline.faults.first()).map(by)
+    })
 }
 
 fn struck_by<'t, 'a>(
-    client: &Client,
     fault: &'t Injected<'a>,
-    timeline: &Timeline<'a>,
-    connections: &'t [Connection<'a>],
-    requests: &Requests,
+    record: &ClientRecord<'t, 'a>,
     uses: &dyn Fn(&Connection, Moment) -> bool,
 ) -> Struck<'t, 'a> {
-    let held = connections
-        .iter()
-        .filter(|connection| connection.held_at(fault.at) && uses(connection, fault.at));
-    let suspects = held.filter(|connection| strikes(client, fault, timeline, connection));
-    let suspects: Vec<_> = suspects.collect();
-    let dead = waited_on(&suspects, fault.at, requests);
+    let held = record.connections.iter();
+    let held = held.filter(|c| c.held_at(fault.at) && uses(c, fault.at));
+    let timeline = &record.index.timeline;
+    let suspects: Vec<_> = held
+        .filter(|connection| strikes(record.client, fault, timeline, connection))
+        .collect();
+    let dead = waited_on(&suspects, fault.at, record.requests);
     Struck {
-        fault: Some(fault),
+        fault,
         affected: match dead {
             None => Some(false),
             Some(connection) => connection.endpoint.as_ref().map(|_| true),
@@ -71,9 +67,61 @@ fn struck_by<'t, 'a>(
     }
 }
 
+/// The first dial after a fault that came to nothing since the fault had taken what it led to, and was still in force.
+fn needed<'t, 'a>(
+    fault: &Injected,
+    record: &ClientRecord<'t, 'a>,
+    uses: &dyn Fn(&Connection, Moment) -> bool,
+) -> Option<&'t Connection<'a>> {
+    let timeline = &record.index.timeline;
+    record.connections.iter().find(|connection| {
+        let Some(dialled) = connection.dialled else {
+            return false;
+        };
+        let vain =
+            connection.opened.is_none() && connection.endpoint.is_some() && !connection.cut_short();
+        let taken = || {
+            let mut effects = fault.fault.effects.iter();
+            effects.any(|effect| {
+                outlasts(effect) && strikes_by(effect, record.client, fault, timeline, connection)
+            })
+        };
+        vain && fault.in_force(dialled) && taken() && uses(connection, dialled)
+    })
+}
+
+/// Whether an effect goes on for as long as its fault is in force, so that it meets those who come later.
+fn outlasts(effect: &Effect) -> bool {
+    match effect {
+        Effect::Silence { .. }
+        | Effect::Stop { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. } => true,
+        Effect::Forget { .. }
+        | Effect::Destroy { .. }
+        | Effect::Rules { .. }
+        | Effect::Restore { .. } => false,
+    }
+}
+
 /// Whether a fault strikes a connection that the client holds when it comes. Of one whose endpoint the record does not
 /// name, it may.
 fn strikes(
+    client: &Client,
+    fault: &Injected,
+    timeline: &Timeline,
+    connection: &Connection,
+) -> bool {
+    let mut effects = fault.fault.effects.iter();
+    effects.any(|effect| strikes_by(effect, client, fault, timeline, connection))
+}
+
+fn strikes_by(
+    effect: &Effect,
     client: &Client,
     fault: &Injected,
     timeline: &Timeline,
@@ -88,33 +136,45 @@ fn strikes(
             place.is_crossed(&timeline.case.lab, &client.place, &end)
         })
     };
-    match &fault.fault.kind {
-        FaultKind::PowerLoss { node, .. } => to.is_none_or(|to| to.node == node),
-        FaultKind::ProcessKill {
+    let there = |node: &str| to.is_none_or(|to| to.node == node);
+    match effect {
+        Effect::Stop { node } => there(node),
+        // A client that the same fault ends is gone: it waits on nothing.
+        Effect::Silence { node, .. } => {
+            there(node) || (*node == client.node && !fault.fault.ends(client))
+        }
+        Effect::Kill {
             process: Process::Server(server),
         }
-        | FaultKind::Hang { server } => leads_to(server),
-        FaultKind::LinkDown { behind } => crosses(&Where::At(behind.clone())),
-        FaultKind::Loss { path, .. }
-        | FaultKind::Delay { path, .. }
-        | FaultKind::Reject { path, .. } => crosses(&path.place),
+        | Effect::Hang { server } => leads_to(server),
+        Effect::Carrier { behind } => crosses(&Where::At(behind.clone())),
+        Effect::Drop {
+            path,
+            packets: Packets::All,
+            ..
+        }
+        | Effect::Delay { path, .. }
+        | Effect::Answer { path, .. } => crosses(&path.place),
         // Only one that is being opened has a SYN on the way.
-        FaultKind::SynDrop { path } => {
+        Effect::Drop {
+            path,
+            packets: Packets::Syn,
+            ..
+        } => {
             let dialling = connection.opened.is_none_or(|opened| opened > fault.at);
             dialling && crosses(&path.place)
         }
-        FaultKind::ConntrackDeleted { service, server } => {
+        Effect::Forget { service, server } => {
             client.target.service.as_ref() == Some(service)
                 && server.as_deref().is_none_or(leads_to)
         }
-        FaultKind::SocketDestroyed { client, server } => {
+        Effect::Destroy { client, server } => {
             of_client(client) && server.as_deref().is_none_or(leads_to)
         }
         // What is established stays with rules that change, and power that comes back finds nothing established.
-        FaultKind::EndpointRemoved { .. }
-        | FaultKind::EndpointAdded { .. }
-        | FaultKind::PowerRestore { .. }
-        | FaultKind::ProcessKill {
+        Effect::Rules { .. }
+        | Effect::Restore { .. }
+        | Effect::Kill {
             process: Process::Client(_),
         } => false,
     }
@@ -127,13 +187,15 @@ fn waited_on<'t, 'a>(
     fault: Moment,
     requests: &Requests,
 ) -> Option<&'t Connection<'a>> {
-    let numbered = |id: u32| dead.iter().find(|connection| connection.id == id).copied();
-    let sendings = requests.sendings();
+    // They are in order of their numbers.
+    let numbered = |id: u32| {
+        let place = dead.binary_search_by_key(&id, |connection| connection.id);
+        place.ok().map(|place| dead[place])
+    };
+    let sendings = &requests.sendings;
     let next = || {
-        sendings
-            .iter()
-            .filter(|(at, _)| *at > fault)
-            .find_map(|(_, id)| numbered(*id))
+        let after = sendings.partition_point(|(at, _)| *at <= fault);
+        sendings[after..].iter().find_map(|(_, id)| numbered(*id))
     };
     let dialling = || {
         dead.iter()
@@ -162,10 +224,8 @@ pub(super) fn phase(client: &str, fault: &Injected) -> Option<Phase> {
 }
 
 /// When the client was no more: by its own event, else by the fault that ended it.
-pub(super) fn gone(client: &Client, timeline: &Timeline) -> Option<Duration> {
-    let event = timeline.events.iter().find_map(|(at, what)| match what {
-        Observation::ClientGone { client: c } if *c == client.name => Some(at.at),
-        _ => None,
-    });
-    event.or_else(|| timeline.ended_by_fault(client).map(|fault| fault.at.at))
+pub(super) fn gone(client: &Client, index: &Index) -> Option<Duration> {
+    let event = index.client(&client.name).and_then(|of| of.gone);
+    let ended = || Some(index.timeline.ended_by_fault(client)?.at);
+    event.or_else(ended).map(|at| at.at)
 }

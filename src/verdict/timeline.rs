@@ -1,11 +1,10 @@
-//! A record in order of time, with what is asked of it most: its case, its faults, and who could answer when.
+//! A case's faults as they came, and who could answer when.
 
 use std::time::Duration;
 
-use crate::plan::{
-    Case, Client, Fault, FaultKind, Location, Phase, Place, Process, Server, Sysctl,
-};
-use crate::record::{ClockName, Event, Observation};
+use crate::plan::{Case, Client, Effect, Fault, Phase, Place, Server};
+
+use super::effects::{self, program, restored, starts_again};
 
 /// A place in the record: its time, and its order among events of the same time (a virtual clock has many).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +26,18 @@ impl Moment {
         order: usize::MAX,
     };
 
+    /// The place of the event with this number, from 0, in order of time.
+    pub(super) fn new(at: Duration, order: usize) -> Self {
+        // 0 is START, which stands before every event.
+        let order = order + 1;
+        Self { at, order }
+    }
+
+    /// What the event tells of, where that carries a time of its own: a packet's stamp.
+    pub(super) fn stamped(self, stamp: Duration) -> Self {
+        Self { at: stamp, ..self }
+    }
+
     /// Time from `earlier` until this moment.
     pub(super) fn since(self, earlier: Self) -> Duration {
         self.at.saturating_sub(earlier.at)
@@ -45,72 +56,33 @@ pub(super) struct Injected<'a> {
 
 impl Injected<'_> {
     /// Whether it is in force at a moment.
-    fn in_force(&self, at: Moment) -> bool {
+    pub(super) fn in_force(&self, at: Moment) -> bool {
         self.at <= at && self.until.is_none_or(|until| at < until)
     }
 }
 
-/// A record in order of time.
+/// A case's faults as they came, and who could answer when.
 pub(super) struct Timeline<'a> {
     pub case: &'a Case,
-    pub clock: ClockName,
-    pub kernel: &'a str,
-    pub hz: Option<u32>,
-    pub events: Vec<(Moment, &'a Observation)>,
     pub faults: Vec<Injected<'a>>,
 }
 
 impl<'a> Timeline<'a> {
-    /// Sorts a record; `None` if it does not say which case it is of.
-    pub(super) fn new(record: &'a [Event]) -> Option<Self> {
-        let (clock, kernel, hz, case) = record.iter().find_map(|event| match &event.what {
-            Observation::CaseStarted {
-                clock,
-                kernel,
-                hz,
-                case,
-                ..
-            } => Some((*clock, kernel.as_str(), *hz, case.as_ref())),
-            _ => None,
-        })?;
-        // Some events carry a time before that of their neighbours: a packet's own stamp.
-        let mut sorted: Vec<&Event> = record.iter().collect();
-        sorted.sort_by_key(|event| event.t_ns);
-        let events: Vec<_> = sorted
-            .iter()
-            .enumerate()
-            .map(|(order, event)| {
-                let at = event.at();
-                // 0 is START, which stands before every event.
-                (
-                    Moment {
-                        at,
-                        order: order + 1,
-                    },
-                    &event.what,
-                )
-            })
-            .collect();
-        let faults = injected(case, &events);
-        Some(Self {
-            case,
-            clock,
-            kernel,
-            hz,
-            events,
-            faults,
-        })
+    /// Of a case in which nothing has happened yet.
+    pub(super) fn new(case: &'a Case) -> Self {
+        let faults = Vec::new();
+        Self { case, faults }
+    }
+
+    /// The effects that came about until a moment, each with when.
+    pub(super) fn effects_until(&self, end: Moment) -> impl Iterator<Item = (Moment, &'a Effect)> {
+        let faults = self.faults.iter().filter(move |fault| fault.at <= end);
+        faults.flat_map(|fault| fault.fault.effects.iter().map(|effect| (fault.at, effect)))
     }
 
     /// When a client was ended by a fault: its node's loss of power, or its own death.
     pub(super) fn ended_by_fault(&self, client: &Client) -> Option<&Injected<'a>> {
-        self.faults.iter().find(|fault| match &fault.fault.kind {
-            FaultKind::PowerLoss { node, .. } => *node == client.node,
-            FaultKind::ProcessKill {
-                process: Process::Client(name),
-            } => *name == client.name,
-            _ => false,
-        })
+        self.faults.iter().find(|fault| fault.fault.ends(client))
     }
 
     /// From when on what stands at an endpoint, a server or just an address, could not answer for the first time.
@@ -143,19 +115,11 @@ impl<'a> Timeline<'a> {
 
     /// The faults while which an endpoint does not answer: it has no power, does not run or hangs, or its link is down.
     fn silencing(&self, node: &str, server: &str) -> impl Iterator<Item = &Injected<'a>> {
-        self.faults
-            .iter()
-            .filter(move |fault| match &fault.fault.kind {
-                FaultKind::PowerLoss { node: dead, .. } => dead == node,
-                FaultKind::ProcessKill {
-                    process: Process::Server(name),
-                }
-                | FaultKind::Hang { server: name } => name == server,
-                FaultKind::LinkDown { behind } => {
-                    behind.holds(&self.case.lab, &self.place(node, server))
-                }
-                _ => false,
-            })
+        self.faults.iter().filter(move |fault| {
+            let place = || self.place(node, server);
+            let mut effects = fault.fault.effects.iter();
+            effects.any(|effect| effects::silences(effect, &self.case.lab, node, server, place))
+        })
     }
 
     /// Where an endpoint is: its server's place, else its node.
@@ -176,77 +140,38 @@ impl<'a> Timeline<'a> {
             .map(|s| s.node.as_str())
     }
 
-    /// The time of the last event.
-    pub(super) fn last(&self) -> Duration {
-        self.events
-            .last()
-            .map_or(Duration::ZERO, |(moment, _)| moment.at)
-    }
-
-    /// Whether the record goes on to the case's end.
-    pub(super) fn is_whole(&self) -> bool {
-        self.events
-            .iter()
-            .any(|(_, what)| matches!(what, Observation::CaseEnded {}))
-    }
-
-    /// Sysctls as the kernel returned them in the namespace `place`, in the order they were written.
-    pub(super) fn sysctls(&self, place: &str) -> impl Iterator<Item = Sysctl> {
-        self.events.iter().filter_map(move |(_, what)| match what {
-            Observation::Sysctl {
-                place: p,
-                key,
-                value,
-            } if p == place => Some(Sysctl {
-                key: key.clone(),
-                value: value.clone(),
-                location: Location::default(),
-            }),
-            _ => None,
-        })
-    }
-}
-
-fn injected<'a>(case: &'a Case, events: &[(Moment, &'a Observation)]) -> Vec<Injected<'a>> {
-    let mut all: Vec<Injected<'a>> = Vec::new();
-    for (at, what) in events {
-        match what {
-            Observation::FaultInjected { fault, phases } => {
-                let index = *fault;
-                let Some(fault) = case.lab.faults.get(index) else {
-                    continue;
-                };
-                if let FaultKind::PowerRestore { node } = &fault.kind {
-                    start_again(&mut all, case, *at, |server| server.node == *node);
-                    end(&mut all, *at, |f| f.kind.dead_node() == Some(node));
-                }
-                all.push(Injected {
-                    index,
-                    fault,
-                    at: *at,
-                    until: None,
-                    phases,
-                });
-            }
-            Observation::FaultHealed { fault } => {
-                let healed = case.lab.faults.get(*fault);
-                match healed.map(|fault| &fault.kind) {
-                    Some(FaultKind::PowerLoss { node, .. }) => {
-                        start_again(&mut all, case, *at, |server| server.node == *node);
-                    }
-                    Some(FaultKind::ProcessKill {
-                        process: Process::Server(name),
-                    }) => start_again(&mut all, case, *at, |server| server.name == *name),
-                    _ => {}
-                }
-                end(&mut all, *at, |f| {
-                    healed.is_some_and(|healed| std::ptr::eq(f, healed))
-                });
-            }
-            _ => {}
+    /// A fault came into force.
+    pub(super) fn injected(&mut self, index: usize, at: Moment, phases: &'a [(String, Phase)]) {
+        let case = self.case;
+        let Some(fault) = case.lab.faults.get(index) else {
+            return;
+        };
+        let all = &mut self.faults;
+        for node in fault.effects.iter().filter_map(restored) {
+            start_again(all, case, at, |server| server.node == node);
+            end(all, at, |f| f.dead_node() == Some(node));
         }
+        all.push(Injected {
+            index,
+            fault,
+            at,
+            until: None,
+            phases,
+        });
     }
-    all
+
+    /// A fault's time was over.
+    pub(super) fn healed(&mut self, index: usize, at: Moment) {
+        let case = self.case;
+        let Some(healed) = case.lab.faults.get(index) else {
+            return;
+        };
+        let all = &mut self.faults;
+        for effect in &healed.effects {
+            start_again(all, case, at, |server| starts_again(effect, server));
+        }
+        end(all, at, |f| std::ptr::eq(f, healed));
+    }
 }
 
 /// The chosen of the faults in force end.
@@ -261,14 +186,8 @@ fn start_again(all: &mut [Injected], case: &Case, at: Moment, chosen: impl Fn(&S
     let servers = case.lab.servers.iter().filter(|server| chosen(server));
     let names: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
     for earlier in all {
-        let again = match &earlier.fault.kind {
-            FaultKind::ProcessKill {
-                process: Process::Server(name),
-            }
-            | FaultKind::Hang { server: name } => names.contains(&name.as_str()),
-            _ => false,
-        };
-        if again {
+        let mut effects = earlier.fault.effects.iter();
+        if effects.any(|effect| program(effect).is_some_and(|name| names.contains(&name))) {
             earlier.until = earlier.until.or(Some(at));
         }
     }

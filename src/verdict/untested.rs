@@ -23,8 +23,7 @@ pub(super) fn untested(
             ..
         }
     );
-    let responses = requests.good_responses();
-    let well_before = responses.first().is_some_and(|first| *first < at);
+    let well_before = requests.good.first().is_some_and(|first| *first < at);
     if !connecting && client.start < at.at && !well_before {
         return Some("it had no response before the fault");
     }

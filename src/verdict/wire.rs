@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::record::Segment;
 
 use super::connections::Connection;
-use super::evidence::{AT_ONCE, Archive, TICK};
+use super::index::{AT_ONCE, Index, TICK};
 
 /// A connection's packets.
 #[derive(Debug, Clone, Default)]
@@ -23,41 +23,48 @@ pub(super) struct Wire {
     pub sendings: Vec<Duration>,
     /// Every sending again of a segment with payload, in order of time.
     pub again: Vec<Duration>,
-    /// Probes of an idle connection that nothing answered.
+    /// Payload bytes of that segment.
+    pub length: u32,
+    /// Probes of an idle connection, or of a closed window, that nothing answered.
     pub probes: Vec<Duration>,
+    /// All probes, answered or not.
+    pub all_probes: Vec<Duration>,
 }
 
 impl Wire {
     /// The packets of a connection that ended then.
-    pub(super) fn of(archive: &Archive, connection: &Connection, ended: Duration) -> Self {
+    pub(super) fn of(index: &Index, connection: &Connection, ended: Duration) -> Self {
         let (Some(local), Some(began)) = (connection.local, connection.began()) else {
             return Self::default();
         };
         let stamp = |segment: &Segment| Duration::from_nanos(segment.stamp_ns);
         let mut wire = Self::default();
-        let mut data: HashMap<u32, Vec<Duration>> = HashMap::new();
-        for segment in archive.sent_from(local, began.at, ended) {
+        let mut data: HashMap<u32, (u32, Vec<Duration>)> = HashMap::new();
+        for (_, segment) in index.sent_from(local, began.at, ended) {
             if segment.flags.contains('S') {
                 wire.syns.push(stamp(segment));
             } else if segment.len > 0 {
                 if segment.retransmission > 0 {
                     wire.again.push(stamp(segment));
                 }
-                data.entry(segment.seq).or_default().push(stamp(segment));
+                let (length, sendings) = data.entry(segment.seq).or_default();
+                *length = segment.len;
+                sendings.push(stamp(segment));
             } else if segment.retransmission > 0 && segment.flags == "A" {
                 // Answered probes are none that end a connection: they are counted anew once the peer is heard of.
                 if segment.retransmission == 1 {
                     wire.probes.clear();
                 }
                 wire.probes.push(stamp(segment));
+                wire.all_probes.push(stamp(segment));
             }
         }
         // What was sent again before, on a path that loses some packets, was acknowledged in the end.
-        let again = data.into_values().filter(|all| all.len() > 1);
-        let last = again.max_by_key(|all| all.iter().max().copied());
-        wire.sendings = last.unwrap_or_default();
+        let again = data.into_values().filter(|(_, all)| all.len() > 1);
+        let last = again.max_by_key(|(_, all)| all.iter().max().copied());
+        (wire.length, wire.sendings) = last.unwrap_or_default();
         // What comes at the end may be stamped a moment after the client knew of it.
-        for segment in archive.sent_to(local, began.at, ended + AT_ONCE) {
+        for (_, segment) in index.sent_to(local, began.at, ended + AT_ONCE) {
             if segment.flags.contains('S') {
                 wire.syn_acked = wire.syn_acked.or(Some(stamp(segment)));
             }
@@ -65,15 +72,13 @@ impl Wire {
             wire.peer_fin |= segment.flags.contains('F');
         }
         if let [.., last] = wire.probes[..] {
-            let heard = archive.sent_to(local, began.at, last).map(stamp).max();
+            let heard = index.sent_to(local, began.at, last).last();
+            let heard = heard.map(|(_, segment)| stamp(segment));
             // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
             let acknowledged = connection
                 .end
                 .and_then(|(_, end)| end.tcp_info)
-                .map(|info| {
-                    let ago = Duration::from_millis(info.last_ack_recv_ms.into());
-                    ended.saturating_sub(ago) + TICK
-                });
+                .map(|info| info.last_acknowledged(ended) + TICK);
             let heard = heard.max(acknowledged);
             wire.probes
                 .retain(|at| heard.is_none_or(|heard| *at > heard));

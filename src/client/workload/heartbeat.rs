@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Method;
 
 use super::Caller;
+use crate::contract::heartbeat::Heartbeat;
 use crate::plan::{CloseOnFailure, LEASE_SHARE};
-use crate::server::nodes::Heartbeat;
 
 /// How a node's heart beats.
 pub(super) struct Heart {

@@ -1,4 +1,4 @@
-//! Try to become and stay the holder of a lock: read it, and write it when it is free, expired or our own, with the
+//! Attempt to become and stay the holder of a lock: read it, and write it when it is free, expired or our own, with the
 //! version that was read, so that of two candidates one fails.
 //!
 //! A candidate that has written it acts as the leader until its renew deadline, as client-go's does, whatever it learns
@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Caller, Pauses};
+use crate::contract::lease::{Claim, Lease};
 use crate::record::{Observation, RequestError};
-use crate::server::lock::{Claim, Lease};
 
 /// How long a candidate wants the lock after each renewal, and how long it believes to have it.
 pub(super) struct Candidate {

@@ -14,12 +14,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 
-use super::desk::Stream;
-use super::transport::{Ask, Reply, Transport};
-use super::{Surroundings, stopped_within};
+use super::exchange::{Ask, Reply, Streaming};
+use super::surroundings::{Surroundings, stopped_within};
+use super::transport::HttpTransport;
+use crate::contract::stream::StreamQuery;
 use crate::plan::{self, CloseOnFailure, Work, Workload};
 use crate::record::RequestError;
-use crate::server::stream::Wanted;
 
 /// Pauses of one workload: always the same ones for the same seed.
 struct Pauses {
@@ -48,7 +48,7 @@ impl Pauses {
 
 /// One workload of a client, asking over the client's transport.
 struct Caller<'a> {
-    transport: &'a Transport,
+    transport: &'a HttpTransport,
     client: &'a plan::Client,
     work: &'a Work,
     around: &'a Surroundings,
@@ -63,7 +63,11 @@ impl Caller<'_> {
     }
 
     /// Asks for a response that goes on, and waits for its end.
-    async fn stream(&self, wanted: Wanted, messages: Option<Duration>) -> Result<(), RequestError> {
+    async fn stream(
+        &self,
+        wanted: StreamQuery,
+        messages: Option<Duration>,
+    ) -> Result<(), RequestError> {
         let path = &self.client.target.path;
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}{wanted}");
@@ -71,7 +75,7 @@ impl Caller<'_> {
             None => Method::GET,
             Some(_) => Method::POST,
         };
-        let stream = Stream::new(messages);
+        let stream = Streaming::new(messages);
         let asked = self.ask(method, &path, Bytes::new(), Some(stream));
         asked.await.map(|_| ())
     }
@@ -81,7 +85,7 @@ impl Caller<'_> {
         method: Method,
         path: &str,
         body: Bytes,
-        stream: Option<Stream>,
+        stream: Option<Streaming>,
     ) -> Result<Reply, RequestError> {
         let several = self.client.workloads.several();
         let ask = Ask {
@@ -115,7 +119,7 @@ impl Caller<'_> {
 }
 
 /// Runs a client's workloads until the stop.
-pub(super) async fn run(client: &plan::Client, around: &Surroundings, transport: &Transport) {
+pub(super) async fn run(client: &plan::Client, around: &Surroundings, transport: &HttpTransport) {
     let each = client.workloads.iter().map(|work| Caller {
         transport,
         client,
@@ -163,21 +167,21 @@ async fn run_one(caller: Caller<'_>) {
             heart.run(caller).await;
         }
         Workload::Watch { push, every } => {
-            stream::run(caller, &Wanted::Events { push: *push }, None, *every).await;
+            stream::run(caller, &StreamQuery::Events { push: *push }, None, *every).await;
         }
         Workload::Download {
             rate,
             duration,
             every,
         } => {
-            let wanted = Wanted::Download {
+            let wanted = StreamQuery::Download {
                 rate: *rate,
                 duration: *duration,
             };
             stream::run(caller, &wanted, None, *every).await;
         }
         Workload::Messages { interval, every } => {
-            stream::run(caller, &Wanted::Answers, Some(*interval), *every).await;
+            stream::run(caller, &StreamQuery::Answers, Some(*interval), *every).await;
         }
         // Run by the lab, in a process of its own.
         Workload::Exec(_) => {}

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::Caller;
-use crate::server::stream::Wanted;
+use crate::contract::stream::StreamQuery;
 
 /// The end of the case ends what is under way: nothing else could be told from a stream that was cut.
 pub(super) async fn run(
     caller: &Caller<'_>,
-    wanted: &Wanted,
+    wanted: &StreamQuery,
     messages: Option<Duration>,
     every: Duration,
 ) {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use super::BuiltPod;
 use crate::lab::LabError;
-use crate::lab::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
-use crate::lab::namespace::Namespace;
-use crate::plan::{LabPlan, Node, Pod};
+use crate::linux::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
+use crate::linux::namespace::Namespace;
+use crate::plan::{Effect, End, LabPlan, Node, Pod};
 
 const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -49,15 +49,16 @@ pub(super) fn built_pod(node: &Node, pod: &Pod, number: u16, namespace: Rc<Names
     }
 }
 
-/// A node's side of a pod's link: the veth pair, the gateway's addresses on it, and the routes to the pod.
+/// A node's side of a pod's link: the veth pair, the gateway's addresses on it, the routes to the pod, and who it is.
 pub(super) fn pod_link(
+    plan: &LabPlan,
     node: &Node,
     pod: &Pod,
     number: u16,
     namespace: &Namespace,
 ) -> Vec<RouteRequest> {
     let index = pod_link_index(number);
-    let unique = u16::from(node.index) << 8 | number;
+    let unique = unique(node, number);
     let near = VethEnd {
         name: &pod_link_name(number),
         index,
@@ -71,7 +72,41 @@ pub(super) fn pod_link(
     let mut requests = vec![link::veth(&near, None, &eth0, namespace.fd())];
     let addresses = [pod.address.into(), pod.address6.into()];
     requests.extend(pod_routes(index, gateway(node), addresses));
+    if is_known_by_heart(plan, &[&End::Pod(pod.name.clone())]) {
+        requests.extend(addresses.map(|address| link::neighbour(index, address, eth0.mac)));
+    }
     requests
+}
+
+/// Whether neighbours across the links of `ends` are permanent entries: the lab knows all link-layer addresses.
+///
+/// The neighbour table is the whole machine's (`net.ipv4.neigh.default.gc_thresh3`, 1024 by default), and since Linux 5.0
+/// permanent entries don't count in it. Where a fault takes a link's carrier away, how neighbours are forgotten is part
+/// of what is measured: there they are found as usual.
+fn is_known_by_heart(plan: &LabPlan, ends: &[&End]) -> bool {
+    let mut effects = plan.faults.iter().flat_map(|fault| &fault.effects);
+    !effects.any(|effect| match effect {
+        Effect::Carrier { behind } => ends.contains(&behind),
+        Effect::Silence { .. }
+        | Effect::Stop { .. }
+        | Effect::Restore { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. } => false,
+    })
+}
+
+/// The ends behind a node's uplink.
+fn behind_uplink(node: &Node) -> [End; 2] {
+    [
+        End::Machine(node.name.clone()),
+        End::Host(node.name.clone()),
+    ]
 }
 
 /// What a node's end of a pod's link needs when it is up: the gateway's addresses, and the routes to the pod.
@@ -98,7 +133,15 @@ pub(super) fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
         link::route(ANY4, 0, Via::Link, ETH0),
         link::route(ANY6, 0, Via::Link, ETH0),
     ];
+    let own = behind_uplink(node);
     for other in plan.nodes.iter().filter(|other| other.name != node.name) {
+        let others = behind_uplink(other);
+        let ends = [&own[0], &own[1], &others[0], &others[1]];
+        if is_known_by_heart(plan, &ends) {
+            let address = mac(Role::Node, u16::from(other.index));
+            let addresses = [IpAddr::from(other.address), other.address6.into()];
+            requests.extend(addresses.map(|a| link::neighbour(ETH0, a, address)));
+        }
         let routes = [
             (
                 IpAddr::from(other.pod_network),
@@ -123,8 +166,10 @@ pub(super) fn pod_requests(plan: &LabPlan, pod: &Pod) -> Result<Vec<RouteRequest
     let node = node.ok_or_else(|| LabError::Unknown {
         what: format!("node {}", pod.node),
     })?;
+    let mut own = pods_of(plan, node).filter(|(_, n)| plan.pods[*n].name == pod.name);
+    let number = own.next().map_or(0, |(number, _)| number);
     let gateway = gateway(node);
-    Ok(vec![
+    let mut requests = vec![
         link::set_up(LOOPBACK),
         link::set_up(ETH0),
         link::address(ETH0, pod.address.into(), 32),
@@ -133,7 +178,17 @@ pub(super) fn pod_requests(plan: &LabPlan, pod: &Pod) -> Result<Vec<RouteRequest
         link::route(gateway.1, 128, Via::Link, ETH0),
         link::route(ANY4, 0, Via::Router(gateway.0), ETH0),
         link::route(ANY6, 0, Via::Router(gateway.1), ETH0),
-    ])
+    ];
+    if is_known_by_heart(plan, &[&End::Pod(pod.name.clone())]) {
+        let near = mac(Role::PodLink, unique(node, number));
+        requests.extend([gateway.0, gateway.1].map(|a| link::neighbour(ETH0, a, near)));
+    }
+    Ok(requests)
+}
+
+/// A number for a node's pod that no other pod has.
+fn unique(node: &Node, number: u16) -> u16 {
+    u16::from(node.index) << 8 | number
 }
 
 pub(super) fn port_name(node: &Node) -> String {

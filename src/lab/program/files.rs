@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::lab::LabError;
+use crate::linux::LinuxError;
 use crate::plan::LabPlan;
 
 /// Labs that one process has made files for.
@@ -16,16 +17,22 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(in crate::lab) struct Files {
     folder: PathBuf,
+    on_machine: bool,
 }
 
 impl Files {
-    /// Writes the files for the programs of `plan`.
-    pub(in crate::lab) fn write(plan: &LabPlan, ca: &str) -> Result<Self, LabError> {
+    /// Writes the files for the programs of `plan`, which run on the machine itself or `in_guest`.
+    pub(in crate::lab) fn write(
+        plan: &LabPlan,
+        ca: &str,
+        in_guest: bool,
+    ) -> Result<Self, LabError> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let files = Self {
             folder: PathBuf::from(format!("/run/halfopen-{number}")),
+            on_machine: !in_guest,
         };
-        files.fill(plan, ca).map_err(LabError::kernel(format!(
+        files.fill(plan, ca).map_err(LinuxError::kernel(format!(
             "writing to {}",
             files.folder.display()
         )))?;
@@ -35,6 +42,7 @@ impl Files {
     fn fill(&self, plan: &LabPlan, ca: &str) -> io::Result<()> {
         fs::create_dir(&self.folder)?;
         fs::create_dir(self.dev())?;
+        fs::create_dir(self.empty())?;
         fs::write(self.hosts(), hosts(plan))?;
         fs::write(
             self.resolver(),
@@ -56,6 +64,16 @@ impl Files {
     /// The certificate authority.
     pub(super) fn ca(&self) -> PathBuf {
         self.folder.join("ca.pem")
+    }
+
+    /// A folder with nothing in it.
+    pub(super) fn empty(&self) -> PathBuf {
+        self.folder.join("empty")
+    }
+
+    /// Whether programs run on the machine itself, and not in a guest.
+    pub(super) fn on_machine(&self) -> bool {
+        self.on_machine
     }
 
     /// Where a program's /dev is furnished.

@@ -17,6 +17,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sig
 use nix::unistd::{Gid, Pid, Uid, setsid};
 use serde::{Deserialize, Serialize};
 
+use super::filter;
+use super::path_of;
 use super::room::{MOST_PROCESSES, Room};
 
 /// Files a program may have open unless it asks for more: some close, or look at, all that there may be.
@@ -92,14 +94,18 @@ fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
         outlets.stderr.as_raw_fd(),
     ];
     forget_the_lab(keep).map_err(failed("leaving the lab's descriptors behind"))?;
-    orders
-        .room
-        .furnish()
-        .map_err(|(doing, error)| Report::Failed {
-            doing,
-            why: error.to_string(),
-        })?;
-    lock_down().map_err(failed("taking a program's privileges away"))
+    let furnished = orders.room.furnish();
+    let paths_are_safe = furnished.map_err(|(doing, error)| Report::Failed {
+        doing,
+        why: error.to_string(),
+    })?;
+    lock_down().map_err(failed("taking a program's privileges away"))?;
+    if orders.room.is_on_machine() {
+        filter::write_only_in(&orders.room.writable())
+            .and_then(|()| filter::apply(paths_are_safe))
+            .map_err(failed("keeping a program in its lab"))?;
+    }
+    Ok(())
 }
 
 /// The lab's signal handlers and descriptors are not for programs.
@@ -216,21 +222,37 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     if let Some((user, group)) = orders.user {
         command.uid(user.as_raw()).gid(group.as_raw());
     }
-    let child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Report::Missing { why: missing(name) },
-        io::ErrorKind::PermissionDenied => Report::Missing {
-            why: format!("the program `{name}`: it can't be run"),
-        },
-        _ => failed(format!("starting `{name}`"))(error),
+    let child = command.spawn().map_err(|error| {
+        let why = match error.raw_os_error() {
+            Some(libc::ENOENT) => missing(name, &orders.env),
+            Some(libc::EACCES | libc::EPERM) => format!(
+                "the program `{name}` can't be run: it is not executable, or not for this user"
+            ),
+            _ => return failed(format!("starting `{name}`"))(error),
+        };
+        Report::Missing { why }
     })?;
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
-fn missing(name: &str) -> String {
+/// What is not there, and where it was looked for.
+fn missing(name: &str, env: &[(String, String)]) -> String {
+    let folder = std::env::current_dir().unwrap_or_default();
     match Path::new(name).is_file() {
-        true => format!("what the program `{name}` needs to run (its interpreter or loader)"),
-        false if name.contains('/') => format!("the program `{name}`"),
-        false => format!("the program `{name}` (not in PATH)"),
+        true => format!(
+            "what the program `{name}` needs to run is not there (its interpreter or loader)"
+        ),
+        false if name.contains('/') => {
+            let whole = folder.join(name);
+            format!(
+                "there is no program `{name}` (looked for {})",
+                whole.display()
+            )
+        }
+        false => format!(
+            "there is no program `{name}` (looked in PATH: {})",
+            path_of(env)
+        ),
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! It lives in a PID namespace: whatever it forks ends when the first process of that does, at once and for certain.
 
+mod cover;
 mod files;
+mod filter;
 mod init;
+mod memory;
 mod output;
 mod room;
 
@@ -13,6 +16,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -25,15 +29,17 @@ use tokio::sync::watch;
 
 pub(super) use self::files::Files;
 use self::init::{Orders, Outlets, Report};
+use self::memory::MOST_MEMORY;
 use self::output::Output;
 use self::room::Room;
 use super::LabError;
-use super::namespace::Namespace;
-use crate::plan::program::CA_FILE;
+use crate::contract::CA_FILE;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
 use crate::plan::{self, Program};
 use crate::probe::sockets::options;
 use crate::probe::sockets::program::ProgramProbe;
-use crate::record::{Observation, OutputStream, Recorder};
+use crate::record::{Observation, OutputStream, Recorder, monotonic};
 
 /// Read at once of what a program writes.
 const CHUNK: usize = 64 << 10;
@@ -96,7 +102,7 @@ impl ProgramClient {
     /// Runs the program from its start to the end of the case.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if there is no such program, others if it can't be started or watched.
+    /// [`LabError::Program`] if there is no such program, others if it can't be started or watched.
     pub(super) async fn run(
         self: Rc<Self>,
         mut stop: watch::Receiver<bool>,
@@ -104,7 +110,7 @@ impl ProgramClient {
         let wait = self.client.start.saturating_sub(self.recorder.now());
         let watching = async {
             let read = self.probe.run().await;
-            read.map_err(LabError::kernel(format!(
+            read.map_err(LinuxError::kernel(format!(
                 "watching the connections of {}",
                 self.name()
             )))
@@ -113,23 +119,60 @@ impl ProgramClient {
             tokio::time::sleep(wait).await;
             let pipes = self
                 .start()
-                .map_err(LabError::kernel(format!("starting {}", self.name())))?;
+                .map_err(LinuxError::kernel(format!("starting {}", self.name())))?;
             self.follow(pipes).await
         };
         let stopped = async { _ = stop.wait_for(|stop| *stop).await };
         let result = tokio::select! {
             () = stopped => Ok(()),
+            () = self.watch_memory() => Ok(()),
             result = work => result,
-            result = watching => result,
+            result = watching => result.map_err(LabError::from),
         };
         let finished = self.probe.finish();
         self.end();
-        result.and(finished.map_err(LabError::kernel("reading a program's last packets")))
+        let finished = finished.map_err(LinuxError::kernel("reading a program's last packets"));
+        result.and(finished.map_err(LabError::from))
+    }
+
+    /// Ends what the program has started when it has too much memory, as a guest's kernel does it when there is no more. Never
+    /// returns.
+    async fn watch_memory(&self) {
+        // A guest has its own limit, and every look would wake it.
+        if !self.files.on_machine() {
+            std::future::pending::<()>().await;
+        }
+        let mut took = Duration::ZERO;
+        loop {
+            tokio::time::sleep(memory::EVERY.max(took * memory::PAUSE)).await;
+            let begun = monotonic();
+            let Some(init) = self.init.get() else {
+                continue;
+            };
+            let mut processes = options::processes_with(init);
+            processes.retain(|process| *process != init);
+            let used = memory::used(&processes);
+            took = monotonic().saturating_sub(begun);
+            if used <= MOST_MEMORY {
+                continue;
+            }
+            for process in processes {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            let text = format!(
+                "{} was ended: it had {} MiB of memory, and a program may have {} MiB",
+                self.name(),
+                used >> 20,
+                MOST_MEMORY >> 20
+            );
+            self.recorder.emit(Observation::Warning { text });
+        }
     }
 
     /// Ends the program and all that it has started. What it wrote is recorded.
     fn end(&self) {
         if let Some(init) = self.init.take() {
+            self.probe.follow(None);
             let _ = kill(init, Signal::SIGKILL);
             // Nothing of it goes on; the kernel needs a moment to clear many processes away.
             drop(tokio::task::spawn_local(reap(init)));
@@ -152,23 +195,7 @@ impl ProgramClient {
 
     /// Records what its open connections are set to.
     pub(super) fn note_options(&self) {
-        let connections = self.probe.connections();
-        let (Some(init), false) = (self.init.get(), connections.is_empty()) else {
-            return;
-        };
-        let wanted: Vec<_> = connections.iter().map(|(_, local)| *local).collect();
-        for (local, options) in options::of_processes(init, &wanted) {
-            let Some((connection, _)) = connections.iter().find(|(_, address)| *address == local)
-            else {
-                continue;
-            };
-            self.recorder.emit(Observation::SocketOptions {
-                client: self.client.name.clone(),
-                connection: *connection,
-                keepalive: options.keepalive,
-                user_timeout: options.user_timeout,
-            });
-        }
+        self.probe.note_options(&self.probe.connections());
     }
 
     /// Starts the first process of the program's namespaces, which starts the program.
@@ -178,10 +205,11 @@ impl ProgramClient {
             (stdout, stdout_in),
             (stderr, stderr_in),
         ] = [pipe()?, pipe()?, pipe()?];
+        let env = self.environment();
         let orders = Orders {
-            room: Room::new(&self.files),
+            room: Room::new(&self.files, &self.program.command, path_of(&env)),
             command: self.program.command.clone(),
-            env: self.environment(),
+            env,
             every: self.program.every,
             user: program_user(),
         };
@@ -190,8 +218,9 @@ impl ProgramClient {
             stdout: stdout_in,
             stderr: stderr_in,
         };
-        self.init
-            .set(Some(self.namespace.enter(|| fork_init(&orders, outlets))?));
+        let init = self.namespace.enter(|| fork_init(&orders, outlets))?;
+        self.init.set(Some(init));
+        self.probe.follow(Some(init));
         Ok(Pipes {
             reports: BufReader::new(Receiver::from_owned_fd(reports)?),
             stdout: Receiver::from_owned_fd(stdout)?,
@@ -239,7 +268,7 @@ impl ProgramClient {
             while let Some(line) = reports
                 .next_line()
                 .await
-                .map_err(LabError::kernel("listening to a program's end"))?
+                .map_err(LinuxError::kernel("listening to a program's end"))?
             {
                 let report = serde_json::from_str(&line)
                     .map_err(|error| LabError::Setup(error.to_string()))?;
@@ -282,9 +311,9 @@ impl ProgramClient {
                 signal,
             }),
             Report::Missing { why } => {
-                return Err(LabError::Missing {
-                    what: why,
-                    location: Some(self.program.location.clone()),
+                return Err(LabError::Program {
+                    why,
+                    location: self.program.location.clone(),
                 });
             }
             Report::Failed { doing, why } => {
@@ -300,6 +329,7 @@ impl ProgramClient {
         let mut buffer = vec![0; CHUNK];
         let index = usize::from(stream == OutputStream::Stderr);
         while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+            self.probe.wrote();
             let piece = self.outputs.borrow_mut()[index].take(&buffer[..length]);
             if let Some((text, dropped)) = piece {
                 self.wrote(stream, text, dropped);
@@ -346,6 +376,13 @@ fn fork_init(orders: &Orders, outlets: Outlets) -> io::Result<Pid> {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => Err(io::Error::other("the child has come back")),
     }
+}
+
+/// Where a program looks for others: of two values the last counts.
+fn path_of(env: &[(String, String)]) -> &str {
+    let paths = env.iter().rev();
+    let mut paths = paths.filter(|(name, _)| name == "PATH");
+    paths.next().map_or("", |(_, path)| path)
 }
 
 /// Waits until a killed process is no more.

@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::cover;
 use super::files::Files;
-use crate::plan::program::CA_FILE;
+use crate::contract::CA_FILE;
 
 /// Devices that belong to nobody.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Where programs may write.
+const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Most that a program may write to one of its places.
 const SPACE: &str = "mode=1777,size=64m";
@@ -26,48 +30,76 @@ pub(super) struct Room {
     resolver: PathBuf,
     ca: PathBuf,
     dev: PathBuf,
+    /// An empty folder.
+    empty: PathBuf,
+    /// Whether the machine's files are all around: in a guest they are another kernel's.
+    on_machine: bool,
     /// Where the program is started: as from the shell, the folder that halfopen was started in.
     folder: PathBuf,
+    /// Files and folders that the program's command and PATH name, to be seen wherever they lie.
+    named: Vec<PathBuf>,
 }
 
 impl Room {
-    pub(super) fn new(files: &Files) -> Self {
+    pub(super) fn new(files: &Files, command: &[String], path: &str) -> Self {
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
             hosts: files.hosts(),
             resolver: files.resolver(),
             ca: files.ca(),
             dev: files.dev(),
+            empty: files.empty(),
+            on_machine: files.on_machine(),
             folder,
+            named: named(command, path),
         }
     }
 
     /// Moves this process into a mount namespace of its own and furnishes it. It must be the first of a new PID
-    /// namespace, and single.
+    /// namespace, and single. Says whether no path leads to the machine's processes.
     ///
     /// # Errors
     /// The step that failed, in words, and why.
-    pub(super) fn furnish(&self) -> Result<(), (String, io::Error)> {
+    pub(super) fn furnish(&self) -> Result<bool, (String, io::Error)> {
         unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|e| ("making a mount namespace".to_owned(), e.into()))?;
         self.steps()
             .map_err(|(what, error)| (format!("furnishing a program's {what}"), error))
     }
 
-    fn steps(&self) -> Result<(), (&'static str, io::Error)> {
+    /// Whether it is a room on the machine itself, and not in a guest.
+    pub(super) fn is_on_machine(&self) -> bool {
+        self.on_machine
+    }
+
+    /// Where a program may write.
+    pub(super) fn writable(&self) -> Vec<&'static str> {
+        let places = PLACES
+            .into_iter()
+            .filter(|place| self.folder != Path::new(place));
+        places.chain(["/dev"]).collect()
+    }
+
+    fn steps(&self) -> Result<bool, (&'static str, io::Error)> {
         let at = |what| move |error| (what, error);
         private().map_err(at("mounts"))?;
+        let covered = match self.on_machine {
+            true => cover::cover(&self.empty).map_err(at("cover over the machine's files"))?,
+            false => true,
+        };
         self.devices().map_err(at("/dev"))?;
         bind(&self.hosts, Path::new("/etc/hosts")).map_err(at("/etc/hosts"))?;
         self.no_resolver().map_err(at("/etc/resolv.conf"))?;
         self.own_run().map_err(at("/run"))?;
         mount_new("proc", "/proc", "").map_err(at("/proc"))?;
+        first_to_go().map_err(at("place when memory runs out"))?;
         limit_processes().map_err(at("limit of processes"))?;
         // From here on everything is to be read only, /proc included: a program that is root of its user namespace
         // could change sysctls there, and on the machine's own root even reboot it.
         read_only().map_err(at("read-only root"))?;
         self.places().map_err(at("places to write to"))?;
-        std::env::set_current_dir(&self.folder).map_err(at("working folder"))
+        std::env::set_current_dir(&self.folder).map_err(at("working folder"))?;
+        Ok(covered)
     }
 
     /// A /dev without disks, terminals and consoles.
@@ -117,26 +149,59 @@ impl Room {
         fs::write(file, ca)
     }
 
-    /// Tmpfs where programs write. The folder that the program is started in stays to be seen, wherever it lies.
+    /// What is to be seen of `place`: the folder that the program is started in, and each file or folder right under the
+    /// place with something in it that is named.
+    fn kept_in(&self, place: &Path) -> Vec<PathBuf> {
+        let mut kept = Vec::new();
+        let inside = self.named.iter().filter_map(|path| {
+            let first = path.strip_prefix(place).ok()?.components().next()?;
+            Some(place.join(first))
+        });
+        let folder = self.folder.starts_with(place).then(|| self.folder.clone());
+        for path in inside.chain(folder) {
+            // One within another is seen with it.
+            if path.exists() && !kept.iter().any(|known| path.starts_with(known)) {
+                kept.push(path);
+            }
+        }
+        kept
+    }
+
+    /// Tmpfs where programs write. The folder that the program is started in, and what its command names, stay to be seen
+    /// there, as they were.
     fn places(&self) -> io::Result<()> {
-        for place in ["/tmp", "/var/tmp", "/dev/shm"].map(Path::new) {
+        for place in PLACES.map(Path::new) {
             if !place.is_dir() || self.folder == place {
                 continue;
             }
-            let kept = self
-                .folder
-                .starts_with(place)
-                .then(|| File::open(&self.folder))
-                .transpose()?;
+            let mut kept = Vec::new();
+            for path in self.kept_in(place) {
+                kept.push((File::open(&path)?, path));
+            }
             mount_new("tmpfs", place, SPACE)?;
-            if let Some(kept) = kept {
-                fs::create_dir_all(&self.folder)?;
-                bind(&descriptor(&kept), &self.folder)?;
-                read_only_at(&self.folder)?;
+            for (file, path) in kept {
+                if file.metadata()?.is_dir() {
+                    fs::create_dir_all(&path)?;
+                } else {
+                    File::create(&path)?;
+                }
+                bind(&descriptor(&file), &path)?;
+                read_only_at(&path)?;
             }
         }
         Ok(())
     }
+}
+
+/// What of a program's command and PATH is a path, without links.
+fn named(command: &[String], path: &str) -> Vec<PathBuf> {
+    let words = command.iter().map(PathBuf::from);
+    words
+        .chain(std::env::split_paths(path))
+        .filter(|word| word.is_absolute())
+        .flat_map(|word| [word.canonicalize().ok(), Some(word)])
+        .flatten()
+        .collect()
 }
 
 /// The name of an open folder, also of one that something is mounted over.
@@ -212,15 +277,20 @@ fn set_read_only(place: &Path, flags: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Where the machine's memory runs out, it is a program that ends.
+fn first_to_go() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "1000")
+}
+
 /// Processes and threads that a program may have.
 pub(super) const MOST_PROCESSES: u64 = 1024;
 
 /// The first kernel in which `kernel.pid_max` belongs to a PID namespace; before, it is the whole machine's.
-const OWN_PID_MAX: (u16, u16) = (6, 14);
+const OWN_PID_MAX: (u32, u32) = (6, 14);
 
 /// Limits the processes of this PID namespace, where the kernel can.
 fn limit_processes() -> io::Result<()> {
-    if crate::lab::sysctl::kernel_release() < OWN_PID_MAX {
+    if crate::linux::kernel::kernel_release() < OWN_PID_MAX {
         return Ok(());
     }
     fs::write("/proc/sys/kernel/pid_max", MOST_PROCESSES.to_string())

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
-use netlink_packet_sock_diag::inet::StateFlags;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::Lab;
+use crate::lab::LabError;
+use crate::lab::effect::{self, Guard, InForce};
 use crate::lab::gate::Gate;
-use crate::lab::{LabError, conntrack, fault, orphans};
-use crate::plan::{self, FaultKind, LabPlan, Phase, Place, Process, Trigger};
+use crate::plan::{Effect, Fault, LabPlan, Phase, Trigger};
 use crate::record::{Observation, Stage};
 
 /// An open gate for every server.
@@ -49,32 +48,37 @@ impl Lab {
     /// writer's time, and the fault is in force when they are written.)
     fn inject(self: &Rc<Self>, index: usize) {
         let phases = self.commons.phases.phases();
-        let kind = &self.plan.faults[index].kind;
-        if let FaultKind::EndpointRemoved { service, server }
-        | FaultKind::EndpointAdded { service, server } = kind
-        {
-            let out = matches!(kind, FaultKind::EndpointRemoved { .. });
-            let (lab, service, server) = (Rc::clone(self), service.clone(), server.clone());
-            spawn_local(async move {
-                if lab.change_endpoints(&service, &[server], out).await {
-                    lab.in_force(index, phases);
+        let fault = &self.plan.faults[index];
+        if let Err(error) = self.begin(index) {
+            return self.break_by(error.of(&fault.location).into_observation());
+        }
+        let changes = fault.effects.iter().filter_map(|e| effect::act(e).change());
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return self.in_force(index, phases);
+        }
+        let lab = Rc::clone(self);
+        spawn_local(async move {
+            for change in changes {
+                if let Err(error) = lab.change_rules(&change).await {
+                    return lab.break_by(error.into_observation());
                 }
-            });
-            return;
-        }
-        let done = match kind {
-            FaultKind::PowerRestore { node } => self.restore_power(node),
-            _ => fault::inject(&self.network, &self.plan, index).map(|cut| {
-                self.cuts.borrow_mut().insert(index, cut);
-            }),
-        };
-        match done {
-            Ok(()) => self.in_force(index, phases),
-            Err(error) => self.break_by(error.into_observation()),
-        }
+            }
+            lab.in_force(index, phases);
+        });
     }
 
-    /// A fault is in force on the network: it is recorded, and ends what it ends.
+    /// Brings a fault's effects about, but for those that take time.
+    fn begin(self: &Rc<Self>, index: usize) -> Result<(), LabError> {
+        let in_force = effect::inject(&self.network, &self.plan, index)?;
+        self.in_force.borrow_mut().insert(index, in_force);
+        for effect in &self.plan.faults[index].effects {
+            effect::act(effect).begin(self)?;
+        }
+        Ok(())
+    }
+
+    /// A fault is in force: it is recorded, and ends what it ends.
     fn in_force(self: &Rc<Self>, index: usize, phases: Vec<(String, Phase)>) {
         let fault = &self.plan.faults[index];
         self.recorder.emit(Observation::FaultInjected {
@@ -82,21 +86,13 @@ impl Lab {
             phases,
         });
         self.look(&Stage::Fault(index));
-        match &fault.kind {
-            FaultKind::PowerLoss { node, .. } => self.end_node(node),
-            FaultKind::ProcessKill { process } => self.kill(process),
-            FaultKind::Hang { server } => {
-                if let Some(gate) = self.gates.get(server) {
-                    gate.shut();
-                }
-            }
-            FaultKind::ConntrackDeleted { .. } | FaultKind::SocketDestroyed { .. } => {
-                self.warn_of_nothing(index);
-            }
-            _ => {}
+        let acts: Vec<_> = fault.effects.iter().map(effect::act).collect();
+        for act in &acts {
+            act.follow(self);
         }
-        if silences(&fault.kind) {
-            self.release_late_pins(&fault.kind);
+        self.warn_of_nothing(index);
+        if acts.iter().any(|act| act.silences()) {
+            self.release_late_pins(fault);
         }
         // What rules from now on, and by the time it has, the socket is gone.
         for program in &self.programs {
@@ -116,36 +112,10 @@ impl Lab {
         if *self.stop.borrow() {
             return;
         }
-        let healed = match &self.plan.faults[index].kind {
-            // A node that has its power back already.
-            FaultKind::PowerLoss { .. } if !self.cuts.borrow().contains_key(&index) => return,
-            FaultKind::PowerLoss { node, .. } => self.restore_power(node),
-            FaultKind::ProcessKill {
-                process: Process::Server(server),
-            } => self.start_again(|s| s.name == *server),
-            FaultKind::Hang { server } => {
-                if let Some(gate) = self.gates.get(server) {
-                    gate.open();
-                }
-                Ok(())
-            }
-            kind @ (FaultKind::EndpointRemoved { service, server }
-            | FaultKind::EndpointAdded { service, server }) => {
-                let out = matches!(kind, FaultKind::EndpointAdded { .. });
-                if !self
-                    .change_endpoints(service, std::slice::from_ref(server), out)
-                    .await
-                {
-                    return;
-                }
-                Ok(())
-            }
-            _ => {
-                self.cuts.borrow_mut().remove(&index);
-                Ok(())
-            }
-        };
-        match healed {
+        let in_force = self.in_force.borrow_mut().remove(&index);
+        // It may be undone already: a node has its power back.
+        let Some(in_force) = in_force else { return };
+        match self.undo(index, in_force).await {
             Ok(()) => self
                 .recorder
                 .emit(Observation::FaultHealed { fault: index }),
@@ -153,37 +123,48 @@ impl Lab {
         }
     }
 
-    /// Everything on `node` is gone; its endpoints leave the rules when the cluster notices.
-    fn end_node(self: &Rc<Self>, node: &str) {
-        self.end(|_, home| home == node);
-        self.probes.end_node(node);
-        for service in &self.plan.services {
-            let lost = |e: &&plan::Endpoint| {
-                let mut servers = self.plan.servers.iter();
-                servers.any(|s| s.name == e.server && s.node == node)
-            };
-            let lost: Vec<String> = service
-                .endpoints
-                .iter()
-                .filter(lost)
-                .map(|e| e.server.clone())
-                .collect();
-            if let (Some(removal), false) = (service.removal, lost.is_empty()) {
-                let work = Rc::clone(self).remove_endpoints(removal, service.name.clone(), lost);
-                let removal = spawn_local(work).abort_handle();
-                let mut removals = self.removals.borrow_mut();
-                removals.entry(node.to_owned()).or_default().push(removal);
+    /// Undoes the effects of a fault, the last one first.
+    async fn undo(self: &Rc<Self>, index: usize, in_force: InForce) -> Result<(), LabError> {
+        let effects = self.plan.faults[index].effects.iter();
+        for (effect, guard) in effects.zip(in_force.guards).rev() {
+            let Some(guard) = guard else { continue };
+            let act = effect::act(effect);
+            act.undo(self)?;
+            if let Some(change) = act.change() {
+                self.change_rules(&change.back()).await?;
             }
+            drop(guard);
         }
+        Ok(())
     }
 
-    fn kill(&self, process: &Process) {
-        let (Process::Server(killed) | Process::Client(killed)) = process;
-        self.end(|name, _| name == killed);
+    /// Takes effects out of what is in force, for another effect to undo.
+    pub(in crate::lab) fn take(&self, chosen: impl Fn(&Effect) -> bool) -> Vec<(Effect, Guard)> {
+        let mut taken = Vec::new();
+        let mut all = self.in_force.borrow_mut();
+        for (index, in_force) in all.iter_mut() {
+            let effects = &self.plan.faults[*index].effects;
+            for (effect, guard) in effects.iter().zip(&mut in_force.guards) {
+                if chosen(effect) {
+                    taken.extend(guard.take().map(|guard| (effect.clone(), guard)));
+                }
+            }
+        }
+        all.retain(|_, in_force| in_force.guards.iter().any(Option::is_some));
+        taken
+    }
+
+    /// Whether one of the chosen effects is in force.
+    pub(in crate::lab) fn is_in_force(&self, chosen: impl Fn(&Effect) -> bool) -> bool {
+        self.in_force.borrow().iter().any(|(index, in_force)| {
+            let effects = self.plan.faults[*index].effects.iter();
+            let mut guards = effects.zip(&in_force.guards);
+            guards.any(|(effect, guard)| guard.is_some() && chosen(effect))
+        })
     }
 
     /// Ends at once what runs under a name on a node, of those that are chosen, with its sockets.
-    fn end(&self, chosen: impl Fn(&str, &str) -> bool) {
+    pub(in crate::lab) fn end(&self, chosen: impl Fn(&str, &str) -> bool) {
         self.inhabitants.borrow_mut().retain(|inhabitant| {
             let home = inhabitant.home.as_ref();
             let ends = home.is_some_and(|(name, node)| chosen(name, node));
@@ -206,127 +187,24 @@ impl Lab {
         }
     }
 
-    /// A node has its power back: it knows of no connection, and its servers listen.
-    fn restore_power(self: &Rc<Self>, node: &str) -> Result<(), LabError> {
-        let mut faults = self.plan.faults.iter().enumerate();
-        let lost = faults.find(|(index, fault)| {
-            fault.kind.dead_node() == Some(node) && self.cuts.borrow().contains_key(index)
-        });
-        let Some((index, _)) = lost else {
-            let text = format!("power_restore of {node}, which has its power");
-            return Err(LabError::Setup(text));
-        };
-        for removal in self.removals.borrow_mut().remove(node).unwrap_or_default() {
-            removal.abort();
-        }
-        // While nothing gets out yet: a machine that starts has nothing to send on old connections.
-        for namespace in self.network.namespaces_of(node) {
-            let all = StateFlags::all() - StateFlags::LISTEN;
-            orphans::destroy_where(namespace, all, |_, _| true)?;
-        }
-        let own = self.network.namespace(&Place::Node(node.to_owned()));
-        conntrack::delete(&own, |_| true)?;
-        self.probes.node_is_back(node);
-        let cut = self.cuts.borrow_mut().remove(&index);
-        self.start_again(|server| server.node == node)?;
-        drop(cut);
-        Ok(())
-    }
-
-    /// Starts those of the chosen servers that do not run, where there is power.
-    fn start_again(
-        self: &Rc<Self>,
-        chosen: impl Fn(&plan::Server) -> bool,
-    ) -> Result<(), LabError> {
-        for server in self.plan.servers.iter().filter(|server| chosen(server)) {
-            let runs = self.inhabitants.borrow().iter().any(|inhabitant| {
-                let home = inhabitant.home.as_ref();
-                home.is_some_and(|(name, _)| *name == server.name)
-            });
-            let dark = self
-                .cuts
-                .borrow()
-                .keys()
-                .any(|index| self.plan.faults[*index].kind.dead_node() == Some(&server.node));
-            if runs || dark {
-                continue;
-            }
-            let bound = self.bind(server)?;
-            self.start_server(server, bound);
-        }
-        Ok(())
-    }
-
     /// Before anything else is dialled, the dice have to be free: who was pinned may not answer any more.
-    fn release_late_pins(self: &Rc<Self>, kind: &FaultKind) {
+    fn release_late_pins(self: &Rc<Self>, fault: &Fault) {
         if self.pins_released.get() || self.clients_of_pinned().next().is_none() {
             return;
         }
         let text = format!(
-            "{} of {} came before every client of a service with `pin_first` had its first response: the pin is \
-             released only now",
-            kind.name(),
-            kind.target()
+            "{fault} came before every client of a service with `pin_first` had its first response: the pin is \
+             released only now"
         );
         self.recorder.emit(Observation::Warning { text });
         self.release_pins();
     }
 
     fn warn_of_nothing(&self, index: usize) {
-        let kind = &self.plan.faults[index].kind;
-        let cuts = self.cuts.borrow();
-        if cuts.get(&index).is_some_and(|cut| cut.forgotten() == 0) {
-            let text = format!("{} of {} found no connection", kind.name(), kind.target());
+        let in_force = self.in_force.borrow();
+        if in_force.get(&index).and_then(InForce::found) == Some(0) {
+            let text = format!("{} found no connection", self.plan.faults[index]);
             self.recorder.emit(Observation::Warning { text });
         }
     }
-
-    async fn remove_endpoints(
-        self: Rc<Self>,
-        removal: Duration,
-        service: String,
-        lost: Vec<String>,
-    ) {
-        sleep(removal).await;
-        self.change_endpoints(&service, &lost, true).await;
-    }
-
-    /// Takes endpoints out of a service's rules, or puts them back. False if that failed, and the rig is broken.
-    async fn change_endpoints(&self, service: &str, servers: &[String], out: bool) -> bool {
-        let names: Vec<&str> = servers.iter().map(String::as_str).collect();
-        let changed = match out {
-            true => self.services.remove_endpoints(service, &names).await,
-            false => self.services.add_endpoints(service, &names).await,
-        };
-        if let Err(error) = changed {
-            self.break_by(error.into_observation());
-            return false;
-        }
-        for endpoint in servers.iter().cloned() {
-            let service = service.to_owned();
-            if out {
-                self.recorder.emit(Observation::EndpointRemoved {
-                    service,
-                    endpoint: endpoint.clone(),
-                });
-                self.look(&Stage::EndpointRemoved(endpoint));
-            } else {
-                self.recorder
-                    .emit(Observation::EndpointAdded { service, endpoint });
-            }
-        }
-        true
-    }
-}
-
-/// Whether a server may not answer any more, so that nobody should be sent to it by a pin.
-fn silences(kind: &FaultKind) -> bool {
-    matches!(
-        kind,
-        FaultKind::PowerLoss { .. }
-            | FaultKind::ProcessKill { .. }
-            | FaultKind::Hang { .. }
-            | FaultKind::LinkDown { .. }
-            | FaultKind::Reject { .. }
-    )
 }

@@ -13,7 +13,7 @@ use crate::record::Segment;
 /// newest are forgotten.
 const REMEMBERED: usize = 256;
 /// Directions remembered before quiet ones are forgotten.
-const MANY_FLOWS: usize = 4096;
+const MANY_FLOWS: usize = 32_768;
 
 /// A segment put on the wire, and which sending of it this was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Sending {
 #[derive(Debug, Default)]
 pub(crate) struct Flows {
     directions: HashMap<(SocketAddr, SocketAddr), Direction>,
+    /// Directions there were after quiet ones were forgotten last.
+    busy: usize,
 }
 
 #[derive(Debug, Default)]
@@ -92,9 +94,10 @@ impl Flows {
     }
 
     fn forget_quiet_flows(&mut self) {
-        if self.directions.len() > MANY_FLOWS {
+        if self.directions.len() > MANY_FLOWS.max(self.busy * 2) {
             self.directions
                 .retain(|_, direction| !direction.unacknowledged.is_empty());
+            self.busy = self.directions.len();
         }
     }
 }

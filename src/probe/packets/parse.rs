@@ -36,6 +36,8 @@ pub(crate) enum Packet {
         from: IpAddr,
         /// Destination.
         to: IpAddr,
+        /// Source and destination of the TCP segment that it is about, if it is an error and about one.
+        about: Option<(SocketAddr, SocketAddr)>,
     },
 }
 
@@ -74,44 +76,67 @@ impl TcpSegment {
     }
 }
 
+/// Protocol numbers.
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const ICMPV6: u8 = 58;
+/// Bytes of an ICMP error before the packet that it repeats.
+const ICMP_HEADER: usize = 8;
+
+/// What an IP packet's header says.
+struct Header {
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    /// Its own length.
+    length: usize,
+}
+
+impl Header {
+    fn of(packet: &[u8]) -> Option<Self> {
+        let address4 = |at| Some(IpAddr::V4(Ipv4Addr::from_bits(long(packet, at)?)));
+        let address6 = |at: usize| {
+            let octets: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+            Some(IpAddr::V6(Ipv6Addr::from(octets)))
+        };
+        let first = packet.first()?;
+        match first >> 4 {
+            4 => Some(Self {
+                from: address4(12)?,
+                to: address4(16)?,
+                protocol: *packet.get(9)?,
+                length: usize::from(first & 0x0f) * 4,
+            })
+            .filter(|header| header.length >= 20),
+            6 => Some(Self {
+                from: address6(8)?,
+                to: address6(24)?,
+                protocol: *packet.get(6)?,
+                length: 40,
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// Reads an IP packet whose end may have been cut off. `None`: not TCP or ICMP, a later fragment, or broken.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Packet> {
-    match bytes.first()? >> 4 {
-        4 => parse_v4(bytes),
-        6 => parse_v6(bytes),
-        _ => None,
-    }
-}
-
-fn parse_v4(bytes: &[u8]) -> Option<Packet> {
-    let header_length = usize::from(bytes.first()? & 0x0f) * 4;
-    let total_length = u32::from(word(bytes, 2)?);
-    let fragment_offset = word(bytes, 6)? & 0x1fff;
-    if header_length < 20 || fragment_offset != 0 {
-        return None;
-    }
-    let address = |at| Some(IpAddr::V4(Ipv4Addr::from_bits(long(bytes, at)?)));
-    let (from, to) = (address(12)?, address(16)?);
-    let rest = bytes.get(header_length..)?;
-    let length = total_length.saturating_sub(header_length as u32);
-    match bytes.get(9)? {
-        6 => parse_tcp(rest, length, from, to),
-        1 => parse_icmp(rest, from, to),
-        _ => None,
-    }
-}
-
-fn parse_v6(bytes: &[u8]) -> Option<Packet> {
-    let length = u32::from(word(bytes, 4)?);
-    let address = |at: usize| {
-        let octets: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
-        Some(IpAddr::V6(Ipv6Addr::from(octets)))
+    let header = Header::of(bytes)?;
+    let (length, icmp) = match header.from {
+        IpAddr::V4(_) => {
+            let fragment_offset = word(bytes, 6)? & 0x1fff;
+            if fragment_offset != 0 {
+                return None;
+            }
+            let total_length = u32::from(word(bytes, 2)?);
+            (total_length.saturating_sub(header.length as u32), ICMP)
+        }
+        IpAddr::V6(_) => (u32::from(word(bytes, 4)?), ICMPV6),
     };
-    let (from, to) = (address(8)?, address(24)?);
-    let rest = bytes.get(40..)?;
-    match bytes.get(6)? {
-        6 => parse_tcp(rest, length, from, to),
-        58 => parse_icmp(rest, from, to),
+    let rest = bytes.get(header.length..)?;
+    match header.protocol {
+        TCP => parse_tcp(rest, length, header.from, header.to),
+        protocol if protocol == icmp => parse_icmp(rest, header.from, header.to),
         _ => None,
     }
 }
@@ -163,7 +188,33 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Option<u32> {
 
 fn parse_icmp(bytes: &[u8], from: IpAddr, to: IpAddr) -> Option<Packet> {
     let kind = (*bytes.first()?, *bytes.get(1)?);
-    Some(Packet::Icmp { kind, from, to })
+    let is_error = match from {
+        // RFC 1122, 3.2.2.
+        IpAddr::V4(_) => matches!(kind.0, 3 | 4 | 5 | 11 | 12),
+        // RFC 4443, 2.1.
+        IpAddr::V6(_) => kind.0 < 128,
+    };
+    let packet = bytes.get(ICMP_HEADER..).filter(|_| is_error);
+    Some(Packet::Icmp {
+        kind,
+        from,
+        to,
+        about: packet.and_then(segment_of),
+    })
+}
+
+/// Addresses and ports of the TCP segment in an IP packet of which an ICMP error repeats the beginning: 8 bytes after the IP
+/// header at the least (RFC 792), so that TCP's own header may be cut off.
+fn segment_of(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let header = Header::of(packet).filter(|header| header.protocol == TCP)?;
+    let (source, destination) = (
+        word(packet, header.length)?,
+        word(packet, header.length + 2)?,
+    );
+    Some((
+        SocketAddr::new(header.from, source),
+        SocketAddr::new(header.to, destination),
+    ))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -278,6 +329,34 @@ mod tests {
                 Some(Packet::Icmp { kind: (3, 1), .. })
             ));
         }
+    }
+
+    #[test]
+    fn an_icmp_error_tells_the_segment_that_it_is_about() {
+        let eight_bytes_of_tcp = |packet: Vec<u8>, header: usize| packet[..header + 8].to_vec();
+        let error = [3, 1, 0, 0, 0, 0, 0, 0];
+        let about4 = eight_bytes_of_tcp(v4(6, &tcp(ACK, 100)), 20);
+        let about6 = eight_bytes_of_tcp(v6(6, &tcp(ACK, 100)), 40);
+        let about = |packet: &[u8]| match parse(packet) {
+            Some(Packet::Icmp { about, .. }) => about,
+            other => panic!("{other:?}"),
+        };
+        let flow = |from: &str, to: &str| Some((from.parse().unwrap(), to.parse().unwrap()));
+        let (four, six) = (
+            v4(1, &[&error, about4.as_slice()].concat()),
+            v6(58, &[&error, about6.as_slice()].concat()),
+        );
+        assert_eq!(about(&four), flow("10.0.0.1:40000", "10.0.0.3:443"));
+        assert_eq!(about(&six), flow("[fd00::1]:40000", "[fd00::3]:443"));
+        let echo = v4(1, &[&[8, 0, 0, 0, 0, 0, 0, 0], about4.as_slice()].concat());
+        assert_eq!(about(&echo), None, "a query repeats nothing");
+        let of_udp = v4(1, &[&error[..], &v4(17, &[0; 8])].concat());
+        assert_eq!(about(&of_udp), None);
+        assert_eq!(
+            about(&four[..four.len() - 6]),
+            None,
+            "its ports are cut off"
+        );
     }
 
     #[test]

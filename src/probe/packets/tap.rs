@@ -17,12 +17,15 @@ use tokio::io::unix::AsyncFd;
 
 use super::capture::{Capture, is_mark};
 use super::parse::{FIN, Packet, RST, SYN, parse};
-use crate::lab::LabError;
-use crate::lab::namespace::Namespace;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
 use crate::record::{Frame, LINK_HEADER, Observation, Recorder, SNAP_LENGTH, monotonic};
 
 /// Packets read at once.
 const BATCH: usize = 32;
+
+/// Room asked for of packets that come while nobody reads, in bytes.
+const BURST: usize = 4 << 20;
 
 /// What a tap hears.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,8 @@ pub(crate) enum Hears {
     Uplink,
     /// Everything on `eth0`.
     Everything,
+    /// ICMP errors on `lo`: what a namespace's own kernel answers to its own sockets.
+    OwnErrors,
     /// TCP segments that open or close a connection, and ICMP, on every link.
     Turns,
 }
@@ -64,27 +69,30 @@ impl Tap {
     /// Hears packets in `namespace` from now on.
     ///
     /// # Errors
-    /// [`LabError::Missing`] if this kernel has no AF_PACKET sockets, [`LabError::Kernel`] if it refuses one.
-    pub(crate) fn open(name: &str, namespace: &Namespace, hears: Hears) -> Result<Self, LabError> {
+    /// [`LinuxError::Missing`] if this kernel has no AF_PACKET sockets, [`LinuxError::Kernel`] if it refuses one.
+    pub(crate) fn open(
+        name: &str,
+        namespace: &Namespace,
+        hears: Hears,
+    ) -> Result<Self, LinuxError> {
         let socket = namespace
             .enter(|| open_socket(hears))
             .and_then(register)
             .map_err(|source| match source.raw_os_error() {
-                Some(libc::EAFNOSUPPORT) => LabError::Missing {
+                Some(libc::EAFNOSUPPORT) => LinuxError::Missing {
                     what: "AF_PACKET sockets (CONFIG_PACKET)".to_owned(),
                     location: None,
                 },
-                _ => LabError::Kernel {
+                _ => LinuxError::Kernel {
                     doing: format!("watching the packets of {name}"),
                     source,
                 },
             })?;
-        let space = nix::cmsg_space!(libc::timespec, u32);
         Ok(Self {
             name: name.to_owned(),
             socket,
             room: RefCell::new(Room {
-                headers: MultiHeaders::preallocate(BATCH, Some(space)),
+                headers: headers(),
                 buffers: vec![[0; SNAP_LENGTH]; BATCH],
                 lost: 0,
             }),
@@ -102,6 +110,11 @@ impl Tap {
             }
         });
         self.capture = Some(capture);
+    }
+
+    /// Packets that the kernel had no room for, so far.
+    pub(crate) fn lost(&self) -> u32 {
+        self.room.borrow().lost
     }
 
     /// Waits until there is something to read. Safe to cancel.
@@ -149,6 +162,8 @@ impl Tap {
     fn read_batch(&self, recorder: &Recorder) -> io::Result<Vec<Seen>> {
         let mut room = self.room.borrow_mut();
         let room = &mut *room;
+        // A read leaves them with as much room as its messages took, and the next may have more to say.
+        room.headers = headers();
         let mut lost = room.lost;
         let mut slices: Vec<_> = room
             .buffers
@@ -198,6 +213,11 @@ impl Tap {
     }
 }
 
+/// Room for a batch's addresses, stamps and counts of packets lost.
+fn headers() -> MultiHeaders<LinkAddr> {
+    MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(libc::timespec, u32)))
+}
+
 /// A packet to keep: the link layer's part as libpcap's LINKTYPE_LINUX_SLL has it (kind, hardware type, address with its
 /// length, EtherType).
 fn frame(bytes: &[u8], length: usize, from: Option<LinkAddr>) -> Frame {
@@ -235,13 +255,18 @@ fn open_socket(hears: Hears) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     match hears {
         Hears::Uplink => socket.attach_filter(&all())?,
+        Hears::OwnErrors => socket.attach_filter(&own_errors())?,
         Hears::Turns => socket.attach_filter(&turns())?,
         Hears::Everything => {}
     }
+    // What the kernel's `rmem_max` does not allow, it does not give: what is lost then is said.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BURST)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &BURST));
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RxqOvfl, &1)?;
     socket.bind(&every_packet_of(match hears {
         Hears::Uplink | Hears::Everything => nix::net::if_::if_nametoindex("eth0")?,
+        Hears::OwnErrors => nix::net::if_::if_nametoindex("lo")?,
         // packet(7): every interface.
         Hears::Turns => 0,
     }))?;
@@ -283,6 +308,8 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 const WHOLE: u32 = u32::MAX;
 /// `SKF_AD_OFF + SKF_AD_PROTOCOL`: the packet's EtherType.
 const ETHERTYPE: u32 = (-0x1000_i32).cast_unsigned();
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE`: whether it comes or goes.
+const PACKET_TYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
 /// Where TCP's flags stand in its header.
 const TCP_FLAGS: u32 = 13;
 
@@ -303,6 +330,25 @@ fn all() -> Vec<SockFilter> {
         op(EQUAL, 0, 6, 0x86dd),
         op(LOAD_BYTE, 0, 0, 6),
         op(EQUAL, 3, 0, 6),
+        op(EQUAL, 0, 3, 58),
+        op(LOAD_BYTE, 0, 0, 40),
+        op(AT_LEAST, 1, 0, 128),
+        op(RETURN, 0, 0, WHOLE),
+        op(RETURN, 0, 0, 0),
+    ]
+}
+
+/// ICMP and ICMPv6's errors, as they come: on `lo` a packet is seen as it goes as well.
+fn own_errors() -> Vec<SockFilter> {
+    vec![
+        op(LOAD_WORD, 0, 0, PACKET_TYPE),
+        op(EQUAL, 10, 0, libc::PACKET_OUTGOING.into()),
+        op(LOAD_WORD, 0, 0, ETHERTYPE),
+        op(EQUAL, 0, 2, 0x0800),
+        op(LOAD_BYTE, 0, 0, 9),
+        op(EQUAL, 5, 6, 1),
+        op(EQUAL, 0, 5, 0x86dd),
+        op(LOAD_BYTE, 0, 0, 6),
         op(EQUAL, 0, 3, 58),
         op(LOAD_BYTE, 0, 0, 40),
         op(AT_LEAST, 1, 0, 128),

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::probe::tcp_info;
+use crate::linux::tcp_info;
 use crate::record::{SocketTimer, TcpInfo, TcpState, TimerKind};
 
 /// The two addresses of a socket: its own, and its peer's as it knows it.
@@ -40,6 +40,22 @@ pub(super) struct Progress {
 impl Shown {
     pub(super) fn ends(&self) -> Ends {
         (self.local, self.peer)
+    }
+
+    /// Whether it waits for an answer to its SYN, or for an acknowledgement of data.
+    pub(super) fn unanswered(&self) -> bool {
+        match self.state {
+            TcpState::SynSent => true,
+            TcpState::Established | TcpState::CloseWait => self.send_queue > 0,
+            TcpState::SynReceived
+            | TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::LastAck
+            | TcpState::Listen
+            | TcpState::Closing => false,
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::diag::{self, Ends, Message, Shown};
-use crate::lab::LabError;
-use crate::lab::namespace::Namespace;
-use crate::record::{Observation, Recorder};
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
+use crate::linux::netlink::{self, had_no_room};
 
 /// SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY of linux/sock_diag.h.
 const DESTROYED: [u32; 2] = [1, 3];
@@ -22,13 +22,15 @@ const DESTROYED: [u32; 2] = [1, 3];
 const FIRST_ADDRESS: u32 = 0x6861_0001;
 /// Addresses tried.
 const ADDRESSES: u32 = 64;
+/// Most sockets asked for at once: all answers lie in the socket's buffer before the first is read.
+const AT_ONCE: usize = 64;
+/// Room for an answer about a socket, as the kernel counts it.
+const ROOM_EACH: usize = 3 << 10;
 /// Room for the longest answer: a part of a dump.
 const ROOM: usize = 32 << 10;
 
 /// The sockets of a namespace.
 pub(super) struct Sockets {
-    /// Whose, in messages.
-    name: String,
     deaths: AsyncFd<Socket>,
     /// A socket of its own: one that waits for deaths is woken by every answer.
     questions: Socket,
@@ -39,8 +41,8 @@ impl Sockets {
     /// Hears of sockets that end in `namespace` from now on.
     ///
     /// # Errors
-    /// [`LabError::Kernel`] if the kernel refuses a socket.
-    pub(super) fn open(name: &str, namespace: &Namespace) -> Result<Self, LabError> {
+    /// [`LinuxError::Kernel`] if the kernel refuses a socket.
+    pub(super) fn open(name: &str, namespace: &Namespace) -> Result<Self, LinuxError> {
         let doing = format!("watching the sockets of {name}");
         let opened = namespace.enter(|| Ok((open_deaths()?, open()?)));
         let registered = opened.and_then(|(deaths, questions)| {
@@ -48,9 +50,8 @@ impl Sockets {
             let deaths = unsafe { AsyncFd::register_with_interest(deaths, Interest::READABLE) };
             Ok((deaths?, questions))
         });
-        let (deaths, questions) = registered.map_err(LabError::kernel(doing))?;
+        let (deaths, questions) = registered.map_err(LinuxError::kernel(doing))?;
         Ok(Self {
-            name: name.to_owned(),
             deaths,
             questions,
             sequence: Cell::new(0),
@@ -67,13 +68,13 @@ impl Sockets {
         Ok(())
     }
 
-    /// The sockets that have ended since the last call, without waiting. Too many for the kernel to keep are a warning in
-    /// the record.
+    /// The sockets that have ended since the last call, without waiting, and whether there were more than the kernel had
+    /// room for: who else has ended is to be asked then.
     ///
     /// # Errors
     /// As `recv(2)`.
-    pub(super) fn take_deaths(&self, recorder: &Recorder) -> io::Result<Vec<Shown>> {
-        let mut deaths = Vec::new();
+    pub(super) fn take_deaths(&self) -> io::Result<(Vec<Shown>, bool)> {
+        let (mut deaths, mut more) = (Vec::new(), false);
         let mut buffer = [0; 8192];
         loop {
             match receive(self.deaths.get_ref(), &mut buffer) {
@@ -81,14 +82,10 @@ impl Sockets {
                     (_, Message::Socket(shown)) => Some(shown),
                     _ => None,
                 })),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(deaths),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    let text = format!(
-                        "sockets of {} ended faster than they were counted: some ends are not in the record",
-                        self.name
-                    );
-                    recorder.emit(Observation::Warning { text });
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((deaths, more));
                 }
+                Err(error) if had_no_room(&error) => more = true,
                 Err(error) => return Err(error),
             }
         }
@@ -99,10 +96,16 @@ impl Sockets {
     /// # Errors
     /// As sock_diag(7).
     pub(super) fn look(&self, wanted: &[Ends]) -> io::Result<Vec<Option<Shown>>> {
-        let mut found = vec![None; wanted.len()];
-        if wanted.is_empty() {
-            return Ok(found);
+        let mut found = Vec::with_capacity(wanted.len());
+        let at_once = (netlink::room(&self.questions) / ROOM_EACH).clamp(1, AT_ONCE);
+        for some in wanted.chunks(at_once) {
+            found.extend(self.look_at_some(some)?);
         }
+        Ok(found)
+    }
+
+    fn look_at_some(&self, wanted: &[Ends]) -> io::Result<Vec<Option<Shown>>> {
+        let mut found = vec![None; wanted.len()];
         let first = self.sequence.get().wrapping_add(1);
         let mut bytes = Vec::with_capacity(wanted.len() * 72);
         for ends in wanted {
@@ -144,7 +147,12 @@ impl Sockets {
         let mut found = Vec::new();
         let mut buffer = vec![0; ROOM];
         loop {
-            for (sequence, message) in receive(&self.questions, &mut buffer)? {
+            let messages = match receive(&self.questions, &mut buffer) {
+                // A dump goes on as it is read: nothing of it is lost.
+                Err(error) if had_no_room(&error) => continue,
+                messages => messages?,
+            };
+            for (sequence, message) in messages {
                 match message {
                     _ if sequence != asked => {}
                     Message::Socket(shown) => found.push(shown),
@@ -176,6 +184,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Vec<(u32, Message)>
 /// A netlink socket in the namespace this thread is in.
 fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    netlink::enlarge(&socket);
     for address in FIRST_ADDRESS..FIRST_ADDRESS + ADDRESSES {
         match socket.bind(&NetlinkAddress::new(address, 0)) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}

@@ -1,5 +1,6 @@
 //! What a program has set its sockets to: read from the sockets themselves, which another process can borrow.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +9,14 @@ use std::time::Duration;
 
 use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, sockopt};
 use nix::unistd::Pid;
+use socket2::SockRef;
 
+use crate::linux::tcp_info::tcp_info;
 use crate::plan::Keepalive;
+use crate::record::TcpInfo;
+
+/// TCP_CLOSE.
+const CLOSED: u8 = 7;
 
 /// What a socket is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +27,62 @@ pub(crate) struct Options {
     pub(crate) user_timeout: Option<Duration>,
 }
 
-/// The options of the sockets that have the addresses `wanted`, of all processes in the PID namespace of `init`. Those
-/// that can't be read are left out.
-pub(crate) fn of_processes(init: Pid, wanted: &[SocketAddr]) -> Vec<(SocketAddr, Options)> {
-    let mut found = Vec::new();
+/// TCP_INFO of sockets that are in no table any more, but that a process keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    by_cookie: HashMap<u64, TcpInfo>,
+    by_local: HashMap<SocketAddr, TcpInfo>,
+}
+
+impl Kept {
+    /// Those that the processes in the PID namespace of `init` keep.
+    pub(crate) fn by_processes_with(init: Pid) -> Self {
+        let mut kept = Self::default();
+        for process in processes_with(init) {
+            let Ok(handle) = pidfd_open(process) else {
+                continue;
+            };
+            for fd in sockets_of(process) {
+                let Ok(socket) = borrow(&handle, fd) else {
+                    continue;
+                };
+                // One that is at work again is another connection's.
+                let Some(info) = tcp_info(&socket).ok().filter(|info| info.state == CLOSED) else {
+                    continue;
+                };
+                if let Ok(cookie) = SockRef::from(&socket).cookie() {
+                    kept.by_cookie.entry(cookie).or_insert(info);
+                }
+                if let Some(local) = own_address(&socket) {
+                    kept.by_local.entry(local).or_insert(info);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Of the one with this number of the kernel's, or, where that is not known, the one with this address of its own.
+    pub(crate) fn info(&self, cookie: Option<u64>, local: SocketAddr) -> Option<TcpInfo> {
+        match cookie {
+            Some(cookie) => self.by_cookie.get(&cookie),
+            None => self.by_local.get(&local),
+        }
+        .copied()
+    }
+}
+
+/// Tells the options of the sockets that have the addresses in `wanted`, of all processes in the PID namespace of `init`, one
+/// by one as they are read: of thousands that takes seconds. Those that can't be read are left out.
+pub(crate) fn of_processes<T>(
+    init: Pid,
+    wanted: &HashMap<SocketAddr, T>,
+    mut tell: impl FnMut(&T, Options),
+) {
+    let mut told = HashSet::new();
     for process in processes_with(init) {
+        if told.len() == wanted.len() {
+            break;
+        }
         let Ok(handle) = pidfd_open(process) else {
             continue;
         };
@@ -32,22 +90,22 @@ pub(crate) fn of_processes(init: Pid, wanted: &[SocketAddr]) -> Vec<(SocketAddr,
             let Ok(socket) = borrow(&handle, fd) else {
                 continue;
             };
-            let Some(local) = own_address(&socket) else {
+            let local = own_address(&socket);
+            let Some((local, who)) = local.and_then(|local| wanted.get_key_value(&local)) else {
                 continue;
             };
-            if wanted.contains(&local) && !found.iter().any(|(known, _)| *known == local) {
-                found.extend(read(&socket).ok().map(|options| (local, options)));
+            if !told.contains(local)
+                && let Ok(options) = read(&socket)
+            {
+                told.insert(*local);
+                tell(who, options);
             }
         }
-        if found.len() == wanted.len() {
-            break;
-        }
     }
-    found
 }
 
 /// The processes in the same PID namespace as `init`.
-fn processes_with(init: Pid) -> Vec<Pid> {
+pub(crate) fn processes_with(init: Pid) -> Vec<Pid> {
     let namespace = |process: i32| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
     let Some(own) = namespace(init.as_raw()) else {
         return Vec::new();
@@ -139,23 +197,21 @@ mod tests {
             .with_retries(9);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(Duration::from_millis(1500)))?;
-        let found = of_processes(Pid::this(), &[stream.local_addr()?]);
+        let mut found = Vec::new();
+        let wanted = HashMap::from([(stream.local_addr()?, "ours")]);
+        of_processes(Pid::this(), &wanted, |who, options| {
+            found.push((*who, options));
+        });
         let keepalive = Keepalive {
             idle: Duration::from_secs(30),
             interval: Duration::from_secs(15),
             count: 9,
         };
-        let user_timeout = Some(Duration::from_millis(1500));
-        assert_eq!(
-            found,
-            [(
-                stream.local_addr()?,
-                Options {
-                    keepalive: Some(keepalive),
-                    user_timeout
-                }
-            )]
-        );
+        let options = Options {
+            keepalive: Some(keepalive),
+            user_timeout: Some(Duration::from_millis(1500)),
+        };
+        assert_eq!(found, [("ours", options)]);
         Ok(())
     }
 }

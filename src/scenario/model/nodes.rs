@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::{Named, Spanned, Text};
+use crate::yaml::value::{Named, Spanned, Text};
 
 /// Nodes, in the file's order.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,10 @@
 //! The shape of `probes`.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
 
-use super::{OffOr, Size, Spanned};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::yaml::value::{OffOr, Size, Spanned};
 
 /// What is looked at besides what verdicts need. Where no dice decide, verdicts and times are the same without; dice fall
 /// otherwise, as with any other change.
@@ -23,11 +25,30 @@ pub struct ProbesSpec {
 }
 
 /// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch {
     /// On.
+    #[serde(alias = "true")]
     On,
     /// Off.
+    #[serde(alias = "false")]
     Off,
+}
+
+impl JsonSchema for Switch {
+    fn schema_name() -> Cow<'static, str> {
+        "Switch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // For a reader of YAML 1.1 these words are booleans.
+        json_schema!({
+            "description": "On or off.",
+            "oneOf": [
+                { "enum": ["on", true], "description": "On." },
+                { "enum": ["off", false], "description": "Off." },
+            ],
+        })
+    }
 }

@@ -3,33 +3,60 @@
 //! ETIMEDOUT is the same for a retransmission timeout, keepalive and TCP_USER_TIMEOUT; what tells them apart is the
 //! socket's last TCP_INFO, and that must fit the packets, the socket's last timer, the options and the sysctls.
 
+use std::cmp::Ordering;
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Judged, STATE_CLOSE, found, milliseconds, unanswered_for, unanswered_syn};
+use super::{
+    AGREE, Judged, STATE_CLOSE, found, milliseconds, times, unanswered_for, unanswered_syn,
+};
 use crate::plan::{Cause, Keepalive};
 use crate::record::{TcpInfo, TimerKind};
 use crate::timeout_model::connect;
 
 use super::super::evidence::Evidence;
-use super::super::units::{exact, measured};
+use super::super::index::TICK;
 use super::super::wire::Wire;
+use super::window::of_window_probes;
+use crate::plan::units::{exact, measured};
 
-/// Jiffies round TCP_INFO's ages: one tick of the slowest kernel (HZ=100).
-const TICK: Duration = Duration::from_millis(10);
-/// Two clocks' readings of one instant, on a busy machine.
-const AGREE: Duration = Duration::from_millis(150);
+/// A neighbour is asked for its link-layer address three times, a second apart, before it counts as dead; the timer wheel
+/// makes up to 1.08 s of each second (at HZ=100), and the error takes a moment to come.
+const UNRESOLVED: Duration = Duration::from_millis(3400);
+/// Errors that the kernel makes of ICMP's (`icmp_err_convert`, `tab_unreach` of ICMPv6).
+const OF_ICMP: [i32; 6] = [
+    libc::EHOSTUNREACH,
+    libc::ENETUNREACH,
+    libc::ECONNREFUSED,
+    libc::ENOPROTOOPT,
+    libc::EHOSTDOWN,
+    libc::EACCES,
+];
 
 pub(super) fn of(e: &Evidence) -> Judged {
     match e.end.errno {
         Some(libc::ETIMEDOUT) => of_timeout(e),
         // A program's own: only it was told the error. What no packet explains can only be a timer.
-        None if e.program && e.end.tcp_info.is_some() => of_timeout(e),
+        None if e.program && e.end.tcp_info.is_some() => match remembers_icmp(e) {
+            true => unreachable(e),
+            false => of_timeout(e),
+        },
         Some(libc::ECONNRESET) => reset(e),
-        Some(libc::ECONNREFUSED) => refused(e),
+        Some(libc::ECONNREFUSED) if e.dial => refused(e),
         Some(libc::ECONNABORTED) => destroyed(e),
-        Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => unreachable(e),
+        Some(errno) if OF_ICMP.contains(&errno) => unreachable(e),
         _ => Err(e.end.text.clone()),
     }
+}
+
+/// Whether the kernel gave up data with an ICMP error in mind: it remembers the last one about what it sends again
+/// (`sk_err_soft`), until an acknowledgement comes.
+fn remembers_icmp(e: &Evidence) -> bool {
+    let Some((icmp, info)) = e.icmp.zip(e.end.tcp_info) else {
+        return false;
+    };
+    let last_acknowledged = info.last_acknowledged(e.ended);
+    !e.dial && info.retransmits > 0 && icmp.last.at.at > last_acknowledged + TICK
 }
 
 fn reset(e: &Evidence) -> Judged {
@@ -64,42 +91,65 @@ fn destroyed(e: &Evidence) -> Judged {
 }
 
 fn refused(e: &Evidence) -> Judged {
-    if !e.dial || e.wire.syn_acked.is_some() {
+    if e.wire.syn_acked.is_some() {
         return Err(format!("{}, but its SYN had been answered", e.end.text));
     }
-    if !e.wire.reset {
-        return Err(format!(
-            "{}, but no RST to it was seen on the wire",
-            e.end.text
-        ));
-    }
-    if e.end.tcp_info.is_some_and(|info| info.state != STATE_CLOSE) {
+    let who = match e.icmp {
+        _ if e.wire.reset => String::from("a RST answered its SYN"),
+        Some(icmp) if icmp.last.refuses() => icmp.text(),
+        Some(_) | None => {
+            let text = &e.end.text;
+            return Err(format!("{text}, but no RST to it was seen on the wire"));
+        }
+    };
+    // An ICMP error that comes while connect() is at work is only remembered (`sk_err_soft`): the socket would send on.
+    let closed = |info: TcpInfo| info.state == STATE_CLOSE;
+    if e.wire.reset && !e.end.tcp_info.is_none_or(closed) {
         return Err(format!("{}, but its socket reads otherwise", e.end.text));
     }
-    let text = format!("{}: a RST answered its SYN", e.end.text);
-    found(Cause::Refused, text)
+    found(Cause::Refused, format!("{}: {who}", e.end.text))
 }
 
 fn unreachable(e: &Evidence) -> Judged {
-    let who = match (e.dead_neighbour, e.icmp) {
-        (true, _) => "the dead node's link-layer address does not resolve",
-        (false, true) => "an ICMP error came",
-        (false, false) => {
+    let who = match (e.icmp, e.dead_neighbour) {
+        (Some(icmp), false) => icmp.text(),
+        (_, true) => String::from("the dead node's link-layer address does not resolve"),
+        (None, false) => {
             let text = &e.end.text;
             return Err(format!(
                 "{text}, but no ICMP error came, and its neighbour resolves"
             ));
         }
     };
+    let mut text = format!("{}: {who}", e.end.text);
     if let Some(info) = e.end.tcp_info.filter(|_| !e.dial) {
         // On an established connection it is what the kernel remembers when its retransmissions run out.
         let (least, _) = least(e);
-        if info.state != STATE_CLOSE || unanswered(&info) + TICK < least {
+        if info.state != STATE_CLOSE || info.silent_for() + TICK < least {
             let text = &e.end.text;
             return Err(format!("{text}, but its retransmissions had not run out"));
         }
+        let _ = write!(
+            text,
+            "; it gave up after {} retransmissions, {} after the last acknowledgement",
+            counted(&e.wire, &info),
+            measured(info.silent_for()),
+        );
     }
-    found(Cause::Unreachable, format!("{}: {who}", e.end.text))
+    found(Cause::Unreachable, text)
+}
+
+/// Retransmissions by the kernel's timer. TCP_INFO has a byte for them, so of more than 255 the packets say how often it went
+/// round.
+fn counted(wire: &Wire, info: &TcpInfo) -> usize {
+    const ROUND: usize = 1 << u8::BITS;
+    let (said, seen) = (
+        usize::from(info.retransmits),
+        wire.sendings.len().saturating_sub(1),
+    );
+    // The nearest to what was seen.
+    let beyond = (seen + ROUND / 2).saturating_sub(said);
+    said + beyond / ROUND * ROUND
 }
 
 /// Which timer ended it.
@@ -156,7 +206,12 @@ fn of_established(e: &Evidence, info: &TcpInfo) -> Judged {
     if e.wire.reset {
         return Err(String::from("a RST to it was seen on the wire"));
     }
-    if info.retransmits > 0 {
+    if let Some(closed) = e.socket.window_closed
+        && info.retransmits == 0
+        && info.unacked == 0
+    {
+        of_window_probes(e, info, closed)
+    } else if info.retransmits > 0 {
         of_retransmissions(e, info)
     } else if info.probes > 0 && info.unacked == 0 {
         of_probes(e, info)
@@ -165,6 +220,15 @@ fn of_established(e: &Evidence, info: &TcpInfo) -> Judged {
             "neither retransmissions nor probes had run out",
         ))
     }
+}
+
+/// How long the data that is sent again had been under way, at most.
+fn since_sent(e: &Evidence, info: &TcpInfo) -> Duration {
+    let silent = info.silent_for();
+    let ping = e.ping_sent.filter(|at| *at + silent + TICK > e.ended);
+    let asked = e.requests.first_unheard.into_iter().chain(ping);
+    let sent = asked.chain(e.wire.sendings.first().copied()).min();
+    sent.map_or(silent, |at| e.ended.saturating_sub(at))
 }
 
 /// How long the kernel goes on at the least, and the cause that this makes.
@@ -181,11 +245,22 @@ fn least(e: &Evidence) -> (Duration, Cause) {
 
 /// The retransmission timer ruled: nothing else ends a connection with data unacknowledged.
 fn of_retransmissions(e: &Evidence, info: &TcpInfo) -> Judged {
-    // Keepalive probes may have been under way when the data was sent, but not all of them.
-    if e.keepalive
-        .is_some_and(|k| u32::from(info.probes) >= k.count)
+    // Keepalive probes may have been under way when the data was sent, but not all of them, and not beyond their time; with
+    // TCP_USER_TIMEOUT their count plays no part.
+    let overtaken = |interval: Duration| match (e.wire.probes.last(), e.wire.sendings.first()) {
+        (Some(probe), Some(sent)) => *sent < *probe + interval,
+        _ => false,
+    };
+    if e.user_timeout.is_none()
+        && e.keepalive
+            .is_some_and(|k| u32::from(info.probes) >= k.count && !overtaken(k.interval))
     {
         return Err(String::from("keepalive had run out as well"));
+    }
+    // The kernel remembers that from when the resolution failed, and says it in the end. (Of an error about a probe it takes
+    // no note: a probe bears a number that lies before what is unacknowledged.)
+    if e.unresolved && e.end.errno.is_some() && since_sent(e, info) > UNRESOLVED {
+        return Err(String::from("its neighbour does not resolve"));
     }
     timer_is(e, TimerKind::Retransmission)?;
     let (least, cause) = least(e);
@@ -195,17 +270,28 @@ fn of_retransmissions(e: &Evidence, info: &TcpInfo) -> Judged {
         Err(doubt) => return Err(doubt),
     }
     let on_the_wire = format!(
-        "{}; on the wire one segment was sent {} times in {}",
+        "{}; on the wire one segment was sent again {}",
         describe(e, info),
-        e.wire.sendings.len(),
-        measured(span(&e.wire.sendings)),
+        sent_again(&e.wire, info),
     );
     found(cause, on_the_wire)
 }
 
+/// How often, and why that is another number than the kernel's.
+fn sent_again(wire: &Wire, info: &TcpInfo) -> String {
+    let again = wire.sendings.len().saturating_sub(1);
+    let often = times(again);
+    let beside = match again.cmp(&counted(wire, info)) {
+        Ordering::Less => ", once less than the kernel counts",
+        Ordering::Equal => "",
+        Ordering::Greater => ", once as a tail loss probe, which the kernel does not count",
+    };
+    format!("{often} in {}{beside}", measured(span(&wire.sendings)))
+}
+
 /// One segment alone was sent again and again, and nothing was heard meanwhile.
 fn alone(e: &Evidence, info: &TcpInfo, least: Duration) -> Result<(), String> {
-    if unanswered(info) + TICK < least {
+    if info.silent_for() + TICK < least {
         return Err(format!("it would go on for {}", exact(least)));
     }
     sendings_agree(&e.wire, info, e, least)
@@ -247,7 +333,7 @@ fn sendings_agree(
     };
     // A tail loss probe is one more that the kernel does not count.
     let again = wire.sendings.len() - 1;
-    let counted = usize::from(info.retransmits);
+    let counted = counted(wire, info);
     if again.abs_diff(counted) > 1 {
         return Err(format!("on the wire it was sent again {again} times"));
     }
@@ -262,7 +348,9 @@ fn sendings_agree(
     // The first sending and the probe after it come before the time that counts; a kernel that fired beyond its
     // limit would have given up there.
     let waited = e.ended.saturating_sub(*first);
-    let beyond = last.saturating_sub(*wire.sendings.get(1).unwrap_or(first));
+    // A tail loss probe does not start the kernel's time.
+    let starts = if again > counted { 2 } else { 1 };
+    let beyond = last.saturating_sub(*wire.sendings.get(starts).unwrap_or(first));
     if waited + TICK < least || beyond > least + least / 8 + AGREE {
         let (waited, least) = (measured(waited), exact(least));
         return Err(format!(
@@ -287,7 +375,7 @@ fn of_probes(e: &Evidence, info: &TcpInfo) -> Judged {
             (Cause::Keepalive, keepalive.count, least)
         }
     };
-    let silent = unanswered(info).min(milliseconds(info.last_data_recv_ms));
+    let silent = info.silent_for().min(milliseconds(info.last_data_recv_ms));
     if u32::from(info.probes) < count {
         return Err(format!("it would probe {count} times"));
     }
@@ -296,9 +384,9 @@ fn of_probes(e: &Evidence, info: &TcpInfo) -> Judged {
     }
     probes_agree(&e.wire, info, e, &keepalive)?;
     let text = format!(
-        "{}; on the wire {} probes in {}",
+        "{}; on the wire it was probed {} in {}",
         describe(e, info),
-        e.wire.probes.len(),
+        times(e.wire.probes.len()),
         measured(span(&e.wire.probes))
     );
     found(cause, text)
@@ -345,10 +433,6 @@ fn timer_is(e: &Evidence, kind: TimerKind) -> Result<(), String> {
     }
 }
 
-fn unanswered(info: &TcpInfo) -> Duration {
-    milliseconds(info.last_ack_recv_ms)
-}
-
 fn span(times: &[Duration]) -> Duration {
     match (times.first(), times.last()) {
         (Some(first), Some(last)) => last.saturating_sub(*first),
@@ -364,8 +448,8 @@ fn describe(e: &Evidence, info: &TcpInfo) -> String {
     };
     format!(
         "{error} after {} retransmissions and {} unanswered probes, {} after the last acknowledgement",
-        info.retransmits,
+        counted(&e.wire, info),
         info.probes,
-        measured(unanswered(info)),
+        measured(info.silent_for()),
     )
 }

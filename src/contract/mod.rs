@@ -1,0 +1,15 @@
+//! What clients and servers of a lab say to each other: headers, leases, heartbeats, responses that go on, certificates,
+//! and the board on which both say how far a request is.
+
+pub mod heartbeat;
+pub mod lease;
+pub mod phase;
+pub(crate) mod stream;
+pub mod tls;
+
+/// Response header in which a server says its name.
+pub const SERVER_HEADER: &str = "x-halfopen-server";
+/// Request header in which a client says `CLIENT/NUMBER`, or `CLIENT/WORKLOAD/NUMBER`.
+pub const REQUEST_HEADER: &str = "x-halfopen-request";
+/// Where a program finds the file with the certificate authority, in the mount namespace it is given.
+pub(crate) const CA_FILE: &str = "/run/halfopen/ca.pem";

@@ -1,0 +1,91 @@
+//! What came of what was expected.
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+use crate::plan::Location;
+
+/// What was wanted, what came of it, and the verdict on that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Verdict.
+    pub verdict: Verdict,
+    /// What was wanted, in people's units.
+    pub expected: String,
+    /// What was measured, in people's units, or why there is nothing.
+    pub actual: String,
+}
+
+/// What came of an expectation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationResult {
+    /// Client it is on; of a counter, the node, server or client whose namespace counts it.
+    pub client: String,
+    /// Its workload it is on; `None` = the client as a whole.
+    #[serde(default)]
+    pub workload: Option<String>,
+    /// The counter it is on; `None` = it is on a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<CounterResult>,
+    /// As written.
+    pub text: String,
+    /// Verdict.
+    pub verdict: Verdict,
+    /// What it wants, in people's units.
+    pub expected: String,
+    /// What was measured, in people's units, or why there is nothing.
+    pub actual: String,
+    /// File.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Characters it spans on that line.
+    pub length: usize,
+    /// The line itself.
+    pub source: String,
+}
+
+/// A counter that something was expected of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterResult {
+    /// With its group, e.g. `TcpExt.ListenDrops`.
+    pub name: String,
+    /// What it grew by while the case lasted; `None` if that is not known, or of many repetitions.
+    pub grown: Option<u64>,
+    /// The counter of the same namespace that it was to grow as much as.
+    pub same_as: Option<String>,
+}
+
+impl ExpectationResult {
+    /// What came of something that was expected at a place of a scenario.
+    pub(crate) fn new(of: &str, text: &str, location: &Location, checked: Checked) -> Self {
+        let Location {
+            file,
+            line,
+            column,
+            length,
+            text: source,
+        } = location.clone();
+        let Checked {
+            verdict,
+            expected,
+            actual,
+        } = checked;
+        Self {
+            client: of.to_owned(),
+            workload: None,
+            counter: None,
+            text: text.to_owned(),
+            verdict,
+            expected,
+            actual,
+            file,
+            line,
+            column,
+            length,
+            source,
+        }
+    }
+}

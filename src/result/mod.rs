@@ -1,0 +1,208 @@
+//! What a case came to: plain data that every report is made from, and that `--report json` writes as it is.
+
+mod client;
+mod connection;
+mod distribution;
+mod expectation;
+mod program;
+mod published;
+mod seconds;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::units::{exact, measured};
+use crate::plan::{Location, Repetition};
+use crate::record::ClockName;
+
+pub use crate::plan::word;
+pub use client::{
+    ClientResult, FailureResult, Passing, PredictedQuantileResult, PredictedResult, WindowResult,
+    WorkloadResult, not_for_good,
+};
+pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, StepKind};
+pub use distribution::{Distribution, Spread};
+pub use expectation::{Checked, CounterResult, ExpectationResult};
+pub use program::ProgramResult;
+pub use published::{FigureResult, PublishedResult};
+
+/// A verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// What was expected held.
+    Pass,
+    /// It did not.
+    Fail,
+    /// It could not be tried: this machine lacks something, or the client's own node lost power.
+    Skipped,
+    /// The harness could not do its work, or nothing was tested of what was expected, so nothing can be said.
+    Error,
+    /// Of a case: nothing was expected of it.
+    Measured,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+            Self::Error => "error",
+            Self::Measured => "measured",
+        })
+    }
+}
+
+/// What a case came to. Seconds are from the case's start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseResult {
+    /// Scenario.
+    pub scenario: String,
+    /// Case within it.
+    pub case: String,
+    /// What the scenario shows, in its author's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<Repetition>,
+    /// Clock it ran on; `None` if it never started.
+    pub clock: Option<ClockName>,
+    /// `uname -r` of the kernel whose TCP stack was measured; `None` if it never started.
+    pub kernel: Option<String>,
+    /// That kernel's timer frequency.
+    pub hz: Option<u32>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The case went as planned, so that its expectations could be compared with what was measured.
+    pub judged: bool,
+    /// Why the case was skipped or could not be run.
+    pub reason: Option<Note>,
+    /// How long it lasted, or its record goes.
+    #[serde(rename = "duration_s", with = "seconds")]
+    pub duration: Duration,
+    /// Its faults.
+    pub faults: Vec<FaultResult>,
+    /// Its clients.
+    pub clients: Vec<ClientResult>,
+    /// Its expectations.
+    pub expectations: Vec<ExpectationResult>,
+    /// Its clients' times over all repetitions, where this is of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distributions: Vec<Distribution>,
+    /// What the reader should know; never decides a verdict.
+    pub warnings: Vec<Note>,
+}
+
+/// A sentence and, if it speaks of something in a scenario, where that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The sentence.
+    pub text: String,
+    /// File.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<usize>,
+    /// Column in characters, from 1.
+    pub column: Option<usize>,
+}
+
+impl Note {
+    /// A sentence that speaks of `location`.
+    #[must_use]
+    pub fn new(text: impl Into<String>, location: Option<&Location>) -> Self {
+        Self {
+            text: text.into(),
+            file: location.map(|l| l.file.clone()),
+            line: location.map(|l| l.line),
+            column: location.map(|l| l.column),
+        }
+    }
+
+    /// `file:line:column`, if it has one.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        let (file, line, column) = (self.file.as_ref()?, self.line?, self.column?);
+        Some(format!("{file}:{line}:{column}"))
+    }
+}
+
+/// A fault of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultResult {
+    /// Kind, as in YAML.
+    pub kind: String,
+    /// What it struck.
+    pub target: String,
+    /// When; `None` = it never came into force.
+    #[serde(rename = "at_s", with = "seconds::option")]
+    pub at: Option<Duration>,
+    /// When it was over, by itself or undone by another; `None` = not within the case, or it was done at once.
+    #[serde(default, rename = "ends_at_s", with = "seconds::option")]
+    pub ends_at: Option<Duration>,
+    /// How long it was to be in force, from the plan.
+    #[serde(
+        default,
+        rename = "lasts_s",
+        with = "seconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub lasts: Option<Duration>,
+    /// How strong it was, or of which kind, in people's units: `30 %`, `100 ms ± 20 ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl std::fmt::Display for FaultResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.kind, self.target)?;
+        match self.at {
+            Some(at) => write!(f, " at {}", measured(at))?,
+            None => f.write_str(", which never came into force")?,
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, ", {detail}")?;
+        }
+        match (self.lasts, self.ends_at) {
+            (Some(lasts), _) => write!(f, ", for {}", exact(lasts)),
+            (None, Some(end)) => write!(f, ", until {}", measured(end)),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl CaseResult {
+    /// The client of this name.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Option<&ClientResult> {
+        self.clients.iter().find(|client| client.name == name)
+    }
+
+    /// The worst verdict of a client's expectations; `None` if it has none.
+    #[must_use]
+    pub fn verdict_on(&self, client: &str) -> Option<Verdict> {
+        let own = self.expectations.iter().filter(|e| e.client == client);
+        worst(own.map(|e| e.verdict))
+    }
+
+    /// The worst verdict of the expectations of one of a client's workloads; `None` if it has none.
+    #[must_use]
+    pub fn verdict_on_workload(&self, client: &str, workload: &str) -> Option<Verdict> {
+        let own = self.expectations.iter().filter(|e| e.client == client);
+        let own = own.filter(|e| e.workload.as_deref() == Some(workload));
+        worst(own.map(|e| e.verdict))
+    }
+}
+
+/// The verdict of several together: `fail` over `error` over `pass` over `skipped` over `measured`; `None` of none.
+pub(crate) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Option<Verdict> {
+    verdicts.max_by_key(|verdict| match verdict {
+        Verdict::Measured => 0,
+        Verdict::Skipped => 1,
+        Verdict::Pass => 2,
+        Verdict::Error => 3,
+        Verdict::Fail => 4,
+    })
+}

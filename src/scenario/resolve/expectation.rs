@@ -1,0 +1,213 @@
+//! What must hold after a case, from `expect` and what `expect_when` puts in its place.
+
+use super::{fault, program, window, workload};
+use crate::metric::{self, Metric, Workloads};
+use crate::plan::{Cause, Check, Effect, Expectation, Expected, Process};
+use crate::scenario::cx::{Cx, Kind};
+use crate::scenario::model::{
+    ClientSpec, ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, OneOrList, Spanned, TimeWindowSpec,
+    WindowSpec, WorkloadSpec,
+};
+use crate::yaml::{Problem, Span, given, list};
+
+/// The expectations of a case, each with its place in the file.
+pub(super) fn resolve(cx: &mut Cx<'_>, faults: &[fault::Found]) -> Vec<(Span, Expectation)> {
+    let mut all: Vec<(Span, Expectation)> = Vec::new();
+    for (counts, expect) in cx.expectations() {
+        for (name, place) in &expect.0 {
+            if cx.existing(Kind::Client, name).is_some() {
+                not_gone(cx, name, faults);
+            }
+            let Some(spec) = place.get() else { continue };
+            let found = of_client(cx, name, spec);
+            put(cx, &mut all, (name, None), found, counts);
+            for (work, place) in given(&spec.workloads).into_iter().flat_map(|all| &all.0) {
+                if let Some(client) = name.get().and_then(|name| cx.client(name)) {
+                    workload::is_named(cx, client, work);
+                }
+                let Some(own) = place.get() else { continue };
+                let found = of_workload(cx, name, work, own);
+                put(cx, &mut all, (name, Some(work)), found, counts);
+            }
+        }
+    }
+    all
+}
+
+/// Adds what is expected of a client or a workload of it, if it counts. The later of two on the same comes in the earlier
+/// one's place.
+fn put(
+    cx: &Cx<'_>,
+    all: &mut Vec<(Span, Expectation)>,
+    (client, workload): (&Spanned<String>, Option<&Spanned<String>>),
+    found: Vec<Found>,
+    counts: bool,
+) {
+    let Some(client) = client.get().filter(|_| counts) else {
+        return;
+    };
+    let workload = workload.and_then(Spanned::get);
+    let subject = match workload {
+        None => client.clone(),
+        Some(workload) => format!("{client}.workloads.{workload}"),
+    };
+    for (metric, span, expected, words) in found {
+        let expectation = Expectation {
+            client: client.clone(),
+            workload: workload.cloned(),
+            check: Check::new(metric, expected),
+            text: format!("{subject}.{metric}: {words}"),
+            location: cx.locate(span),
+        };
+        let same = |(_, e): &(Span, Expectation)| {
+            e.client == *client && e.workload.as_ref() == workload && e.check.metric == metric
+        };
+        match all.iter().position(same) {
+            Some(at) => all[at] = (span, expectation),
+            None => all.push((span, expectation)),
+        }
+    }
+}
+
+/// A metric, where it stood, and what it must be, as data and in words.
+type Found = (&'static str, Span, Expected, String);
+
+fn of_client(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ExpectSpec) -> Vec<Found> {
+    let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
+    let client = name.get().and_then(|name| cx.client(name));
+    let works = client.and_then(|client| client.works().map(Spanned::get).collect());
+    checks(cx, name, &spec.metrics, works, instead)
+}
+
+fn of_workload(
+    cx: &mut Cx<'_>,
+    client: &Spanned<String>,
+    name: &Spanned<String>,
+    spec: &ExpectWorkloadSpec,
+) -> Vec<Found> {
+    let instead = "expect something of `recovered`, `detected` or `cause`";
+    let found = client.get().and_then(|name| cx.client(name));
+    let works = found.into_iter().flat_map(ClientSpec::works);
+    let mut works = works.filter_map(Spanned::get);
+    let own = works.find(|w| Some(w.name()) == name.get().map(String::as_str));
+    checks(cx, client, &spec.metrics, own.map(|own| vec![own]), instead)
+}
+
+/// What is expected of metrics of a client that does `works`, or of one of these.
+fn checks(
+    cx: &mut Cx<'_>,
+    client: &Spanned<String>,
+    metrics: &[ExpectedSpec],
+    works: Option<Vec<&WorkloadSpec>>,
+    instead: &str,
+) -> Vec<Found> {
+    let mut all = Vec::new();
+    for ExpectedSpec {
+        metric,
+        span,
+        window,
+    } in metrics
+    {
+        let (needs, span) = (&metric.needs, *span);
+        if needs.requests {
+            let what = "nobody sees those of its requests that reach no server";
+            program::unknowable(cx, client, span, what, instead);
+        }
+        let found = window.as_ref();
+        let found = found.and_then(|window| expected(cx, metric, span, window));
+        let found = cx.account(&format!("`{}`", metric.name), span, found);
+        all.extend(found.map(|(expected, words)| (metric.name, span, expected, words)));
+        if let (Some(only), Some(works)) = (&needs.workload, &works) {
+            only_of(cx, span, only, works);
+        }
+    }
+    all
+}
+
+/// What a metric must be, as data and in words.
+fn expected(
+    cx: &mut Cx<'_>,
+    metric: &Metric,
+    span: Span,
+    spec: &WindowSpec,
+) -> Option<(Expected, String)> {
+    match spec {
+        WindowSpec::Time(TimeWindowSpec::Never) if metric.kind == metric::Kind::Length => {
+            let message = format!("`{}` always has a length", metric.name);
+            cx.push(Problem::new(span, message).help("write e.g. `{ within: 30s }`"));
+            None
+        }
+        WindowSpec::Time(spec) => {
+            let window = window::time(cx, span, spec)?;
+            Some((window.into(), window.to_string()))
+        }
+        WindowSpec::Fact(fact) => Some(((*fact).into(), fact.to_string())),
+        WindowSpec::Count(spec) => {
+            let (window, words) = window::count(cx, span, spec)?;
+            Some((window.into(), words))
+        }
+        WindowSpec::Causes(OneOrList(causes)) => {
+            if causes.is_empty() {
+                cx.push(
+                    Problem::new(span, "this list of causes is empty").help("name at least one"),
+                );
+            }
+            let causes: Vec<Cause> = causes.iter().filter_map(Spanned::get).copied().collect();
+            let words: Vec<String> = causes.iter().map(Cause::to_string).collect();
+            Some((causes.into(), words.join(" or ")))
+        }
+    }
+}
+
+/// What only clients with certain workloads can show.
+fn only_of(cx: &mut Cx<'_>, span: Span, only: &Workloads, works: &[&WorkloadSpec]) {
+    if works.iter().all(|work| !only.kinds.contains(&work.kind())) {
+        let has: Vec<&str> = works.iter().map(|work| work.kind()).collect();
+        let message = format!("{}, and here is only {}", only.why, list(&has));
+        let problem = Problem::new(span, message);
+        cx.push(problem.help("leave it out, or expect it of another client or workload"));
+    }
+}
+
+/// A client on a node that loses its power is gone; nothing can be expected of it.
+fn not_gone(cx: &mut Cx<'_>, name: &Spanned<String>, faults: &[fault::Found]) {
+    let client = name.get().and_then(|name| cx.client(name));
+    let Some(node) = client.and_then(|c| c.node.get()) else {
+        return;
+    };
+    let word = name.get().map_or("", String::as_str);
+    let end = faults.iter().find_map(|found| {
+        let mut effects = found.fault.effects.iter();
+        let end = effects.find_map(|effect| end_of(effect, word, node))?;
+        Some((found.struck, end))
+    });
+    if let Some((span, end)) = end {
+        let message = format!("client `{word}` {end}: it is gone, and shows nothing");
+        let problem = Problem::new(name.span, message).also(span, "lost here");
+        cx.push(problem.help("expect something of other clients"));
+    }
+}
+
+/// What an effect has become of a client on `node`, if it ends it.
+fn end_of(effect: &Effect, client: &str, node: &str) -> Option<String> {
+    match effect {
+        Effect::Stop { node: stopped } if stopped == node => {
+            Some(format!("runs on `{node}`, which loses its power"))
+        }
+        Effect::Kill {
+            process: Process::Client(killed),
+        } if killed == client => Some("is killed".to_owned()),
+        Effect::Stop { .. }
+        | Effect::Kill { .. }
+        | Effect::Silence { .. }
+        | Effect::Restore { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. } => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Services: virtual addresses, and the endpoints behind them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::server::not_zero;
+use crate::plan::address::taken_by;
+use crate::plan::{Endpoint, Service};
+use crate::scenario::cx::{Cx, Kind};
+use crate::scenario::model::{OffOr, ServiceSpec, Spanned, Time};
+use crate::yaml::{Problem, given};
+
+/// Time from a node's loss until its endpoints leave the rules: Kubernetes' grace period up to 1.31.
+const REMOVAL: Duration = Duration::from_secs(40);
+/// Time from a node's power being back until its endpoints are in the rules: how often a readiness probe looks
+/// (Kubernetes' `periodSeconds`).
+const READINESS: Duration = Duration::from_secs(10);
+
+/// The services, in the file's order.
+pub(super) fn resolve(cx: &mut Cx<'_>) {
+    let mut addresses = HashMap::new();
+    let services = given(&cx.scenario.service);
+    let services = cx.each("service", services, |cx, name, spec| {
+        let address = address(cx, &spec.address);
+        if let Some(address) = address
+            && let Some(first) = addresses.insert(address, spec.address.span)
+        {
+            let message = format!("two services have the address {address}");
+            let problem = Problem::new(spec.address.span, message).label("again");
+            cx.push(
+                problem
+                    .also(first, "first here")
+                    .help("give each an address or a port of its own"),
+            );
+        }
+        let known = endpoints(cx, spec);
+        let pin_first = pin_first(cx, spec);
+        service(cx, name, spec, address?, known?, pin_first)
+    });
+    cx.topology.services = services;
+}
+
+fn service(
+    cx: &mut Cx<'_>,
+    name: &Spanned<String>,
+    spec: &ServiceSpec,
+    address: SocketAddr,
+    known: Vec<&Spanned<String>>,
+    pin_first: Option<String>,
+) -> Option<Service> {
+    let name = name.get()?.clone();
+    let mut endpoints = Vec::new();
+    for endpoint in known {
+        let server = endpoint.get().and_then(|e| cx.topology.server(e));
+        let found = server.and_then(|server| {
+            let mut listen = server.listen.iter();
+            Some(Endpoint {
+                server: server.name.clone(),
+                address: *listen.find(|a| a.is_ipv4() == address.is_ipv4())?,
+            })
+        });
+        let what = format!("an endpoint of service `{name}`");
+        endpoints.extend(cx.account(&what, endpoint.span, found));
+    }
+    Some(Service {
+        name,
+        address,
+        proxy: given(&spec.proxy).copied().unwrap_or_default(),
+        endpoints,
+        pin_first,
+        removal: unless_off(&spec.removal, REMOVAL),
+        readiness: unless_off(&spec.readiness, READINESS),
+    })
+}
+
+/// A time, or its default; `None` if it is off.
+fn unless_off(field: &Option<Spanned<OffOr<Time>>>, default: Duration) -> Option<Duration> {
+    match given(field) {
+        None => Some(default),
+        Some(OffOr::Off) => None,
+        Some(OffOr::On(time)) => Some(time.0),
+    }
+}
+
+fn address(cx: &mut Cx<'_>, field: &Spanned<String>) -> Option<SocketAddr> {
+    let text = field.get()?;
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let message = format!("`{text}` is not an address with a port");
+        let help = "write e.g. `192.168.255.220:443` or `[fd00:ff::1]:443`";
+        cx.push(Problem::new(field.span, message).help(help));
+        return None;
+    };
+    not_zero(cx, field.span, address.port());
+    let nodes = cx.names(Kind::Node).map_or(0, |names| names.len());
+    if let Some(why) = taken_by(address.ip(), nodes) {
+        let message = format!("a service can't have the address {}: {why}", address.ip());
+        let help = "take one nobody has, such as `192.168.255.220` or `fd00:ff::1`";
+        cx.push(Problem::new(field.span, message).help(help));
+    }
+    Some(address)
+}
+
+/// The endpoints' names.
+fn endpoints<'s>(cx: &mut Cx<'_>, spec: &'s ServiceSpec) -> Option<Vec<&'s Spanned<String>>> {
+    let endpoints = spec.endpoints.get()?;
+    if endpoints.is_empty() {
+        let problem = Problem::new(spec.endpoints.span, "a service needs an endpoint");
+        cx.push(problem.help("name the servers behind it"));
+    }
+    let mut seen: Vec<&Spanned<String>> = Vec::new();
+    for endpoint in endpoints {
+        let word = cx.existing(Kind::Server, endpoint);
+        if let Some(word) = word
+            && let Some(first) = seen.iter().find(|e| e.get() == endpoint.get())
+        {
+            let problem = Problem::new(endpoint.span, format!("endpoint `{word}` is here twice"));
+            cx.push(problem.also(first.span, "first here"));
+        }
+        seen.push(endpoint);
+    }
+    // A client can't know which endpoint it gets, so all of them speak TLS or none does.
+    let tls = |e: &Spanned<String>| Some(cx.topology.server(e.get()?)?.tls);
+    let first = seen.first().and_then(|first| tls(first));
+    let mut others = seen.iter().filter(|e| first.is_some() && tls(e).is_some());
+    if let Some(odd) = others.find(|e| tls(e) != first) {
+        let message = "some endpoints of this service speak TLS, others do not";
+        let problem = Problem::new(odd.span, message);
+        cx.push(problem.help("give all of its servers the same `tls`"));
+    }
+    Some(seen)
+}
+
+fn pin_first(cx: &mut Cx<'_>, spec: &ServiceSpec) -> Option<String> {
+    let pin = spec.pin_first.as_ref()?;
+    let word = cx.existing(Kind::Server, pin)?;
+    let endpoints = spec.endpoints.get()?.iter().filter_map(Spanned::get);
+    if !endpoints.clone().any(|e| e == word) {
+        let message = format!("`{word}` is not an endpoint of this service");
+        let known = endpoints.map(String::as_str);
+        cx.push(Problem::new(pin.span, message).suggest(word, known));
+    }
+    Some(word.to_owned())
+}

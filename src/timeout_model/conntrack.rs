@@ -1,0 +1,189 @@
+//! A service's conntrack entry that runs out: the next packet of its connection is translated by the rules as they are then,
+//! or not at all.
+//!
+//! Each packet that passes gives the entry a new lease: `nf_conntrack_tcp_timeout_established`, or less while something is
+//! unacknowledged (`…_unacknowledged`) or was sent again (`…_max_retrans`), whichever is shorter (nf_conntrack_tcp_packet()).
+//! A packet in the middle of a connection for which there is no entry is a new connection for conntrack with
+//! `nf_conntrack_tcp_loose`=1: it meets whatever endpoint the rules choose, and one that knows of no such connection answers
+//! with RST. With 0 it is invalid, and goes to the service's own address, which no node has.
+
+use std::time::Duration;
+
+use super::neighbour::Limit;
+use super::rto;
+use super::series::{Series, in_jiffies_up};
+use super::timer::Rounding;
+use super::window::SLACK;
+use crate::plan::{Client, Fault, LabPlan, Service, Window, sysctl_number};
+
+/// Of a sending and of an entry's end that lie as close, nobody knows which is first.
+const CLOSE: Duration = Duration::from_millis(250);
+
+/// What a client's node knows of a service's connections, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conntrack<'a> {
+    established: Duration,
+    unacknowledged: Duration,
+    retransmitted: Duration,
+    max_retrans: usize,
+    pub(super) loose: bool,
+    pub(super) service: &'a Service,
+    /// Endpoints whose nodes the fault takes, of all in the rules.
+    dead: usize,
+}
+
+/// Whether an entry outlives a time without packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Kept,
+    Forgotten,
+    /// Nobody knows which.
+    Perhaps,
+}
+
+/// What becomes of a connection whose entry was forgotten, with its next packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// An endpoint that lives answers with RST.
+    Reset,
+    /// It goes to the dead endpoint, as before.
+    Dead,
+    /// To one or the other, or to none.
+    Either,
+    /// It goes to the service's own address.
+    Untranslated,
+}
+
+impl<'a> Conntrack<'a> {
+    /// Of a client that asks a service.
+    pub(super) fn of(client: &Client, plan: &'a LabPlan, fault: &Fault) -> Option<Self> {
+        let name = client.target.service.as_ref()?;
+        let service = plan.services.iter().find(|s| s.name == *name)?;
+        let node = plan.node(&client.node)?;
+        let sysctl = |name: &str, default: u64| {
+            let key = format!("net.netfilter.nf_conntrack_tcp_{name}");
+            sysctl_number(&node.sysctls, &key).unwrap_or(default)
+        };
+        let time = |name, default| Duration::from_secs(sysctl(name, default));
+        let stands_on = |server: &str| plan.servers.iter().find(|s| s.name == server);
+        let dead = service.endpoints.iter().filter(|endpoint| {
+            let server = stands_on(&endpoint.server);
+            server.is_some_and(|server| fault.dead_node() == Some(server.node.as_str()))
+        });
+        Some(Self {
+            established: time("timeout_established", 432_000),
+            unacknowledged: time("timeout_unacknowledged", 300),
+            retransmitted: time("timeout_max_retrans", 300),
+            max_retrans: usize::try_from(sysctl("max_retrans", 3)).unwrap_or(usize::MAX),
+            loose: sysctl("loose", 1) != 0,
+            dead: dead.count(),
+            service,
+        })
+    }
+
+    /// Whether the entry is there still after a time in which nothing passed on an idle connection.
+    pub(super) fn after(&self, quiet: Window) -> Entry {
+        match (
+            quiet.max + CLOSE < self.established,
+            quiet.min > self.established + CLOSE,
+        ) {
+            (true, _) => Entry::Kept,
+            (_, true) => Entry::Forgotten,
+            (false, false) => Entry::Perhaps,
+        }
+    }
+
+    /// What becomes of a packet without an entry that goes out within `at` after the fault.
+    pub(super) fn next(&self, at: Window) -> Next {
+        let live = self.service.endpoints.len() - self.dead;
+        let removed = match self.service.removal {
+            Some(removal) if removal + SLACK < at.min => Some(true),
+            Some(removal) if removal <= at.max + SLACK => None,
+            Some(_) | None => Some(false),
+        };
+        match (self.loose, live, removed) {
+            (false, ..) => Next::Untranslated,
+            (true, 1.., Some(true)) => Next::Reset,
+            (true, 0, Some(false)) => Next::Dead,
+            (true, ..) => Next::Either,
+        }
+    }
+
+    /// How long the entry lasts after the n-th retransmission, from 0.
+    fn lease(&self, retransmission: usize) -> Duration {
+        // Each one more of the same segment counts.
+        if retransmission >= self.max_retrans && self.retransmitted < self.established {
+            self.retransmitted
+        } else {
+            self.established.min(self.unacknowledged)
+        }
+    }
+
+    /// The first retransmission of a series that ends at `bound` which finds no entry any more; counted from the first.
+    fn forgotten_in(&self, series: Series, bound: Duration) -> Option<Duration> {
+        let mut last = Duration::ZERO;
+        for (n, fires) in series.fires().enumerate() {
+            if fires >= bound {
+                return None;
+            }
+            if fires - last > self.lease(n) {
+                return Some(fires);
+            }
+            last = fires;
+        }
+        None
+    }
+
+    /// The same of every series that a connection may have, and whether it is so of each; `None` if of none.
+    pub(super) fn forgotten_within(&self, limit: &Limit) -> Option<(Window, bool)> {
+        let rto = rto::first_rto(limit.path, limit.sysctls);
+        let rto_max = Duration::from_millis(limit.sysctls.rto_max_ms);
+        let shortest = self.established.min(self.unacknowledged);
+        // The wheel lengthens a timer by an eighth at most.
+        if shortest.min(self.retransmitted) > rto_max + rto_max / 7 + CLOSE {
+            return None;
+        }
+        let longest = rto_max.min(limit.least + rto.max * 2);
+        let (mut each, mut found): (bool, Option<Window>) = (true, None);
+        for (hz, start) in limit.kernel.moments(longest) {
+            let (low, high) = (
+                in_jiffies_up(rto.min, hz).max(1),
+                in_jiffies_up(rto.max, hz),
+            );
+            let step = usize::try_from(((high - low.min(high)) / 4).max(1)).unwrap_or(1);
+            for first_rto in (low..=high).step_by(step).chain([high.max(1)]) {
+                let series = Series {
+                    hz,
+                    rounding: Rounding::Wheel,
+                    start,
+                    first_rto,
+                    rto_max: in_jiffies_up(rto_max, hz),
+                };
+                match self.forgotten_in(series, limit.least) {
+                    Some(at) => {
+                        let at = Window::of(at.saturating_sub(CLOSE), at + CLOSE);
+                        found = Some(found.map_or(at, |known| known.around(at)));
+                    }
+                    None => each = false,
+                }
+            }
+        }
+        found.map(|window| (window, each))
+    }
+
+    /// How likely each pause between two requests costs a healthy client its connection, with so many endpoints in the rules;
+    /// `None` if no pause does, and no number where only some pauses may be long enough.
+    pub(super) fn loses_the_healthy(&self, pause: Window, endpoints: usize) -> Option<Option<f64>> {
+        let chance = match (self.loose, endpoints) {
+            (false, _) => 1.0,
+            (true, 0 | 1) => return None,
+            // Its own endpoint is as likely as any other.
+            (true, _) => (endpoints - 1) as f64 / endpoints as f64,
+        };
+        match self.after(pause) {
+            Entry::Kept => None,
+            Entry::Perhaps => Some(None),
+            Entry::Forgotten => Some(Some(chance)),
+        }
+    }
+}

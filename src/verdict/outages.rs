@@ -1,0 +1,213 @@
+//! Outages: what a fault did to a client's workload, when the client gave up what it waited on, and when all was well again.
+//!
+//! A client is as well as its worst workload: its own outage is that of the workload that was struck and recovered
+//! last. What no workload can be blamed for alone (dials, connections) is the client's.
+
+use std::time::Duration;
+
+use crate::plan::units::measured;
+use crate::plan::{Cause, Protocol};
+use crate::record::EndedBy;
+
+use super::cause::Diagnosis;
+use super::client_record::ClientRecord;
+use super::connections::Connection;
+use super::requests::Requests;
+use super::struck::{Struck, struck};
+use super::timeline::{Injected, Moment};
+use super::untested::untested;
+
+/// What a fault did to a workload of a client. Times are counted from the fault.
+#[derive(Clone)]
+pub(super) struct Outage<'t, 'a> {
+    pub fault: &'t Injected<'a>,
+    /// Whether it struck a connection that the workload used; `None` if the record does not say.
+    pub affected: Option<bool>,
+    /// The connection that its requests waited on.
+    pub waited_on: Option<&'t Connection<'a>>,
+    pub detection: Detection,
+    /// What ended the wait on that connection; `None` if it was not affected.
+    pub diagnosis: Option<Diagnosis>,
+    /// Until the first response, or the first part of one, from a live endpoint after which it stayed well.
+    pub recovered_after: Option<Duration>,
+    /// Why the fault tested nothing of it; `None` if it did.
+    pub untested: Option<&'static str>,
+}
+
+/// When a client gave up the dead connection its requests waited on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detection {
+    /// There was no dead connection.
+    NotAffected,
+    /// It was given up after this time.
+    After(Duration),
+    /// It was still there when the case ended.
+    Never,
+    /// The record does not say.
+    Unknown,
+}
+
+/// What a record has on a workload of a client.
+#[derive(Clone, Copy)]
+pub(super) struct WorkloadRecord<'t, 'a> {
+    /// With the requests of this workload alone.
+    pub own: ClientRecord<'t, 'a>,
+    /// All requests of the client.
+    pub of_client: &'t Requests<'a>,
+    /// The client is no more.
+    pub gone: bool,
+}
+
+impl<'t, 'a> WorkloadRecord<'t, 'a> {
+    /// Its outages, in order of time: today the one by the first fault that struck it, or of which it had to hear.
+    pub(super) fn outages(&self) -> Vec<Outage<'t, 'a>> {
+        let uses = |connection: &Connection, fault: Moment| self.uses(connection, fault);
+        let struck = struck(&self.own, &uses);
+        struck
+            .map(|struck| self.outage(struck))
+            .into_iter()
+            .collect()
+    }
+
+    fn outage(&self, struck: Struck<'t, 'a>) -> Outage<'t, 'a> {
+        let Struck {
+            fault,
+            affected,
+            dead,
+        } = struck;
+        let outage = Outage {
+            fault,
+            affected,
+            waited_on: dead,
+            detection: Detection::NotAffected,
+            diagnosis: None,
+            recovered_after: None,
+            untested: None,
+        };
+        if self.gone {
+            return outage;
+        }
+        let recovered_after = self.recovered_after(fault.at);
+        let own = &self.own;
+        Outage {
+            detection: match (affected, dead) {
+                (Some(false), _) => Detection::NotAffected,
+                (Some(true), Some(dead)) => self.detection(dead, fault),
+                (Some(true), None) | (None, _) => Detection::Unknown,
+            },
+            diagnosis: match affected {
+                Some(false) => None,
+                Some(true) => dead.map(|dead| self.diagnosis(dead, fault, recovered_after)),
+                None => Some(Diagnosis::unknown(
+                    "the record does not say where its connection led",
+                )),
+            },
+            recovered_after,
+            untested: untested(own.client, fault, affected, own.connections, own.requests),
+            ..outage
+        }
+    }
+
+    fn several(&self) -> bool {
+        self.own.client.workloads.several()
+    }
+
+    /// Whether a connection was this workload's at the fault: one that carried something of it and was not taken by
+    /// another (on HTTP/2 all share it), or one that was being opened for it.
+    fn uses(&self, connection: &Connection, fault: Moment) -> bool {
+        if !self.several() {
+            return true;
+        }
+        let own = self.own.requests;
+        let carried = |after: Moment| own.handed_to(connection.id).any(|at| at >= after);
+        let shared = self.own.client.transport.protocol == Protocol::H2;
+        let taken = !shared
+            && self.of_client.occupies(connection.id, fault)
+            && !own.occupies(connection.id, fault);
+        let opening = connection.opened.is_none_or(|opened| opened > fault);
+        match taken {
+            true => carried(fault),
+            false => carried(Moment::START) || (opening && own.dialling_at(fault)),
+        }
+    }
+
+    /// Whether a connection lived through the fault: it was answered afterwards, or the fault was over, and then its pool
+    /// closed it in good order since nobody needed it. That is no detection.
+    fn lived(&self, connection: &Connection, fault: &Injected) -> bool {
+        let Some(ended) = connection.ended() else {
+            return false;
+        };
+        let over = fault.until.is_some_and(|until| until <= ended);
+        let heard = || self.own.requests.heard_on(connection.id, fault.at);
+        self.own.cause(connection) == Cause::IdleTimeout && (over || heard())
+    }
+
+    fn detection(&self, dead: &Connection, fault: &Injected) -> Detection {
+        match dead.end {
+            _ if self.lived(dead, fault) => Detection::Never,
+            Some((_, end)) if end.by == EndedBy::CaseEnd => Detection::Never,
+            Some((at, _)) => Detection::After(at.since(fault.at)),
+            None => Detection::Unknown,
+        }
+    }
+
+    /// What ended the wait on a connection that was struck.
+    fn diagnosis(
+        &self,
+        dead: &Connection,
+        fault: &Injected,
+        recovered_after: Option<Duration>,
+    ) -> Diagnosis {
+        let found = self.own.diagnosis(dead).cloned();
+        let found = found.unwrap_or_else(|| Diagnosis::unknown("it is none of the client's"));
+        if self.lived(dead, fault) {
+            let (cause, evidence) = (Cause::Never, found.evidence);
+            let evidence =
+                format!("it lived through the fault, and was closed when idle: {evidence}");
+            return Diagnosis { cause, evidence };
+        }
+        let again = recovered_after
+            .filter(|after| found.cause == Cause::Never && self.carried(dead, fault.at, *after));
+        match again {
+            Some(after) => Diagnosis {
+                evidence: format!("not given up: it worked again after {}", measured(after)),
+                ..found
+            },
+            None => found,
+        }
+    }
+
+    /// Whether a connection carried the response, or the part of one, with which the workload recovered.
+    fn carried(&self, connection: &Connection, fault: Moment, recovered_after: Duration) -> bool {
+        let mut own = self.own.requests.last_on(connection.id);
+        let recovery = |at: Moment| at > fault && at.since(fault) == recovered_after;
+        own.any(|(_, request)| request.good().any(recovery))
+    }
+
+    /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
+    /// goes on, is silent, and was never anything but well.
+    pub(super) fn recovered_after(&self, fault: Moment) -> Option<Duration> {
+        let requests = self.own.requests;
+        let unwell = requests.last_unwell();
+        let untroubled = unwell.is_none_or(|unwell| unwell < fault);
+        let silent = || untroubled && requests.goes_on_since(fault);
+        let good = &requests.good;
+        let last_good = good.last().copied()?;
+        // A dial that led to nothing, and after which no response came, was for a request that had none. With several
+        // workloads nobody knows whose, but the request itself then tells.
+        let vain = self
+            .own
+            .connections
+            .iter()
+            .filter(|c| !self.several() && c.opened.is_none() && !c.cut_short())
+            .filter_map(Connection::began);
+        if vain.into_iter().any(|dialled| dialled > last_good) {
+            return None;
+        }
+        let from = unwell.map_or(fault, |unwell| unwell.max(fault));
+        match requests.first_good_after(from) {
+            Some(first) => Some(first.since(fault)),
+            None => silent().then_some(Duration::ZERO),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What the timeout model said of a client, and where what was measured lies outside.
+
+use std::time::Duration;
+
+use super::index::Index;
+use crate::plan::units::{between, exact, measured, rounded, widened};
+use crate::plan::{Cause, Phase, Prediction, Window};
+use crate::result::{ClientResult, word};
+use crate::timeout_model::{Kernel, Seen, predict_seen};
+
+/// What the timeout model says of a client.
+pub(super) struct Predicted<'a> {
+    /// In the plan.
+    pub beforehand: Option<&'a Prediction>,
+    /// For the phase in which the fault met it, and the kernel it met it on.
+    pub given_phase: Option<Prediction>,
+}
+
+impl<'a> Predicted<'a> {
+    pub(super) fn of(client: &ClientResult, index: &Index<'a>) -> Self {
+        let case = index.case;
+        let of_client = |p: &&Prediction| p.client == client.name;
+        let beforehand = case.predictions.iter().find(of_client);
+        let plan = case.lab.clients.iter().find(|c| c.name == client.name);
+        // A program's own limits nobody knows; and with several faults, which one a phase belongs to.
+        let plan = plan.filter(|_| beforehand.is_some() && case.lab.faults.len() == 1);
+        let phase = client.phase.filter(|_| client.affected == Some(true));
+        let given_phase = plan.zip(phase).map(|(plan, phase)| {
+            let since = client.fault_at.zip(client.last_good_at);
+            let seen = Seen {
+                kernel: Kernel::of(index.kernel, index.hz),
+                phase: Some(phase),
+                rested: since
+                    .filter(|_| phase == Phase::Idle)
+                    .map(|(fault, good)| fault.saturating_sub(good)),
+            };
+            predict_seen(plan, &case.lab, &seen)
+        });
+        Self {
+            beforehand,
+            given_phase,
+        }
+    }
+
+    /// Where a measurement lies outside: of what was said beforehand, or, where that was open, of what is said once it is
+    /// known what the client was doing.
+    pub(super) fn findings(&self, client: &ClientResult, ended: Duration) -> Vec<String> {
+        let Some(beforehand) = self.beforehand else {
+            return Vec::new();
+        };
+        let given_phase = self.given_phase.as_ref();
+        let known = given_phase.filter(|_| beforehand.cause == Cause::Unknown);
+        outside_prediction(client, known.unwrap_or(beforehand), ended)
+    }
+}
+
+/// Where a measurement lies outside what the timeout model said: a finding about one of the two.
+fn outside_prediction(
+    client: &ClientResult,
+    prediction: &Prediction,
+    ended: Duration,
+) -> Vec<String> {
+    if client.gone {
+        return Vec::new();
+    }
+    let lasted = ended.saturating_sub(client.fault_at.unwrap_or_default());
+    let mut outside = Vec::new();
+    // Where it is open what the fault meets, no window is not "never".
+    let open = prediction.cause == Cause::Unknown;
+    let struck = client.affected == Some(true);
+    if prediction.unaffected {
+        let text = || String::from("struck, outside the prediction: not affected");
+        outside.extend(struck.then(text));
+    } else {
+        if client.affected == Some(false) {
+            outside.extend(prediction.detection.map(|_| {
+                let waits = "predicted to wait on a dead connection";
+                format!("{waits}, but no fault struck one that it held")
+            }));
+        } else if !client.detection_unknown && (!open || prediction.detection.is_some()) {
+            let after = client.detected_after;
+            outside.extend(apart("detected", after, prediction.detection, lasted));
+        }
+        // Whom nothing struck at the fault may have dialled in vain since.
+        let after = client.recovered_after;
+        if prediction.relapses_within.is_some() {
+            outside.extend(stays_well(after, prediction, lasted));
+        } else if prediction.recovery.is_some() || (struck && !open) {
+            outside.extend(apart("recovered", after, prediction.recovery, lasted));
+        }
+    }
+    if struck {
+        let differs = client
+            .cause
+            .filter(|cause| contradicts(*cause, prediction, lasted));
+        outside.extend(differs.map(|cause| {
+            format!(
+                "cause {}, outside the prediction: {}",
+                word(&cause),
+                word(&prediction.cause)
+            )
+        }));
+    }
+    outside
+        .into_iter()
+        .map(|text| format!("{}: {text}", client.name))
+        .collect()
+}
+
+/// Of a client that is predicted not to stay well: whether it did for longer than chance allows.
+fn stays_well(
+    recovered: Option<Duration>,
+    prediction: &Prediction,
+    lasted: Duration,
+) -> Option<String> {
+    let recovered = recovered?;
+    let within = prediction.relapses_within?;
+    let well = lasted.saturating_sub(recovered);
+    (well > within).then(|| {
+        format!(
+            "well for {} from {} on, outside the prediction: not well for longer than {}",
+            measured(well),
+            measured(recovered),
+            measured(within)
+        )
+    })
+}
+
+/// Whether a measured cause is another than the predicted one, as far as either is known.
+fn contradicts(cause: Cause, prediction: &Prediction, lasted: Duration) -> bool {
+    match (cause, prediction.cause) {
+        (Cause::Unknown, _) | (_, Cause::Unknown) => false,
+        // The predicted end may still have come.
+        (Cause::Never, _) if prediction.detection.is_some_and(|w| w.max > lasted) => false,
+        (cause, predicted) => cause != predicted,
+    }
+}
+
+fn apart(
+    what: &str,
+    actual: Option<Duration>,
+    window: Option<Window>,
+    lasted: Duration,
+) -> Option<String> {
+    let shown = |window: Window| between(window.min, window.max);
+    match (actual, window) {
+        (Some(time), Some(window)) if !(window.min..=window.max).contains(&time) => {
+            let (min, max) = widened(window.min, window.max);
+            // A value that would be shown within the window is shown with all its digits.
+            let text = match (min..=max).contains(&rounded(time)) {
+                false => format!(
+                    "{}, outside the prediction: {}",
+                    measured(time),
+                    shown(window)
+                ),
+                true => format!(
+                    "{}, outside the prediction: {} to {}",
+                    exact(time),
+                    exact(window.min),
+                    exact(window.max)
+                ),
+            };
+            Some(format!("{what} after {text}"))
+        }
+        (Some(time), None) => Some(format!(
+            "{what} after {}, outside the prediction: never",
+            measured(time)
+        )),
+        // A window that reaches beyond the case says nothing about it.
+        (None, Some(window)) if window.max <= lasted => Some(format!(
+            "never {what}, outside the prediction: {}",
+            shown(window)
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,18 @@
+//! The program as people and CIs meet it: what it says, how it ends, what breaks it, and what it leaves behind.
+
+#[path = "../common/command.rs"]
+mod command;
+#[path = "../common/machine.rs"]
+mod machine;
+#[path = "../common/needs.rs"]
+mod needs;
+#[path = "../common/processes.rs"]
+mod processes;
+
+mod command_line;
+mod edges;
+mod leaves_nothing;
+mod profiles;
+mod report_command;
+mod report_targets;
+mod rig_failures;

@@ -1,0 +1,165 @@
+//! A service's rules, as a node's clients meet them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use halfopen::lab::network::Network;
+use halfopen::lab::service::Services;
+use halfopen::plan::LabPlan;
+
+use crate::rig::{self, at, in_lab, node, pod};
+
+const PORT: u16 = 6443;
+const ADDRESS: &str = "192.168.255.220:443";
+const ADDRESS6: &str = "[fd00:ff::220]:443";
+
+/// Two servers in pods on nodes 2 and 3, clients in a pod and on the node itself on node 1, a service by each family.
+fn plan() -> LabPlan {
+    let mut plan = rig::plan(3, &[("client", 1), ("aa-1", 3), ("aa-2", 2)]);
+    let places = [pod("client"), node("node1")];
+    let endpoints = |family: fn(&LabPlan, usize) -> SocketAddr, plan: &LabPlan| {
+        [("aa-1", family(plan, 1)), ("aa-2", family(plan, 2))]
+    };
+    let four = endpoints(|plan, n| at(plan.pods[n].address, PORT), &plan);
+    let six = endpoints(|plan, n| at(plan.pods[n].address6, PORT), &plan);
+    rig::add_service(&mut plan, "aa", ADDRESS, &four, &places);
+    rig::add_service(&mut plan, "aa6", ADDRESS6, &six, &places);
+    plan
+}
+
+fn start_servers(network: &Network, plan: &LabPlan) {
+    for service in &plan.services {
+        for endpoint in &service.endpoints {
+            let name = if endpoint.server == "aa-1" {
+                "aa-1"
+            } else {
+                "aa-2"
+            };
+            rig::serve(&network.namespace(&pod(name)), endpoint.address, name);
+        }
+    }
+}
+
+async fn throws(
+    network: &Network,
+    from: &halfopen::plan::Place,
+    address: &str,
+) -> HashMap<String, u32> {
+    let namespace = network.namespace(from);
+    let mut counts = HashMap::new();
+    for _ in 0..60 {
+        let (_, name) = rig::ask(&namespace, address.parse().unwrap())
+            .await
+            .unwrap();
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn the_dice_choose_among_all_endpoints_for_pods_and_for_the_node_by_both_families() {
+    in_lab(async || {
+        let plan = plan();
+        let network = Network::build(&plan).unwrap();
+        let _services = Services::load(&network, &plan).await.unwrap();
+        start_servers(&network, &plan);
+        for from in [pod("client"), node("node1")] {
+            for address in [ADDRESS, ADDRESS6] {
+                let counts = throws(&network, &from, address).await;
+                // 60 throws: less than 10 of a kind has a chance of 1 in 10 million.
+                for name in ["aa-1", "aa-2"] {
+                    let count = counts.get(name).copied().unwrap_or(0);
+                    assert!(count >= 10, "{from:?} {address}: {counts:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pinned_service_goes_to_one_endpoint_until_it_is_unpinned() {
+    in_lab(async || {
+        let mut plan = plan();
+        plan.services[0].pin_first = Some("aa-2".to_owned());
+        let network = Network::build(&plan).unwrap();
+        let services = Services::load(&network, &plan).await.unwrap();
+        start_servers(&network, &plan);
+        let counts = throws(&network, &pod("client"), ADDRESS).await;
+        assert_eq!(counts, HashMap::from([("aa-2".to_owned(), 60)]));
+        services.unpin().await.unwrap();
+        let counts = throws(&network, &pod("client"), ADDRESS).await;
+        assert_eq!(counts.len(), 2, "{counts:?}");
+    });
+}
+
+#[test]
+fn a_removed_endpoint_gets_no_new_connections_and_keeps_its_old_ones() {
+    in_lab(async || {
+        for address in [ADDRESS, ADDRESS6] {
+            removal(address).await;
+        }
+    });
+}
+
+async fn removal(address: &str) {
+    let mut plan = plan();
+    let name = if address == ADDRESS { "aa" } else { "aa6" };
+    for service in &mut plan.services {
+        service.pin_first = Some("aa-1".to_owned());
+    }
+    let network = Network::build(&plan).unwrap();
+    let services = Services::load(&network, &plan).await.unwrap();
+    start_servers(&network, &plan);
+    let client = network.namespace(&pod("client"));
+    let target = address.parse().unwrap();
+    let (mut old, to) = rig::ask(&client, target).await.unwrap();
+    assert_eq!(to, "aa-1");
+    services.remove_endpoints(name, &["aa-1"]).await.unwrap();
+    let counts = throws(&network, &pod("client"), address).await;
+    assert_eq!(counts, HashMap::from([("aa-2".to_owned(), 60)]));
+    rig::echo(&mut old, "still there").await.unwrap();
+
+    services.remove_endpoints(name, &["aa-2"]).await.unwrap();
+    for from in [pod("client"), node("node1")] {
+        let refused = rig::connect(&network.namespace(&from), target).await;
+        let kind = refused.map(drop).map_err(|e| e.kind());
+        assert_eq!(kind, Err(std::io::ErrorKind::ConnectionRefused), "{from:?}");
+    }
+    rig::echo(&mut old, "still there").await.unwrap();
+}
+
+#[test]
+fn a_pod_behind_its_own_service_reaches_itself() {
+    in_lab(async || {
+        let mut plan = rig::plan(1, &[("aa-1", 1)]);
+        let own = at(plan.pods[0].address, PORT);
+        rig::add_service(&mut plan, "aa", ADDRESS, &[("aa-1", own)], &[pod("aa-1")]);
+        let network = Network::build(&plan).unwrap();
+        let _services = Services::load(&network, &plan).await.unwrap();
+        start_servers(&network, &plan);
+        let namespace = network.namespace(&pod("aa-1"));
+        let answer = rig::ask(&namespace, ADDRESS.parse().unwrap());
+        let answer = tokio::time::timeout(Duration::from_secs(2), answer).await;
+        assert!(matches!(answer, Ok(Ok(_))), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_failing_iptables_is_named_with_its_own_words() {
+    in_lab(async || {
+        let mut plan = plan();
+        plan.services[0].endpoints[0].address = at(plan.pods[1].address6, PORT);
+        let network = Network::build(&plan).unwrap();
+        let error = Services::load(&network, &plan)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("iptables-restore failed in node1"),
+            "{error}"
+        );
+        assert!(error.contains("invalid mask"), "{error}");
+    });
+}

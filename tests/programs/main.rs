@@ -1,0 +1,16 @@
+//! Programs that are not ours as clients: those that behave, and those that don't.
+
+#[path = "../common/machine.rs"]
+mod machine;
+#[path = "../common/needs.rs"]
+mod needs;
+#[path = "../common/processes.rs"]
+mod processes;
+mod shared;
+
+mod attacks;
+mod clients;
+mod ends;
+mod libraries;
+mod limits;
+mod reach;
