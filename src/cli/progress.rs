@@ -78,6 +78,12 @@ impl Progress for Terminal {
         }
     }
 
+    fn put_off(&self, index: usize) {
+        if let Some(bar) = self.running.borrow_mut().remove(&index) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn finished(&self, index: usize, _result: &CaseResult) {
         if let Some(bar) = self.running.borrow_mut().remove(&index) {
             bar.finish_and_clear();

@@ -335,6 +335,7 @@ impl Lab {
         self.watch_over("the watch over the machine", None, async move {
             let Some(machine) = &lab.machine else { return };
             let waited = machine.lateness.too_long().await;
+            lab.tell_lateness(waited);
             lab.break_with(format!(
                 "this machine is overloaded: the lab waited {:.1} s for its turn on the processor. Run fewer cases at once (--jobs), or on the virtual clock",
                 waited.as_secs_f64()
@@ -355,9 +356,13 @@ impl Lab {
             }
         }
         if let Some(longest) = machine.lateness.told() {
-            let longest_us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
-            self.recorder.emit(Observation::Lateness { longest_us });
+            self.tell_lateness(longest);
         }
+    }
+
+    fn tell_lateness(&self, longest: Duration) {
+        let longest_us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        self.recorder.emit(Observation::Lateness { longest_us });
     }
 
     /// Runs `work`; a panic in it breaks the rig. It ends with what it is (its name and node), if it is of the scenario.

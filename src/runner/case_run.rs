@@ -18,6 +18,7 @@ use crate::lab::process::TIMER_PERIOD;
 use crate::linux::xtables::is_where_the_system_has_it;
 use crate::plan::Case;
 use crate::record::{ClockName, Event, Observation};
+use crate::result::Verdict;
 use crate::verdict::CaseResult;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
@@ -51,6 +52,8 @@ const NAMED: usize = 5;
 pub(super) struct Places {
     /// Places for cases.
     pub(super) jobs: Semaphore,
+    /// How many of them a case takes, at each attempt on the real clock.
+    pub(super) attempts: Vec<u32>,
     /// Places for lab processes that set up, on the real clock.
     pub(super) set_ups: Semaphore,
     /// The processors of guests.
@@ -99,11 +102,38 @@ pub(super) struct CaseRun<'a> {
 impl CaseRun<'_> {
     /// Runs the case to its end when there is a place for it; `None` if the run was interrupted before. With the result
     /// comes what of its record could not be written.
+    ///
+    /// What a machine that was too slow made of it is no result. On the real clock it is then run again, with fewer cases
+    /// beside it, and at last with none.
     pub(super) async fn run(mut self, places: &Places) -> Option<(CaseResult, Option<String>)> {
-        let _place = places.jobs.acquire().await;
-        if *self.interrupted.borrow() {
-            return None;
+        let (mut result, mut late) = (None, Duration::ZERO);
+        for needed in &places.attempts {
+            let place = places.jobs.acquire_many(*needed).await;
+            if *self.interrupted.borrow() {
+                break;
+            }
+            if result.is_some()
+                && let Err(error) = self.record.start_again(&again(late))
+            {
+                return result.map(|result| (result, Some(with_source(&error))));
+            }
+            let attempted = result.insert(self.attempt(places).await);
+            drop(place);
+            let undecided = attempted.verdict == Verdict::Error;
+            match self.record.lateness().filter(|_| undecided) {
+                Some(longest) => late = longest,
+                None => break,
+            }
+            self.progress.put_off(self.index);
         }
+        let mut result = result?;
+        let unwritten = self.record.finish(&mut result);
+        self.progress.finished(self.index, &result);
+        Some((result, unwritten))
+    }
+
+    /// Runs and judges the case, once.
+    async fn attempt(&mut self, places: &Places) -> CaseResult {
         self.progress.started(self.index, &self.case);
         let trouble = match self.options.clock.clone() {
             Clock::Real => self.run_process(places).await,
@@ -118,17 +148,14 @@ impl CaseRun<'_> {
             let why = "the lab process ended before its case did";
             self.record.break_off(trouble.as_deref().unwrap_or(why));
         }
-        let mut result = judging::judged(
+        judging::judged(
             &self.case,
             self.options.clock.name(),
             &self.record,
             self.interrupted.clone(),
             &places.interrupted_since,
         )
-        .await;
-        let unwritten = self.record.finish(&mut result);
-        self.progress.finished(self.index, &result);
-        Some((result, unwritten))
+        .await
     }
 
     /// Runs the case in a lab process on this machine's kernel. Says what went wrong, if anything did.
@@ -370,6 +397,15 @@ impl Limit {
             Err((watched - computed).max(LOOK_AGAIN))
         }
     }
+}
+
+/// Why a case is run again.
+fn again(late: Duration) -> String {
+    format!(
+        "run again with fewer cases beside it: before, this machine was too slow to tell what it came to (the lab waited {} ms of \
+         two seconds for its turns on the processor)",
+        late.as_millis()
+    )
 }
 
 fn with_source(error: &dyn std::error::Error) -> String {

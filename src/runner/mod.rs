@@ -69,6 +69,8 @@ pub trait Progress {
     fn started(&self, index: usize, case: &Case);
     /// Something was observed in it.
     fn observed(&self, index: usize, event: &Event);
+    /// This machine was too slow to tell what it came to: it begins again, with fewer beside it.
+    fn put_off(&self, index: usize);
     /// It is over.
     fn finished(&self, index: usize, result: &CaseResult);
 }
@@ -120,8 +122,13 @@ pub async fn run(
             source,
         })?;
     }
+    // A place that no case can need would only stand in the way of one that wants all of them.
+    let jobs = options
+        .jobs
+        .clamp(1, cases.len().clamp(1, Semaphore::MAX_PERMITS));
     let places = Places {
-        jobs: Semaphore::new(options.jobs.max(1)),
+        jobs: Semaphore::new(jobs),
+        attempts: attempts(jobs),
         set_ups: Semaphore::new(set_ups_at_once()),
         cpus: Cpus::default(),
         busy: Busy::default(),
@@ -159,6 +166,17 @@ fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Progr
         .clients
         .iter()
         .filter_map(|client| Some((client, client.program()?)))
+}
+
+/// The places that a case takes on the real clock at its first attempt, and at those that follow as long as the machine was
+/// too slow for it: an eighth of all, so that it has few beside it, and then all, so that it has none.
+fn attempts(jobs: usize) -> Vec<u32> {
+    let all = u32::try_from(jobs).unwrap_or(u32::MAX);
+    match jobs {
+        1 => vec![1, 1],
+        2..=8 => vec![1, all],
+        _ => vec![1, all.div_ceil(8), all],
+    }
 }
 
 /// Lab processes that set up at once on the real clock: one processor less than there are, so that those that run
@@ -228,5 +246,18 @@ impl Cpus {
 
     fn give_back(&self, cpu: usize) {
         self.guests.borrow_mut()[cpu] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_last_attempt_a_case_has_none_beside_it() {
+        assert_eq!(attempts(1), [1, 1]);
+        assert_eq!(attempts(2), [1, 2]);
+        assert_eq!(attempts(8), [1, 8]);
+        assert_eq!(attempts(100), [1, 13, 100]);
     }
 }

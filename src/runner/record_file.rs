@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RunError;
 use super::capture::Capture;
@@ -28,9 +29,14 @@ const RANDOM_ADDRESSES: &str = "this machine forbids personality(2), so the gues
 
 /// A growing record.
 pub(super) struct RecordFile {
+    case: Case,
+    started: Started,
+    path: Option<PathBuf>,
     events: Arc<Vec<Event>>,
-    begun: Option<(Case, Started)>,
-    file: Option<(PathBuf, BufWriter<File>)>,
+    /// What is told before anything else.
+    first: Vec<String>,
+    has_begun: bool,
+    file: Option<BufWriter<File>>,
     capture: Option<Capture>,
     unwritten: Option<String>,
 }
@@ -40,40 +46,56 @@ impl RecordFile {
     pub(super) fn new(case: Case, started: Started, file: Option<&Path>) -> Result<Self, RunError> {
         let packets = file.map(|path| path.with_extension("pcapng"));
         let capture = Capture::new(&case, started.clock, packets);
-        let file = file.map(|path| match File::create(path) {
-            Ok(file) => Ok((path.to_path_buf(), BufWriter::new(file))),
-            Err(source) => Err(RunError::Record {
-                path: path.to_path_buf(),
-                source,
-            }),
-        });
+        let path = file.map(Path::to_path_buf);
+        let mut first = Vec::new();
+        if started.random_addresses {
+            first.push(RANDOM_ADDRESSES.to_owned());
+        }
         Ok(Self {
+            file: path.as_deref().map(created).transpose()?,
+            case,
+            started,
+            path,
             events: Arc::default(),
-            begun: Some((case, started)),
-            file: file.transpose()?,
+            first,
+            has_begun: false,
             capture,
             unwritten: None,
         })
     }
 
+    /// Forgets everything: the case is run again. The new record says `why`.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn start_again(&mut self, why: &str) -> Result<(), RunError> {
+        let (case, started) = (self.case.clone(), self.started.clone());
+        let path = self.path.clone();
+        // The old file has to be closed before the new one is there.
+        self.file = None;
+        *self = Self::new(case, started, path.as_deref())?;
+        self.first.push(why.to_owned());
+        Ok(())
+    }
+
     /// Writes the record's first event, once.
     pub(super) fn begin(&mut self, kernel: &str, hz: Option<u32>) {
-        if let Some((case, started)) = self.begun.take() {
-            let what = Observation::CaseStarted {
-                record_version: RECORD_VERSION,
-                clock: started.clock,
-                kernel: kernel.to_owned(),
-                hz,
-                kernel_sha256: started.kernel_sha256,
-                halfopen: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                case: Box::new(case),
-            };
+        if std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        let what = Observation::CaseStarted {
+            record_version: RECORD_VERSION,
+            clock: self.started.clock,
+            kernel: kernel.to_owned(),
+            hz,
+            kernel_sha256: self.started.kernel_sha256.clone(),
+            halfopen: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            case: Box::new(self.case.clone()),
+        };
+        self.write(Event { t_ns: 0, what });
+        for text in std::mem::take(&mut self.first) {
+            let what = Observation::Warning { text };
             self.write(Event { t_ns: 0, what });
-            if started.random_addresses {
-                let text = RANDOM_ADDRESSES.to_owned();
-                let what = Observation::Warning { text };
-                self.write(Event { t_ns: 0, what });
-            }
         }
     }
 
@@ -146,13 +168,21 @@ impl RecordFile {
         matches!(last, Some(Observation::CaseEnded {}))
     }
 
+    /// For how long of two seconds the lab waited for its turns on the processor, if that was worth telling of.
+    pub(super) fn lateness(&self) -> Option<Duration> {
+        self.events.iter().rev().find_map(|event| match event.what {
+            Observation::Lateness { longest_us } => Some(Duration::from_micros(longest_us)),
+            _ => None,
+        })
+    }
+
     /// What was observed so far, for another thread as well.
     pub(super) fn events(&self) -> Arc<Vec<Event>> {
         Arc::clone(&self.events)
     }
 
     fn write(&mut self, event: Event) {
-        if let Some((path, file)) = &mut self.file {
+        if let Some((file, path)) = self.file.as_mut().zip(self.path.as_ref()) {
             let line = serde_json::to_vec(&event).unwrap_or_default();
             let written = file
                 .write_all(&line)
@@ -176,6 +206,14 @@ impl RecordFile {
         // Nobody else reads while a case goes on, so nothing is copied.
         Arc::make_mut(&mut self.events).push(event);
     }
+}
+
+fn created(path: &Path) -> Result<BufWriter<File>, RunError> {
+    let file = File::create(path).map_err(|source| RunError::Record {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(BufWriter::new(file))
 }
 
 /// Whether a case is over with `event`, in one way or another.

@@ -16,3 +16,4 @@ mod profiles;
 mod report_command;
 mod report_targets;
 mod rig_failures;
+mod slow_machine;

@@ -15,10 +15,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{
-    Outcome, Run, case, changed, halfopen, kernel_or_skip, outcome, program, run, run_inside,
-    started, two_seconds, user_namespaces_or_skip,
+    Outcome, Run, case, changed, halfopen, kernel_or_skip, next_child, outcome, outcome_of,
+    program, run, run_inside, started, two_seconds, user_namespaces_or_skip,
 };
-use crate::{machine, needs};
+use crate::machine;
 
 /// Hides every iptables of this machine: from PATH, and where it is when it isn't there.
 const WITHOUT_IPTABLES: &str = "
@@ -222,31 +222,9 @@ fn running() -> (Child, Pid) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let lab = loop {
-        if let Some(lab) = child_of(child.id()) {
-            break lab;
-        }
-        assert!(child.try_wait().expect("a child").is_none(), "it has begun");
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let lab = next_child(&mut child, None);
     std::thread::sleep(Duration::from_millis(700));
     (child, lab)
-}
-
-fn child_of(process: u32) -> Option<Pid> {
-    let children = format!("/proc/{process}/task/{process}/children");
-    let children = fs::read_to_string(children).unwrap_or_default();
-    let first = children.split_whitespace().next()?;
-    Some(Pid::from_raw(first.parse().expect("a process")))
-}
-
-fn outcome_of(child: Child) -> Outcome {
-    let output = child.wait_with_output().expect("it ends");
-    Outcome {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 #[test]
@@ -258,47 +236,6 @@ fn a_lab_process_that_is_ended_from_outside() {
         &outcome_of(child),
         "the lab process was ended from outside (signal: 9 (SIGKILL))",
     );
-}
-
-/// As an overloaded machine does it: the lab's turn comes late.
-#[test]
-fn a_lab_that_gets_no_turn_on_the_processor() {
-    let _turn = machine::beside_others();
-    let (child, keeper) = running();
-    let lab = child_of(keeper.as_raw().cast_unsigned()).unwrap_or(keeper);
-    kill(lab, Signal::SIGSTOP).expect("a signal");
-    std::thread::sleep(Duration::from_millis(1500));
-    kill(lab, Signal::SIGCONT).expect("a signal");
-    assert_broken(&outcome_of(child), "this machine is overloaded");
-}
-
-/// Busy programs on the only processor it may use, from its beginning on.
-#[test]
-fn a_lab_on_an_overloaded_machine() {
-    let _turn = machine::alone();
-    let (child, keeper) = running();
-    let lab = child_of(keeper.as_raw().cast_unsigned()).unwrap_or(keeper);
-    let process = lab.to_string();
-    for (program, arguments) in [
-        ("taskset", ["-pc", "0", &process]),
-        ("renice", ["-n", "19", &process]),
-    ] {
-        let mut change = needs::program(program);
-        let changed = change.args(arguments).output();
-        assert!(changed.is_ok_and(|it| it.status.success()), "{change:?}");
-    }
-    let busy = || {
-        let mut command = needs::program("taskset");
-        command.args(["-c", "0", "sh", "-c", "while :; do :; done"]);
-        command.spawn().expect("it starts")
-    };
-    let busy: Vec<Child> = (0..16).map(|_| busy()).collect();
-    std::thread::sleep(Duration::from_secs(4));
-    for mut busy in busy {
-        busy.kill().expect("it can be killed");
-        busy.wait().expect("it ends");
-    }
-    assert_broken(&outcome_of(child), "this machine is overloaded");
 }
 
 /// What the program's lab process records of a case, which may be one that no scenario can describe.

@@ -50,6 +50,10 @@ fn a_hundred_cases_on_the_real_clock() {
     let Some(run) = on_real_clock_or_skip(&vec![scenario.as_path(); CASES]) else {
         return;
     };
+    // First what is wrong, which would be lost among what is not.
+    for case in run.cases() {
+        assert_eq!(case["verdict"], "pass", "{}: {case:#}", case["reason"]);
+    }
     run.outcome.assert(0, &["100 cases: 100 passed"]);
     let recovered: Vec<f64> = run
         .cases()

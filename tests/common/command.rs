@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use halfopen::clock::kernel::{self, Kernel};
@@ -17,6 +17,7 @@ use halfopen::record::{ClockName, Event, Observation, RECORD_VERSION};
 use halfopen::scenario::{self, PlanOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -287,5 +288,39 @@ pub fn started(case: &Case) -> Event {
             halfopen: None,
             case: Box::new(case.clone()),
         },
+    }
+}
+
+/// The first child of a process, if it has one.
+pub fn child_of(process: u32) -> Option<Pid> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let first = children.split_whitespace().next()?;
+    Some(Pid::from_raw(first.parse().expect("a process")))
+}
+
+/// Waits until the program has a child other than `before`.
+#[track_caller]
+pub fn next_child(program: &mut Child, before: Option<Pid>) -> Pid {
+    loop {
+        let child = child_of(program.id());
+        if let Some(child) = child.filter(|child| Some(*child) != before) {
+            return child;
+        }
+        assert!(
+            program.try_wait().expect("a child").is_none(),
+            "it has begun"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits for the end of a program that was started with pipes.
+pub fn outcome_of(program: Child) -> Outcome {
+    let output = program.wait_with_output().expect("it ends");
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
