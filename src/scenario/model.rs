@@ -47,7 +47,8 @@ pub struct Scenario {
     pub description: Option<Spanned<String>>,
     /// How long every case lasts. Without it: until everything expected and predicted must have happened.
     pub duration: Option<Spanned<Time>>,
-    /// How often every case runs, each time with other dice. Results tell how its times are distributed.
+    /// How often every case runs, each time with other dice, and its clients elsewhere in their rhythm when the first fault comes.
+    /// Results tell how its times are distributed.
     pub repeat: Option<Spanned<u32>>,
     /// Machines that can lose power: a list of names, or a mapping from names to settings.
     pub nodes: Spanned<Nodes>,

@@ -1,6 +1,6 @@
 //! Cases that run many times: each with dice of its own, their times taken together.
 
-use crate::command::{Run, changed, kernel_or_skip, repository, run};
+use crate::command::{Run, changed, kernel_or_skip, number, repository, run};
 
 /// A2 a hundred times: each dial to the service has an even chance to be sent to the dead endpoint until it is removed.
 const REPEATED: &str = "\nrepeat: 40\n";
@@ -92,4 +92,50 @@ fn repetitions_are_told_from_their_records_too() {
     let again = run(["report", records]);
     again.assert(0, &["1 case: 1 passed"]);
     assert_eq!(first.outcome.stdout, again.stdout);
+}
+
+/// The power goes at 10 s, between two requests that are 4 s apart. On what the client is at is where chance decides.
+#[test]
+fn the_fault_meets_clients_anywhere_in_their_rhythm() {
+    if kernel_or_skip().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let scenario = folder.path().join("rhythm.yaml");
+    let yaml = "name: rhythm\nrepeat: 40\nduration: 20s\nnodes: [n1, n2]\nservers: { s: { node: n2 } }\n\
+                clients: { c: { node: n1, url: http://s/, profile: bare, workload: { poll: { every: 4s, timeout: 1s } } } }\n\
+                faults: [{ at: 10s, fault: { power_loss: { node: n2 } } }]\n";
+    std::fs::write(&scenario, yaml).expect("written");
+    let run = Run::of(&[&scenario], &["--clock", "virtual"]);
+    run.outcome.assert(0, &["1 case: 0 passed"]);
+    let (_, each) = run.cases().split_last().expect("cases");
+    let times = each
+        .iter()
+        .map(|case| number(&case["clients"][0]["detected_after_s"]));
+    let times: Vec<f64> = times.collect();
+    // A request timeout after the next request, which is at most a pause away: uniform from 1 s to 5 s.
+    assert!(
+        times.iter().all(|time| (1.0..5.1).contains(time)),
+        "{times:?}"
+    );
+    // Where that is, is known beforehand, unless the fault comes while a request begins or ends.
+    let foreseen = each.iter().map(|case| {
+        let detection = &case["clients"][0]["predicted"]["detection"];
+        (number(&detection["min_s"]), number(&detection["max_s"]))
+    });
+    let foreseen: Vec<(f64, f64)> = foreseen.collect();
+    for ((min, max), time) in foreseen.iter().zip(&times) {
+        assert!((min..=max).contains(&time), "{time} is not {min} to {max}");
+    }
+    let known = foreseen.iter().filter(|(min, max)| max - min < 1.0).count();
+    assert!(known >= 30, "{known} of 40: {foreseen:?}");
+    for quarter in 0..4 {
+        let begins = 1.0 + f64::from(quarter);
+        let here = times
+            .iter()
+            .filter(|time| (begins..begins + 1.0).contains(time))
+            .count();
+        // Ten of forty are to be expected; less than two once in 2,000.
+        assert!(here >= 2, "{here} from {begins} s: {times:?}");
+    }
 }

@@ -24,6 +24,8 @@ pub(super) fn all(scenario: &Scenario, latest: Case, times: Option<u32>) -> Vec<
     let each = (1..=of).map(|number| {
         let seed = seed.wrapping_add(u64::from(number) - 1);
         let mut case = drawn(latest.clone(), &jitters, seed);
+        meet_elsewhere(&mut case.lab);
+        case.predictions = predictions(&case.lab);
         let name = format!("{} #{number:0width$}", case.name);
         case.repetition = Some(Repetition {
             case: std::mem::replace(&mut case.name, name),
@@ -52,6 +54,27 @@ fn drawn(latest: Case, jitters: &[Duration], seed: u64) -> Case {
     }
     case.predictions = predictions(&case.lab);
     case
+}
+
+/// Lets the first fault meet clients anywhere in their rhythm: all that start before it start later by the same time, up to
+/// the longest of their pauses, or half of what is left until the fault.
+fn meet_elsewhere(lab: &mut LabPlan) {
+    let first_fault = lab.faults.iter().map(|fault| match fault.trigger {
+        Trigger::At(at) | Trigger::Phase { after: at, .. } => at,
+    });
+    let Some(first_fault) = first_fault.min() else {
+        return;
+    };
+    let clients = lab.clients.iter_mut();
+    let mut early: Vec<_> = clients.filter(|it| it.start < first_fault).collect();
+    let works = early.iter().flat_map(|client| client.workloads.iter());
+    let pause = works.map(|work| work.kind.longest_pause()).max();
+    let room = early.iter().map(|it| (first_fault - it.start) / 2).min();
+    let most = pause.unwrap_or_default().min(room.unwrap_or_default());
+    let later = most.mul_f64(StdRng::seed_from_u64(!lab.seed).random::<f64>());
+    for client in &mut early {
+        client.start += later;
+    }
 }
 
 /// What the timeout model says beforehand, by client.
