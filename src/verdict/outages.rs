@@ -127,8 +127,26 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         let opening = connection.opened.is_none_or(|opened| opened > fault);
         match taken {
             true => carried(fault),
-            false => carried(Moment::START) || (opening && own.dialling_at(fault)),
+            false => carried(Moment::START) || (opening && self.dialled_for(connection, fault)),
         }
+    }
+
+    /// Whether a dial that was under way at the fault was for a request of this workload that never got its connection.
+    ///
+    /// No event says so. But who waits for a dial in vain ends right after it; on HTTP/2, where all wait for the same one, or
+    /// before it.
+    fn dialled_for(&self, dial: &Connection, fault: Moment) -> bool {
+        let shared = self.own.client.transport.protocol == Protocol::H2;
+        let mut until = self.own.requests.dialling_until(fault);
+        let Some(ended) = dial.ended() else {
+            return until.any(|at| shared || at == Moment::END);
+        };
+        let ends = self.own.connections.iter().filter_map(Connection::ended);
+        let next = ends.filter(|end| *end > ended).min();
+        until.any(|at| match at > ended {
+            true => at != Moment::END && next.is_none_or(|next| at < next),
+            false => shared,
+        })
     }
 
     /// Whether a connection lived through the fault: it was answered afterwards, or the fault was over, and then its pool

@@ -44,6 +44,8 @@ pub(super) struct Request<'a> {
     pub first: Moment,
     /// Each time it was handed to a connection.
     pub sent: Vec<(Moment, u32)>,
+    /// When it ended, if no connection for it was open yet; [`Moment::END`] if it outlived the case so.
+    pub dialling_until: Option<Moment>,
     /// What came of it; `None` if the record does not say.
     pub outcome: Option<(Moment, Outcome)>,
     /// The workload it is of, where its client has several.
@@ -67,6 +69,7 @@ impl<'a> Request<'a> {
         Self {
             first,
             sent: Vec::new(),
+            dialling_until: None,
             outcome: None,
             workload,
             stream: None,

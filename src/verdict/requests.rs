@@ -26,6 +26,8 @@ pub(super) struct Requests<'a> {
     pub sendings: Vec<(Moment, u32)>,
     /// The responses that a server with power gave, and the parts of those that go on, in order of time.
     pub good: Vec<Moment>,
+    /// When requests ended for which no connection was open yet, in order of time.
+    dialling: Vec<Moment>,
     /// The requests that were handed to a connection.
     on: HashMap<u32, Vec<u32>>,
     /// They are a program's: when it gave up waiting for one nobody else has seen, only when the socket ended.
@@ -76,7 +78,8 @@ impl<'a> Requests<'a> {
                     let outcome = served.outcome(request.number, local(connection), sent, at);
                     entry.outcome = Some((at, outcome));
                 }
-                RequestEvent::Failed(_, error) => {
+                RequestEvent::Failed(connection, error) => {
+                    entry.dialling_until = connection.is_none().then_some(at);
                     let healthy = *error == RequestError::Timeout
                         && served.is_well(request, entry.stream.as_ref(), at);
                     let outcome = match healthy {
@@ -86,6 +89,7 @@ impl<'a> Requests<'a> {
                     entry.outcome = Some((at, outcome));
                 }
                 RequestEvent::Unfinished => {
+                    entry.dialling_until = entry.sent.is_empty().then_some(Moment::END);
                     // One that has not been sent waits for its dial, and a dial needs no such time.
                     let sent = entry.sent.last();
                     let young = sent.is_some_and(|(sent, _)| at.since(*sent) < slowest);
@@ -104,6 +108,9 @@ impl<'a> Requests<'a> {
 
     pub(super) fn new(by_number: BTreeMap<u32, Request<'a>>, elsewhere: BTreeSet<u32>) -> Self {
         let (mut sendings, mut good) = (Vec::new(), Vec::new());
+        let dialling = by_number.values().filter_map(|it| it.dialling_until);
+        let mut dialling: Vec<_> = dialling.collect();
+        dialling.sort_unstable();
         let mut on: HashMap<u32, Vec<u32>> = HashMap::new();
         for (number, request) in &by_number {
             sendings.extend(&request.sent);
@@ -122,6 +129,7 @@ impl<'a> Requests<'a> {
             elsewhere,
             sendings,
             good,
+            dialling,
             on,
             of_program: false,
         }
@@ -207,13 +215,10 @@ impl<'a> Requests<'a> {
         })
     }
 
-    /// Whether a request was waiting for a connection at `moment`.
-    pub(super) fn dialling_at(&self, moment: Moment) -> bool {
-        self.by_number.values().any(|request| {
-            let sent = request.sent.iter().any(|(at, _)| *at < moment);
-            let over = request.outcome.is_some_and(|(at, _)| at < moment);
-            request.first < moment && !sent && !over
-        })
+    /// When requests ended for which no connection was open yet, after `moment`; [`Moment::END`] where one outlived the case so.
+    pub(super) fn dialling_until(&self, moment: Moment) -> impl Iterator<Item = Moment> {
+        let after = self.dialling.partition_point(|until| *until <= moment);
+        self.dialling[after..].iter().copied()
     }
 
     /// Requests whose response only the client knows of.

@@ -80,6 +80,36 @@ fn each_has_the_cause_and_the_times_of_its_own_connection() {
     }
 }
 
+/// The SYN is on its way for 200 ms, and its node dies meanwhile. Who waits for that dial was struck, though its request was
+/// never handed to a connection.
+#[test]
+fn a_dial_under_way_at_the_fault_is_that_of_those_who_wait_for_it() {
+    let work = "start: 11.9s, workloads: [{ poll: { every: 5s, timeout: 4s } }, { resync: { every: 5s, timeout: 6s } }]";
+    let mut scenario = Scenario::new(
+        "30s",
+        vec![
+            ("h1", client("bare", "", work)),
+            ("h2", client("bare-h2", "", work)),
+        ],
+    );
+    scenario.more = "rtt: 400ms\n";
+    let Some(played) = scenario.play(0) else {
+        return;
+    };
+    // On HTTP/1.1 each has a dial of its own, which its own timeout ends; on HTTP/2 the last who waits ends the only one.
+    for (client, workload, after) in [
+        ("h1", "poll", 3.9),
+        ("h1", "resync", 5.9),
+        ("h2", "poll", 5.9),
+        ("h2", "resync", 5.9),
+    ] {
+        let of = played.workload(client, workload);
+        assert_eq!(of["affected"], true, "{of:#}");
+        assert_eq!(of["cause"], "request_timeout", "{of:#}");
+        within(of, "detected_after_s", after - 0.001, after + 0.02);
+    }
+}
+
 #[test]
 fn an_expectation_of_one_workload_that_does_not_hold_is_underlined() {
     let mut scenario = Scenario::new("40s", vec![("c", client("bare", "", BOTH))]);
