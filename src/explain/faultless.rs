@@ -174,7 +174,8 @@ fn grown(record: &[Event]) -> BTreeMap<(&str, &str), u64> {
             && *stage != Stage::Start
         {
             for (counter, grown) in deltas {
-                *all.entry((place.as_str(), counter.as_str())).or_default() += grown;
+                let sum: &mut u64 = all.entry((place.as_str(), counter.as_str())).or_default();
+                *sum = sum.saturating_add(*grown);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::rto::{self, Path};
@@ -19,6 +20,8 @@ pub const HZ: [u64; 4] = [100, 250, 300, 1000];
 const STARTS: u64 = 32;
 /// The first SYN's timer (TCP_TIMEOUT_INIT, RFC 6298, 2.1).
 const SYN_TIMER: Duration = Duration::from_secs(1);
+/// Timer frequencies of Linux on all its architectures (CONFIG_HZ: the lowest is MIPS's, the highest alpha's).
+const HZ_OF_LINUX: RangeInclusive<u32> = 24..=1200;
 /// Linux that knows `tcp_syn_linear_timeouts`.
 const LINEAR_SINCE: (u32, u32) = (6, 5);
 
@@ -32,10 +35,12 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// What a record says of its kernel: `uname -r` and the timer frequency.
+    /// What a record says of its kernel: `uname -r` and the timer frequency, if it is one that Linux can have.
     #[must_use]
     pub fn of(release: &str, hz: Option<u32>) -> Self {
         let version = kernel_version(release);
+        // A record may say anything.
+        let hz = hz.filter(|hz| HZ_OF_LINUX.contains(hz));
         Self { hz, version }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::plan::{Case, Location, Sysctl};
 use crate::record::{ClockName, Event, Observation, RequestId, Segment, Socket, Stage};
+use crate::timeout_model::Kernel;
 
 use super::timeline::{Moment, Timeline};
 use icmp::IcmpErrors;
@@ -123,6 +124,7 @@ impl<'a> Index<'a> {
             Some((*clock, kernel.as_str(), *hz, case.as_ref()))
         });
         let (clock, kernel, hz, case) = started?;
+        let hz = Kernel::of(kernel, hz).hz;
         let mut index = Self {
             case,
             clock,
@@ -204,7 +206,8 @@ impl<'a> Index<'a> {
                 if *stage != Stage::Start {
                     let grown = self.grown.entry(place).or_default();
                     for (counter, delta) in deltas {
-                        *grown.entry(counter).or_default() += delta;
+                        let sum = grown.entry(counter).or_default();
+                        *sum = sum.saturating_add(*delta);
                     }
                 }
             }

@@ -56,6 +56,25 @@ const NUMBERS: [&str; 14] = [
     "null",
 ];
 
+/// What a counter grew by is summed up.
+#[test]
+fn a_counter_beyond_all_numbers() {
+    let text = fs::read_to_string(path("other-faults")).expect("a record");
+    let lines = text.lines().map(|line| {
+        let mut event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        for (_, delta) in event
+            .get_mut("deltas")
+            .and_then(|it| it.as_object_mut())
+            .into_iter()
+            .flatten()
+        {
+            *delta = u64::MAX.into();
+        }
+        event.to_string() + "\n"
+    });
+    does_not_panic(&lines.collect::<String>());
+}
+
 /// Where the numbers of a JSON text are.
 fn numbers(text: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
