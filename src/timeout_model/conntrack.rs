@@ -187,3 +187,153 @@ impl<'a> Conntrack<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Cause, Endpoint, Proxy};
+    use crate::timeout_model::{Kernel, Path, TcpSysctls};
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn exactly(time: f64) -> Window {
+        Window::exactly(seconds(time))
+    }
+
+    /// Of two endpoints, which leave the rules 40 s after the loss of their node.
+    fn service() -> Service {
+        let address = "192.168.255.1:80".parse().expect("an address");
+        let endpoint = |server: &str| Endpoint {
+            server: server.to_owned(),
+            address,
+        };
+        Service {
+            name: "web".to_owned(),
+            address,
+            proxy: Proxy::Iptables,
+            endpoints: vec![endpoint("s1"), endpoint("s2")],
+            pin_first: None,
+            removal: Some(seconds(40.0)),
+            readiness: None,
+        }
+    }
+
+    /// The node of one of the endpoints is lost.
+    fn conntrack(service: &Service) -> Conntrack<'_> {
+        Conntrack {
+            established: seconds(100.0),
+            unacknowledged: seconds(30.0),
+            retransmitted: seconds(10.0),
+            max_retrans: 3,
+            loose: true,
+            service,
+            dead: 1,
+        }
+    }
+
+    #[test]
+    fn of_a_pause_about_as_long_as_an_entry_lasts_nobody_knows() {
+        let service = service();
+        let after = |quiet: Window| conntrack(&service).after(quiet);
+        assert_eq!(after(exactly(99.7)), Entry::Kept);
+        for close in [99.75, 100.0, 100.25] {
+            assert_eq!(after(exactly(close)), Entry::Perhaps, "{close} s");
+        }
+        assert_eq!(after(exactly(100.3)), Entry::Forgotten);
+        assert_eq!(
+            after(Window::of(seconds(1.0), seconds(200.0))),
+            Entry::Perhaps
+        );
+    }
+
+    #[test]
+    fn a_packet_without_an_entry_goes_where_the_rules_lead_by_then() {
+        let service = service();
+        let one_lives = conntrack(&service);
+        assert_eq!(one_lives.next(exactly(40.3)), Next::Reset);
+        // About as the dead endpoint leaves the rules, and before that, it may be chosen.
+        for at in [40.25, 39.75, 10.0] {
+            assert_eq!(one_lives.next(exactly(at)), Next::Either, "{at} s");
+        }
+        let none_lives = Conntrack {
+            dead: 2,
+            ..one_lives
+        };
+        assert_eq!(none_lives.next(exactly(39.7)), Next::Dead);
+        assert_eq!(none_lives.next(exactly(39.75)), Next::Either);
+        let strict = Conntrack {
+            loose: false,
+            ..one_lives
+        };
+        assert_eq!(strict.next(exactly(40.3)), Next::Untranslated);
+    }
+
+    /// nf_conntrack_tcp_packet(): `retrans >= max_retrans` takes the time for that, if it is the shorter one.
+    #[test]
+    fn an_entry_lasts_by_what_was_sent_again() {
+        let service = service();
+        let usual = conntrack(&service);
+        let leases = |of: Conntrack| [0, 2, 3, 4].map(|n| of.lease(n).as_secs());
+        assert_eq!(leases(usual), [30, 30, 10, 10]);
+        let short = Conntrack {
+            established: seconds(5.0),
+            ..usual
+        };
+        assert_eq!(leases(short), [5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn the_first_gap_between_retransmissions_that_is_too_long_forgets_them() {
+        let service = service();
+        let conntrack = conntrack(&service);
+        let series = Series {
+            hz: 1000,
+            rounding: Rounding::Wheel,
+            start: 0,
+            first_rto: 200,
+            rto_max: 120_000,
+        };
+        // Gaps of 0.4, 0.8, 1.6, 3.2, 6.4 and 12.8 s; the wheel makes them a little longer.
+        let sixth = series.fires().nth(5);
+        assert_eq!(conntrack.forgotten_in(series, seconds(900.0)), sixth);
+        assert_eq!(conntrack.forgotten_in(series, seconds(20.0)), None);
+        let sysctls = TcpSysctls::default();
+        let within = |least: f64| {
+            conntrack.forgotten_within(&Limit {
+                least: seconds(least),
+                ordinary: exactly(least),
+                cause: Cause::RetransmissionTimeout,
+                sysctls: &sysctls,
+                path: Path::default(),
+                kernel: Kernel::of("7.3", Some(250)),
+            })
+        };
+        // The first RTO lies between 0.2 s and 0.3 s, so the gap is the fifth or the sixth.
+        let (window, each) = within(900.0).expect("each is forgotten");
+        let (min, max) = (window.min.as_secs_f64(), window.max.as_secs_f64());
+        assert!(each, "{min} to {max}");
+        assert!(
+            (18.0..26.0).contains(&min) && (25.0..42.0).contains(&max),
+            "{min} to {max}"
+        );
+        assert_eq!(within(12.0), None, "the connection is given up before");
+    }
+
+    #[test]
+    fn a_healthy_connection_is_lost_to_the_dice_of_the_rules() {
+        let service = service();
+        let usual = conntrack(&service);
+        let strict = Conntrack {
+            loose: false,
+            ..usual
+        };
+        assert_eq!(usual.loses_the_healthy(exactly(200.0), 2), Some(Some(0.5)));
+        assert_eq!(usual.loses_the_healthy(exactly(200.0), 4), Some(Some(0.75)));
+        assert_eq!(usual.loses_the_healthy(exactly(200.0), 1), None);
+        assert_eq!(strict.loses_the_healthy(exactly(200.0), 1), Some(Some(1.0)));
+        assert_eq!(usual.loses_the_healthy(exactly(100.0), 2), Some(None));
+        assert_eq!(usual.loses_the_healthy(exactly(10.0), 2), None);
+    }
+}

@@ -347,3 +347,7 @@ impl Situation<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dials_tests.rs"]
+mod tests;

@@ -245,6 +245,29 @@ mod tests {
         (window.min.as_secs_f64(), window.max.as_secs_f64())
     }
 
+    /// At HZ=1000. An interval of 1 s is one of 16 buckets of 64 jiffies: the timers fire at multiples of that.
+    #[test]
+    fn a_probe_on_its_way_when_the_peer_dies_has_no_answer() {
+        let probing = Probing {
+            idle: 1000,
+            interval: 1000,
+            count: 1,
+            limit: None,
+            rtt: 400,
+            start: 0,
+            first: 1000,
+        };
+        let end = |death| probing.ends(death, death, 1000).0.as_millis();
+        // The probe goes out at 1 s and is there at 1.2 s.
+        assert_eq!(end(1100), 2048 - 1100);
+        // It is answered at 1.4 s, and the timer of 2.048 s waits for the rest of the second after that: until 2.408 s.
+        assert_eq!(probing.next(1000, 1400), 2408);
+        assert_eq!(end(1300), 3456 - 1300);
+        // An answer that came a whole second before leaves nothing to wait for.
+        assert_eq!(probing.next(1000, 1048), 2048);
+        assert_eq!(probing.next(1000, 1049), 2050);
+    }
+
     #[test]
     fn it_is_idle_and_then_all_intervals() {
         let (min, max) = after(&options(30, 30, 9), None, 0.0, 0.0);

@@ -418,4 +418,46 @@ mod tests {
         let pause = at(6_500);
         assert!(pause.busy.is_none() && pause.idle.is_some());
     }
+
+    /// The handshake took between one round trip and four, and 250 ms; each cycle 40 ms and 50 ms beside pause and delay.
+    #[test]
+    fn a_time_of_the_case_lies_in_a_pause_or_in_a_wait() {
+        let cycle = cycle(3_000, 1_000, 40);
+        let at = |at| Rhythm::at(ms(at), Duration::ZERO, &cycle);
+        let within = |min, max| Window::of(ms(min), ms(max));
+        // The second request went out between 4.08 s and 4.46 s, and the third goes out between 8.12 s and 8.51 s.
+        let pause = at(6_500);
+        let idle = pause.idle.expect("a pause");
+        assert_eq!((idle.next, pause.busy), (within(1_620, 2_010), None));
+        assert_eq!(idle.rested, within(990, 1_380));
+        let asked = at(4_600);
+        assert_eq!((asked.idle, asked.busy), (None, Some(within(140, 520))));
+        // Answered 5.51 s after the beginning at the latest.
+        assert_eq!((at(5_510).busy.is_some(), at(5_511).busy), (true, None));
+        // The handshake and the server take 1.04 s at the least, and its response half a round trip.
+        assert_eq!((at(1_010).idle, at(1_020).idle.is_some()), (None, true));
+    }
+
+    #[test]
+    fn a_response_that_was_on_its_way_still_comes() {
+        let far = cycle(3_000, 1_000, 40);
+        let sent = |until| Window::of(Duration::ZERO, ms(until));
+        assert_eq!(far.answered(sent(1_019)), None);
+        let idle = far.answered(sent(1_020)).expect("it still comes");
+        assert_eq!(idle.next, Window::of(ms(3_000), ms(3_040)));
+        // Where no way takes any time nothing is on it.
+        assert_eq!(cycle(3_000, 1_000, 0).answered(sent(2_000)), None);
+    }
+
+    #[test]
+    fn a_request_is_unacknowledged_for_half_a_round_trip_and_a_delay() {
+        let cycle = cycle(3_000, 1_000, 40);
+        let busy = |min, max| {
+            let rhythm = Rhythm::busy_within(None, Window::of(ms(min), ms(max)), &cycle);
+            (rhythm.unacknowledged, rhythm.acknowledged)
+        };
+        assert_eq!(busy(0, 19), (true, false));
+        assert_eq!(busy(70, 100), (true, true));
+        assert_eq!(busy(71, 100), (false, true));
+    }
 }

@@ -156,6 +156,30 @@ mod tests {
         assert!(times[39] < ms(502) && times[39] >= ms(500), "{times:?}");
     }
 
+    /// What the kernel's tcp_rtt_estimator() makes of it, which keeps eight times the smoothed round trip.
+    #[test]
+    fn an_estimate_follows_a_path_that_changes() {
+        let after = |handshake, rtt| {
+            let rto = |n| settled_rto(ms(handshake), ms(rtt), n, ms(200)).as_millis();
+            [0, 1, 2, 3].map(rto)
+        };
+        assert_eq!(after(800, 100), [2400, 2350, 2298, 2246]);
+        assert_eq!(after(600, 300), [1800, 1762, 1720, 1669]);
+        assert_eq!(after(300, 900), [900, 1425, 1753, 1941]);
+    }
+
+    /// The handshake in two round trips, and 50 ms for each acknowledgement.
+    #[test]
+    fn the_window_ends_with_the_slowest_estimate() {
+        let max = |rtt, exchanges| {
+            let window = first_rto(path(rtt, exchanges), &TcpSysctls::default());
+            window.max.as_millis()
+        };
+        assert_eq!((max(0, 0), max(0, 1)), (250, 250));
+        // 250 ms and twice as much; then the estimate goes an eighth of the way to 150 ms.
+        assert_eq!((max(100, 0), max(100, 1)), (750, 737));
+    }
+
     #[test]
     fn every_settled_rto_lies_in_the_window() {
         let sysctls = TcpSysctls::default();

@@ -143,6 +143,40 @@ mod tests {
     }
 
     #[test]
+    fn each_sysctl_has_its_place_and_its_bounds() {
+        let all = |value: u32| {
+            let names = [
+                "retries2",
+                "orphan_retries",
+                "rto_max_ms",
+                "rto_min_us",
+                "syn_retries",
+                "syn_linear_timeouts",
+            ];
+            let sysctls = names.map(|name| Sysctl {
+                key: format!("net.ipv4.tcp_{name}"),
+                value: value.to_string(),
+                location: Location::default(),
+            });
+            TcpSysctls::with(&sysctls)
+        };
+        let told = |of: TcpSysctls| {
+            (
+                [
+                    of.retries2,
+                    of.orphan_retries,
+                    of.syn_retries,
+                    of.syn_linear_timeouts,
+                ],
+                [of.rto_max_ms, of.rto_min_ms],
+            )
+        };
+        assert_eq!(told(all(100)), ([100; 4], [1_000, 1]));
+        assert_eq!(told(all(5_001)), ([255, 255, 127, 127], [5_001, 6]));
+        assert_eq!(told(all(0)), ([0, 0, 1, 0], [1_000, 1]));
+    }
+
+    #[test]
     fn without_sack_or_early_retransmission_there_is_no_loss_probe() {
         let with = |key: &str, value: &str| {
             TcpSysctls::with(&[Sysctl {

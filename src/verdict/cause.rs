@@ -363,3 +363,6 @@ const AGREE: Duration = Duration::from_millis(150);
 fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
 }
+
+#[cfg(test)]
+mod tests;

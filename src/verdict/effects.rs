@@ -184,3 +184,32 @@ pub(super) fn program(effect: &Effect) -> Option<&str> {
         | Effect::Destroy { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::{Direction, End, Path};
+
+    #[test]
+    fn chance_decides_where_some_packets_pass_or_take_longer_than_others() {
+        let path = || Path {
+            place: Where::At(End::Machine("n1".to_owned())),
+            direction: Direction::Both,
+        };
+        let lost = |percent| Effect::Drop {
+            path: path(),
+            packets: Packets::All,
+            percent,
+        };
+        let late = |jitter| Effect::Delay {
+            path: path(),
+            delay: Duration::from_millis(50),
+            jitter: Duration::from_millis(jitter),
+        };
+        assert!(throws_dice(&lost(0.5)) && throws_dice(&lost(99.9)));
+        assert!(!throws_dice(&lost(100.0)));
+        assert!(throws_dice(&late(5)) && !throws_dice(&late(0)));
+    }
+}

@@ -13,6 +13,7 @@ mod diagnostics;
 mod diagnostics_random;
 mod exec_scenario;
 mod explain;
+mod kept;
 mod mutation;
 mod plan;
 mod record_random;

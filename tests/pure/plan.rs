@@ -396,3 +396,37 @@ fn decimal_durations_and_booleans_for_off_and_on_are_understood() {
     let on = with_transport("bare-h2", "keepalive: true", "");
     assert!(on.lab.clients[0].transport.keepalive_by_sysctls);
 }
+
+/// Requests go out every 20 s. Keepalive gives up some 5 s after the fault: alone where that is over, with all that may make
+/// it late, before the next request can go out.
+#[test]
+fn keepalive_is_foreseen_alone_only_where_it_is_over_before_the_next_request() {
+    let foreseen = |at: u64| {
+        let text = format!(
+            "name: t\nduration: 20h\nnodes: [n1, n2]\nservers: {{ s: {{ node: n1 }} }}\n\
+             clients:\n  c: {{ node: n2, url: 'http://s/', profile: bare, workload: {{ poll: {{ every: 20s }} }}, \
+             transport: {{ keepalive: {{ idle: 3s, interval: 1s, count: 2 }} }} }}\n\
+             faults: [{{ at: {at}ms, fault: {{ power_loss: {{ node: n1 }} }} }}]\n"
+        );
+        let mut cases = parse("t.yaml", &text, &PlanOptions::default())
+            .unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+        cases.remove(0).predictions.remove(0)
+    };
+    let mut alone = Vec::new();
+    for at in (13_000..18_000).step_by(100) {
+        let prediction = foreseen(at);
+        let next = Duration::from_millis(20_000 - at);
+        let by_keepalive = prediction.cause == Cause::Keepalive;
+        if by_keepalive {
+            let latest = prediction.detection.expect("a window").max;
+            assert!(
+                latest <= next,
+                "at {at} ms: {latest:?}, and a request after {next:?}"
+            );
+        } else {
+            assert_eq!(prediction.cause, Cause::Unknown, "at {at} ms");
+        }
+        alone.push(by_keepalive);
+    }
+    assert!(alone.contains(&true) && alone.contains(&false));
+}

@@ -12,5 +12,8 @@ mod properties;
 mod reading;
 mod recovery;
 mod reports;
+mod standing;
 mod stories;
 mod story;
+mod struck;
+mod work;
