@@ -29,11 +29,12 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
-    /// Watches. Ends once this thread has waited for the processor for more than a second of two, or a timer of it has
-    /// fired so late, and says how long that was.
-    pub(super) async fn too_long(&self) -> Duration {
-        let mut next = Instant::now();
+    /// Watches from when the case has `started`. Ends once this thread has waited for the processor for more than a second of
+    /// two, or a timer of it has fired so late, and says how long that was.
+    pub(super) async fn too_long(&self, started: Instant) -> Duration {
+        let mut next = started;
         let mut waits = Waits::of_last(LOOKS);
+        waits.look();
         loop {
             next += EVERY;
             sleep_until(next).await;

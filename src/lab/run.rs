@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::effect::{self, InForce};
 use super::gate::{Gate, behind};
@@ -332,9 +332,11 @@ impl Lab {
             return;
         }
         let lab = Rc::clone(self);
+        // Not when its turn comes for the first time: that may be late already.
+        let started = Instant::now();
         self.watch_over("the watch over the machine", None, async move {
             let Some(machine) = &lab.machine else { return };
-            let waited = machine.lateness.too_long().await;
+            let waited = machine.lateness.too_long(started).await;
             lab.tell_lateness(waited);
             lab.break_with(format!(
                 "this machine is overloaded: the lab waited {:.1} s for its turn on the processor. Run fewer cases at once (--jobs), or on the virtual clock",

@@ -53,7 +53,7 @@ pub(super) struct Places {
     /// Places for cases.
     pub(super) jobs: Semaphore,
     /// How many of them a case takes, at each attempt on the real clock.
-    pub(super) attempts: Vec<u32>,
+    pub(super) attempts: [u32; 3],
     /// Places for lab processes that set up, on the real clock.
     pub(super) set_ups: Semaphore,
     /// The processors of guests.
@@ -107,8 +107,8 @@ impl CaseRun<'_> {
     /// beside it, and at last with none.
     pub(super) async fn run(mut self, places: &Places) -> Option<(CaseResult, Option<String>)> {
         let (mut result, mut late) = (None, Duration::ZERO);
-        for needed in &places.attempts {
-            let place = places.jobs.acquire_many(*needed).await;
+        for needed in places.attempts {
+            let place = places.jobs.acquire_many(needed).await;
             if *self.interrupted.borrow() {
                 break;
             }

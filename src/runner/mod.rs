@@ -170,13 +170,9 @@ fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Progr
 
 /// The places that a case takes on the real clock at its first attempt, and at those that follow as long as the machine was
 /// too slow for it: an eighth of all, so that it has few beside it, and then all, so that it has none.
-fn attempts(jobs: usize) -> Vec<u32> {
+fn attempts(jobs: usize) -> [u32; 3] {
     let all = u32::try_from(jobs).unwrap_or(u32::MAX);
-    match jobs {
-        1 => vec![1, 1],
-        2..=8 => vec![1, all],
-        _ => vec![1, all.div_ceil(8), all],
-    }
+    [1, all.div_ceil(8), all]
 }
 
 /// Lab processes that set up at once on the real clock: one processor less than there are, so that those that run
@@ -255,9 +251,8 @@ mod tests {
 
     #[test]
     fn at_the_last_attempt_a_case_has_none_beside_it() {
-        assert_eq!(attempts(1), [1, 1]);
-        assert_eq!(attempts(2), [1, 2]);
-        assert_eq!(attempts(8), [1, 8]);
+        assert_eq!(attempts(1), [1, 1, 1]);
+        assert_eq!(attempts(2), [1, 1, 2]);
         assert_eq!(attempts(100), [1, 13, 100]);
     }
 }

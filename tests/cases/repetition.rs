@@ -2,15 +2,13 @@
 
 use crate::command::{Run, changed, kernel_or_skip, number, repository, run};
 
-/// A2 a hundred times: each dial to the service has an even chance to be sent to the dead endpoint until it is removed.
-const REPEATED: &str = "\nrepeat: 40\n";
-
-fn repeated(expect: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+/// A2 so many times: each dial to the service has an even chance to be sent to the dead endpoint until it is removed.
+fn repeated(times: u32, expect: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     let a2 = repository("scenarios/incidents/a2-leader-election-h1.yaml");
     changed(
         &a2,
         &[
-            ("\nnodes:", &format!("{REPEATED}\nnodes:")),
+            ("\nnodes:", &format!("\nrepeat: {times}\n\nnodes:")),
             (
                 "    cause: request_timeout\n",
                 &format!("    cause: request_timeout\n    distribution: {expect}\n"),
@@ -27,7 +25,7 @@ fn the_dice_are_thrown_anew_each_time_and_quantiles_are_judged() {
     // The first dial that meets the live endpoint ends it: after the request timeout (10 s), the pause (3 s) and what is
     // left of the one under way; each dead dial before adds 13 s, until 40 s.
     let holds = "{ recovered: { min: { within: 17s }, p95: { between: [28s, 54s] } } }";
-    let (_folder, scenario) = repeated(holds);
+    let (_folder, scenario) = repeated(40, holds);
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
     run.outcome
         .assert(0, &["1 case: 1 passed", "recovered", "of 40 (100.0 %"]);
@@ -62,7 +60,7 @@ fn a_quantile_that_does_not_hold_fails_and_its_line_is_shown() {
     if kernel_or_skip().is_none() {
         return;
     }
-    let (_folder, scenario) = repeated("{ recovered: { max: { within: 14s } } }");
+    let (_folder, scenario) = repeated(6, "{ recovered: { max: { within: 14s } } }");
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
     let line = "standby.distribution.recovered.max: within 14 s";
     run.outcome.assert(
@@ -84,7 +82,7 @@ fn repetitions_are_told_from_their_records_too() {
     if kernel_or_skip().is_none() {
         return;
     }
-    let (folder, scenario) = repeated("{ recovered: { p95: { within: 60s } } }");
+    let (folder, scenario) = repeated(6, "{ recovered: { p95: { within: 60s } } }");
     let records = folder.path().join("records");
     let records = records.to_str().expect("UTF-8");
     let first = Run::of(&[&scenario], &["--clock", "virtual", "--record", records]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,10 +23,24 @@ fn running(folder: &Path) -> Child {
         .expect("it starts")
 }
 
-/// The lab process that a keeper looks after, when its case has gone on for a while.
-fn lab_of(keeper: Pid) -> Pid {
-    std::thread::sleep(Duration::from_millis(700));
+/// The lab process that a keeper looks after, once its case has begun, as the record in `folder` says.
+fn lab_of(keeper: Pid, folder: &Path) -> Pid {
+    let begun = Instant::now();
+    while !record(folder).is_some_and(|record| record.contains("\"lab_ready\"")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it has begun");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     child_of(keeper.as_raw().cast_unsigned()).unwrap_or(keeper)
+}
+
+/// The only record in a folder.
+fn record(folder: &Path) -> Option<String> {
+    let mut files = fs::read_dir(folder).ok()?;
+    files.find_map(|file| {
+        let path = file.ok()?.path();
+        let is_record = path.extension()? == "ndjson";
+        is_record.then(|| fs::read_to_string(path).ok())?
+    })
 }
 
 /// As an overloaded machine does it: the lab's turn comes late.
@@ -44,15 +58,10 @@ fn a_case_that_got_no_turn_on_the_processor_is_run_again() {
     let records = tempfile::tempdir().expect("a folder");
     let mut child = running(records.path());
     let keeper = next_child(&mut child, None);
-    keep_waiting(lab_of(keeper));
+    keep_waiting(lab_of(keeper, records.path()));
     outcome_of(child).assert(0, &["1 case: 1 passed", AGAIN]);
     // The record is the second attempt's alone.
-    let mut files = fs::read_dir(records.path()).expect("a folder");
-    let record = files.find_map(|file| {
-        let path = file.expect("a file").path();
-        (path.extension()? == "ndjson").then(|| fs::read_to_string(path).expect("a record"))
-    });
-    let record = record.expect("a record");
+    let record = record(records.path()).expect("a record");
     for (what, times) in [("case_started", 1), ("case_ended", 1), ("rig_error", 0)] {
         assert_eq!(
             record.matches(&format!("\"{what}\"")).count(),
@@ -64,14 +73,16 @@ fn a_case_that_got_no_turn_on_the_processor_is_run_again() {
 }
 
 #[test]
-fn a_case_that_gets_no_turn_twice_has_no_verdict() {
+fn a_case_that_never_gets_its_turns_has_no_verdict() {
     let _turn = machine::beside_others();
     let records = tempfile::tempdir().expect("a folder");
     let mut child = running(records.path());
-    let first = next_child(&mut child, None);
-    keep_waiting(lab_of(first));
-    let second = next_child(&mut child, Some(first));
-    keep_waiting(lab_of(second));
+    let mut before = None;
+    for _attempt in 0..3 {
+        let keeper = next_child(&mut child, before);
+        keep_waiting(lab_of(keeper, records.path()));
+        before = Some(keeper);
+    }
     let outcome = outcome_of(child);
     outcome.assert(
         3,
@@ -89,7 +100,7 @@ fn a_case_that_waits_for_others_is_run_again() {
     let _turn = machine::alone();
     let records = tempfile::tempdir().expect("a folder");
     let mut child = running(records.path());
-    let lab = lab_of(next_child(&mut child, None));
+    let lab = lab_of(next_child(&mut child, None), records.path());
     let process = lab.to_string();
     for (program, arguments) in [
         ("taskset", ["-pc", "0", &process]),
