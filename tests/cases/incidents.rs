@@ -25,7 +25,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "a2-dice",
-        "max: { between: [40s, 43s] }",
+        "max: { between: [39s, 55s] }",
         "max: { within: 30s }",
     ),
     (
