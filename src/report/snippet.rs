@@ -16,6 +16,8 @@ const SHOWN_WHOLE: usize = 120;
 /// Characters shown before a span, and after it, of a longer line.
 const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 60;
+/// Lines and columns beyond this are in records alone, which may say anything; who shows them adds to them.
+const FAR: usize = u32::MAX as usize;
 
 /// The source line of an expectation, underlined, and below it `expected …, actual …`.
 pub(super) fn snippet(expectation: &ExpectationResult) -> String {
@@ -63,8 +65,8 @@ impl Excerpt {
         );
         Self {
             file: printable(&expectation.file).into_owned(),
-            line: expectation.line.saturating_sub(1),
-            column: expectation.column.saturating_sub(1),
+            line: expectation.line.saturating_sub(1).min(FAR),
+            column: expectation.column.saturating_sub(1).min(FAR),
             text,
             span,
             label,

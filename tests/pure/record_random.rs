@@ -75,6 +75,27 @@ fn a_counter_beyond_all_numbers() {
     does_not_panic(&lines.collect::<String>());
 }
 
+/// An expectation is shown with its line.
+#[test]
+fn a_place_beyond_all_lines_and_columns() {
+    let text = fs::read_to_string(path("other-faults")).expect("a record");
+    let lines = text.lines().map(|line| {
+        let mut event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let expectations = event.pointer_mut("/case/expectations");
+        for expectation in expectations
+            .and_then(|it| it.as_array_mut())
+            .into_iter()
+            .flatten()
+        {
+            for field in ["line", "column", "length"] {
+                expectation["location"][field] = u64::MAX.into();
+            }
+        }
+        event.to_string() + "\n"
+    });
+    does_not_panic(&lines.collect::<String>());
+}
+
 /// Where the numbers of a JSON text are.
 fn numbers(text: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
