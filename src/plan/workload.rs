@@ -218,7 +218,13 @@ impl Workload {
     fn jitter(&self) -> Duration {
         match self {
             Self::LeaderElection { jitter, .. } => *jitter,
-            _ => Duration::ZERO,
+            Self::Poll { .. }
+            | Self::Watch { .. }
+            | Self::Resync { .. }
+            | Self::Heartbeat { .. }
+            | Self::Download { .. }
+            | Self::Messages { .. }
+            | Self::Exec(_) => Duration::ZERO,
         }
     }
 
@@ -247,7 +253,11 @@ impl Workload {
             Self::Watch { push, .. } => *push,
             Self::Download { .. } => Some(DOWNLOAD_PART),
             Self::Messages { interval, .. } => Some(*interval),
-            _ => None,
+            Self::Poll { .. }
+            | Self::LeaderElection { .. }
+            | Self::Resync { .. }
+            | Self::Heartbeat { .. }
+            | Self::Exec(_) => None,
         }
     }
 }

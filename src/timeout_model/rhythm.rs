@@ -92,7 +92,16 @@ impl Cycle {
             requests: match client.workloads.cycle() {
                 // Reads the lock, and writes it if it may.
                 Some(Workload::LeaderElection { .. }) => (1, 2),
-                _ => (1, 1),
+                Some(
+                    Workload::Poll { .. }
+                    | Workload::Watch { .. }
+                    | Workload::Resync { .. }
+                    | Workload::Heartbeat { .. }
+                    | Workload::Download { .. }
+                    | Workload::Messages { .. }
+                    | Workload::Exec(_),
+                )
+                | None => (1, 1),
             },
             rtt,
             delay,
