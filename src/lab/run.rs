@@ -29,7 +29,7 @@ use crate::contract::phase::PhaseBoard;
 use crate::contract::tls::Authority;
 use crate::linux::LinuxError;
 use crate::linux::orphans;
-use crate::plan::{self, LabPlan, Trigger};
+use crate::plan::{self, LabPlan};
 use crate::record::{Event, Observation, Recorder, Stage, monotonic};
 use crate::server::{self, BoundServer, Commons};
 use faults::gates;
@@ -412,9 +412,8 @@ impl Lab {
     /// Frees the first connections' pin once every client of a pinned service that starts before the first fault has had
     /// a response. (At the fault it is freed in any case.)
     fn release_pins_when_connected(self: &Rc<Self>) {
-        let first_fault = self.plan.faults.iter().map(|fault| match &fault.trigger {
-            Trigger::At(at) | Trigger::Phase { after: at, .. } => *at,
-        });
+        let faults = self.plan.faults.iter();
+        let first_fault = faults.map(|fault| fault.trigger.not_before());
         let first_fault = first_fault.min().unwrap_or(Duration::MAX);
         let early = self.clients_of_pinned().filter(|c| c.start < first_fault);
         // Each workload of a client may open a connection of its own.

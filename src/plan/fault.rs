@@ -392,6 +392,14 @@ impl fmt::Display for Path {
 }
 
 impl Trigger {
+    /// Before this time from the case's start it does not fire, whatever its client does.
+    #[must_use]
+    pub fn not_before(&self) -> Duration {
+        match self {
+            Self::At(at) | Self::Phase { after: at, .. } => *at,
+        }
+    }
+
     /// The first and the last time from the case's start at which it can fire, while all is well; the last is `None`
     /// where nobody knows it.
     #[must_use]

@@ -17,13 +17,18 @@ pub(super) fn all(scenario: &Scenario, latest: Case, times: Option<u32>) -> Vec<
     let jitters: Vec<Duration> = jitter.map(Option::unwrap_or_default).collect();
     let seed = latest.lab.seed;
     let Some(of) = times else {
-        return vec![drawn(latest, &jitters, seed)];
+        let mut case = latest;
+        if draw(&mut case.lab, &jitters, seed) {
+            case.predictions = predictions(&case.lab);
+        }
+        return vec![case];
     };
     // As wide as the last, so that their records stand in their order.
     let width = of.to_string().len();
     let each = (1..=of).map(|number| {
         let seed = seed.wrapping_add(u64::from(number) - 1);
-        let mut case = drawn(latest.clone(), &jitters, seed);
+        let mut case = latest.clone();
+        draw(&mut case.lab, &jitters, seed);
         meet_elsewhere(&mut case.lab);
         case.predictions = predictions(&case.lab);
         let name = format!("{} #{number:0width$}", case.name);
@@ -37,14 +42,10 @@ pub(super) fn all(scenario: &Scenario, latest: Case, times: Option<u32>) -> Vec<
     each.collect()
 }
 
-/// The case as chance has it with `seed`.
-fn drawn(latest: Case, jitters: &[Duration], seed: u64) -> Case {
-    let mut case = latest;
-    case.lab.seed = seed;
-    if jitters.iter().all(Duration::is_zero) {
-        return case;
-    }
-    for (number, (fault, jitter)) in (0_u64..).zip(case.lab.faults.iter_mut().zip(jitters)) {
+/// Makes of a lab whose faults are all as late as can be what chance has it with `seed`. Says whether that moved any.
+fn draw(lab: &mut LabPlan, jitters: &[Duration], seed: u64) -> bool {
+    lab.seed = seed;
+    for (number, (fault, jitter)) in (0_u64..).zip(lab.faults.iter_mut().zip(jitters)) {
         // Faults of one case, and of cases with neighbouring seeds, must not fire together.
         let own = seed.wrapping_mul(31).wrapping_add(number);
         let later = jitter.mul_f64(StdRng::seed_from_u64(own).random::<f64>());
@@ -52,16 +53,13 @@ fn drawn(latest: Case, jitters: &[Duration], seed: u64) -> Case {
             *at = *at - *jitter + later;
         }
     }
-    case.predictions = predictions(&case.lab);
-    case
+    jitters.iter().any(|jitter| !jitter.is_zero())
 }
 
 /// Lets the first fault meet clients anywhere in their rhythm: all that start before it start later by the same time, up to
 /// the longest of their pauses, or half of what is left until the fault.
 fn meet_elsewhere(lab: &mut LabPlan) {
-    let first_fault = lab.faults.iter().map(|fault| match fault.trigger {
-        Trigger::At(at) | Trigger::Phase { after: at, .. } => at,
-    });
+    let first_fault = lab.faults.iter().map(|fault| fault.trigger.not_before());
     let Some(first_fault) = first_fault.min() else {
         return;
     };
