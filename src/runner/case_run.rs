@@ -119,11 +119,13 @@ impl CaseRun<'_> {
             }
             let attempted = result.insert(self.attempt(places).await);
             drop(place);
-            let undecided = attempted.verdict == Verdict::Error;
-            match self.record.lateness().filter(|_| undecided) {
-                Some(longest) => late = longest,
-                None => break,
+            if attempted.verdict != Verdict::Error {
+                break;
             }
+            let Some(longest) = self.record.lateness() else {
+                break;
+            };
+            late = longest;
             self.progress.put_off(self.index);
         }
         let mut result = result?;

@@ -137,15 +137,20 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
     /// before it.
     fn dialled_for(&self, dial: &Connection, fault: Moment) -> bool {
         let shared = self.own.client.transport.protocol == Protocol::H2;
-        let mut until = self.own.requests.dialling_until(fault);
+        let requests = self.own.requests;
         let Some(ended) = dial.ended() else {
+            let mut until = requests.dialling_until(fault);
             return until.any(|at| shared || at == Moment::END);
         };
-        let ends = self.own.connections.iter().filter_map(Connection::ended);
-        let next = ends.filter(|end| *end > ended).min();
-        until.any(|at| match at > ended {
-            true => at != Moment::END && next.is_none_or(|next| at < next),
-            false => shared,
+        let first = requests.dialling_until(fault).next();
+        if shared && first.is_some_and(|at| at <= ended) {
+            return true;
+        }
+        // It is another dial's if that ended in between.
+        let next = requests.dialling_until(fault.max(ended)).next();
+        next.is_some_and(|at| {
+            let mut ends = self.own.connections.iter().filter_map(Connection::ended);
+            at != Moment::END && !ends.any(|end| end > ended && end <= at)
         })
     }
 
