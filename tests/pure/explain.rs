@@ -12,8 +12,8 @@ use halfopen::verdict::{CaseResult, judge};
 use crate::command::run;
 use crate::stored::{events, path};
 
-/// The records in fixtures/records.
-const RECORDS: [&str; 7] = [
+/// Records in fixtures/records of all kinds of cases.
+pub(crate) const RECORDS: [&str; 7] = [
     "a1",
     "a2",
     "a4",

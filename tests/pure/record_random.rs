@@ -8,18 +8,8 @@ use halfopen::verdict::judge;
 use proptest::prelude::*;
 
 use crate::command::run;
+use crate::explain::RECORDS;
 use crate::stored::path;
-
-/// The records in fixtures/records.
-const RECORDS: [&str; 7] = [
-    "a1",
-    "a2",
-    "a4",
-    "d2",
-    "other-faults",
-    "quickstart",
-    "timers",
-];
 
 /// Reads, judges, reports and explains a record, whatever stands in it.
 fn does_not_panic(text: &str) {
