@@ -1,17 +1,17 @@
 //! What this machine can do, by name, with the fix where it can't.
 //!
-//! [`probe_host`] only reads files and asks programs for their version; [`probe_in_namespace`] tries things out, in
+//! [`probe_host`] only reads files; [`probe_in_namespace`] tries things out, in
 //! namespaces that are thrown away.
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use crate::lab::trial;
 use crate::linux::LinuxError;
+use crate::linux::iptables::Family;
 use crate::linux::kernel::hz;
 
 /// What became of a check.
@@ -65,7 +65,7 @@ impl Check {
     }
 }
 
-/// What can be told without trying: kernel, user namespaces, programs.
+/// What can be told without trying: kernel and user namespaces.
 #[must_use]
 pub fn probe_host() -> Vec<Check> {
     let mut checks = vec![kernel(), user_namespaces()];
@@ -79,8 +79,6 @@ pub fn probe_host() -> Vec<Check> {
         "1",
         "sudo sysctl -w kernel.unprivileged_userns_clone=1",
     ));
-    checks.push(program("iptables", "iptables-restore"));
-    checks.push(program("ip6tables", "ip6tables-restore"));
     checks
 }
 
@@ -122,27 +120,6 @@ fn switch(key: &str, good: &str, fix: &str) -> Option<Check> {
     })
 }
 
-/// A program of iptables', and which backend it writes to.
-fn program(name: &str, restore: &str) -> Check {
-    const FIX: &str = "sudo apt-get install iptables";
-    let path = match crate::linux::xtables::find_program(restore) {
-        Ok(path) => path,
-        Err(e) => return Check::missing(name, e.to_string(), Some(FIX)),
-    };
-    match Command::new(&path).arg("--version").output() {
-        Ok(output) if output.status.success() => {
-            let version = String::from_utf8_lossy(&output.stdout);
-            Check::ok(name, format!("{} ({})", version.trim(), path.display()))
-        }
-        Ok(output) => Check::missing(
-            name,
-            format!("{} --version: {}", path.display(), output.status),
-            Some(FIX),
-        ),
-        Err(e) => Check::missing(name, format!("{}: {e}", path.display()), Some(FIX)),
-    }
-}
-
 /// Tries out what labs are built of. Call it where a lab would run: as root of user, network and mount namespaces of
 /// its own, in a process with one thread, on a current-thread tokio runtime.
 pub async fn probe_in_namespace() -> Vec<Check> {
@@ -177,16 +154,12 @@ pub async fn probe_in_namespace() -> Vec<Check> {
             "Linux 5.16 or later with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS (sudo modprobe nf_tables)",
         ),
     ];
-    for (family, program) in [("IPv4", "iptables-restore"), ("IPv6", "ip6tables-restore")] {
-        for (what, rules, module) in RULES {
-            let name = format!("{what}, {family}");
-            let fix = format!("sudo apt-get install iptables; sudo modprobe {module}");
-            checks.push(Check::tried(
-                &name,
-                trial::rules(program, rules).await,
-                &fix,
-            ));
-        }
+    for (name, family) in [("IPv4", Family::Ipv4), ("IPv6", Family::Ipv6)] {
+        let tried = trial::rules(family).map(|(what, module, result)| {
+            let fix = format!("sudo modprobe {module}");
+            Check::tried(&format!("{what}, {name}"), result, &fix)
+        });
+        checks.extend(tried);
     }
     checks.extend([
         Check::tried(
@@ -215,35 +188,6 @@ pub async fn probe_in_namespace() -> Vec<Check> {
     checks.extend(NEW_SYSCTLS.map(new_sysctl));
     checks
 }
-
-/// What services are made of: name, rules, kernel module.
-const RULES: [(&str, &str, &str); 5] = [
-    (
-        "DNAT and masquerade",
-        "*nat\n:X - [0:0]\n-A X -p tcp -j DNAT --to-destination :1\n-A POSTROUTING -j MASQUERADE --random-fully\nCOMMIT\n",
-        "xt_nat xt_MASQUERADE",
-    ),
-    (
-        "statistic match",
-        "*nat\n-A OUTPUT -m statistic --mode random --probability 0.5 -j RETURN\nCOMMIT\n",
-        "xt_statistic",
-    ),
-    (
-        "mark match and target",
-        "*nat\n-A OUTPUT -m mark --mark 0x4000/0x4000 -j MARK --or-mark 0x4000\nCOMMIT\n",
-        "xt_mark",
-    ),
-    (
-        "conntrack match and REJECT",
-        "*filter\n-A OUTPUT -m conntrack --ctstate NEW -j REJECT\nCOMMIT\n",
-        "xt_conntrack ipt_REJECT ip6t_REJECT",
-    ),
-    (
-        "NFQUEUE, for emulations",
-        "*filter\n-A INPUT -p tcp --syn -j NFQUEUE --queue-num 0\nCOMMIT\n",
-        "xt_NFQUEUE",
-    ),
-];
 
 /// Sysctls that not every kernel has yet, and the first that does.
 const NEW_SYSCTLS: [(&str, &str); 3] = [

@@ -1,47 +1,71 @@
 //! Nodes whose pods are seen from outside under the node's own address.
 
-use std::rc::Rc;
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::network::Network;
 use crate::linux::LinuxError;
-use crate::linux::xtables::load_rules;
+use crate::linux::iptables::{self, Chain, Change, Family, Match, Position, Rule, Table, Target};
+use crate::linux::netlink::Channel;
 use crate::plan::{LabPlan, Node, Place};
+
+/// Where a node's pods' connections are decided on.
+const CHAIN: &str = "CNI-MASQUERADE";
 
 /// Has every node of `plan` that masquerades do so, in the address families that its clients use.
 ///
 /// # Errors
-/// [`LinuxError::NoProgram`] without iptables, [`LinuxError::Program`] with its own words if it fails.
-pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<(), LinuxError> {
+/// As [`iptables::load`].
+pub(super) fn load(network: &Network, plan: &LabPlan) -> Result<(), LinuxError> {
     for node in plan.nodes.iter().filter(|node| node.masquerade) {
         let namespace = network.namespace(&Place::Node(node.name.clone()));
-        for (ipv6, program) in families(plan) {
-            load_rules(&Rc::clone(&namespace), program, &rules(node, ipv6)).await?;
+        let mut channel = Channel::open(&namespace, NETLINK_NETFILTER)?;
+        for family in families(plan) {
+            iptables::load(&mut channel, &namespace, family, &[rules(node, family)])?;
         }
     }
     Ok(())
 }
 
-/// The address families that clients use, and the program that loads rules of each.
-pub(super) fn families(plan: &LabPlan) -> impl Iterator<Item = (bool, &'static str)> {
-    let all = [(false, "iptables-restore"), (true, "ip6tables-restore")];
-    let used = |ipv6| {
+/// The address families that clients use.
+pub(super) fn families(plan: &LabPlan) -> impl Iterator<Item = Family> {
+    let used = |family| {
         let mut clients = plan.clients.iter();
-        clients.any(|client| client.target.address.is_ipv6() == ipv6)
+        clients.any(|client| Family::of(client.target.address.ip()) == family)
     };
-    all.into_iter().filter(move |(ipv6, _)| used(*ipv6))
+    Family::ALL.into_iter().filter(move |family| used(*family))
 }
 
 /// As CNI's `ipMasq`: from the node's pod network to anywhere beyond it. The port stays as long as nobody else has it.
-fn rules(node: &Node, ipv6: bool) -> String {
-    let network = match ipv6 {
-        false => format!("{}/24", node.pod_network),
-        true => format!("{}/64", node.pod_network6),
+fn rules(node: &Node, family: Family) -> Change {
+    let (network, length): (IpAddr, u8) = match family {
+        Family::Ipv4 => (node.pod_network.into(), 24),
+        Family::Ipv6 => (node.pod_network6.into(), 64),
     };
-    format!(
-        "*nat\n:CNI-MASQUERADE - [0:0]\n\
-         -A POSTROUTING -s {network} -j CNI-MASQUERADE\n\
-         -A CNI-MASQUERADE -d {network} -j RETURN\n\
-         -A CNI-MASQUERADE -j MASQUERADE\n\
-         COMMIT\n"
-    )
+    let rule = |chain, matches, target| Rule {
+        chain,
+        position: Position::Last,
+        matches,
+        target,
+    };
+    let own = || Chain::Own(CHAIN.to_owned());
+    Change {
+        table: Table::Nat,
+        chains: vec![CHAIN.to_owned()],
+        rules: vec![
+            rule(
+                Chain::Postrouting,
+                vec![Match::Source(network, length)],
+                Target::Jump(CHAIN.to_owned()),
+            ),
+            rule(
+                own(),
+                vec![Match::Destination(network, length)],
+                Target::Return,
+            ),
+            rule(own(), Vec::new(), Target::Masquerade { random: false }),
+        ],
+        gone: Vec::new(),
+    }
 }

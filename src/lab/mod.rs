@@ -83,11 +83,7 @@ impl LabError {
                     location: Some(location),
                 }
             }
-            Self::Linux(
-                LinuxError::Kernel { .. }
-                | LinuxError::NoProgram { .. }
-                | LinuxError::Program { .. },
-            )
+            Self::Linux(LinuxError::Kernel { .. } | LinuxError::Program { .. })
             | Self::Setup(_)
             | Self::Unknown { .. } => Observation::RigError {
                 text,

@@ -154,8 +154,8 @@ impl Lab {
             recorder.emit(observation);
         }
         let services = Services::load(&network, &plan).await?;
-        masquerade::load(&network, &plan).await?;
-        let emulations = TwRecycle::load(&network, &plan).await?;
+        masquerade::load(&network, &plan)?;
+        let emulations = TwRecycle::load(&network, &plan)?;
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let programs = programs(&plan, &network, &authority, &recorder, in_guest)?;

@@ -49,8 +49,7 @@ impl Services {
     /// Sets every service up in the nodes where its clients run. A service with `pin_first` is pinned.
     ///
     /// # Errors
-    /// [`LinuxError::NoProgram`] without a program that a mode needs (iptables), [`LinuxError::Program`] with its own words
-    /// if it fails.
+    /// [`LinuxError::Missing`] if this machine lacks what a mode needs, [`LinuxError::Kernel`] if the kernel refuses it.
     pub async fn load(network: &Network, plan: &LabPlan) -> Result<Self, LinuxError> {
         let mut groups: Vec<(Proxy, Vec<ServiceState>)> = Vec::new();
         for (number, service) in (1..).zip(&plan.services) {

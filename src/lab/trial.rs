@@ -3,6 +3,7 @@
 //! Each trial works in network namespaces of its own, which are gone when it returns.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -21,13 +22,13 @@ use nix::unistd::{ForkResult, fork};
 use socket2::{Domain, Socket, Type};
 
 use crate::linux::LinuxError;
+use crate::linux::iptables::{self, Chain, Change, Family, Match, Position, Rule, Table, Target};
 use crate::linux::link::{self, ETH0, LOOPBACK, VethEnd};
 use crate::linux::namespace::Namespace;
 use crate::linux::netlink::{Channel, Request};
-use crate::linux::nft::{Chain, Direction, Fate, Match, Rule, Table};
+use crate::linux::nft::{self, Direction, Fate};
 use crate::linux::packet_queue::PacketQueue;
 use crate::linux::sysctl;
-use crate::linux::xtables;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -71,12 +72,12 @@ pub(crate) fn bridge() -> Result<(), LinuxError> {
 
 /// Whether nf_tables can drop packets at a link's ingress and egress, and count them.
 pub(crate) fn link_rules() -> Result<(), LinuxError> {
-    let chain = |name, direction| Chain {
+    let chain = |name, direction| nft::Chain {
         name,
         direction,
         links: vec!["lo".to_owned()],
-        rules: vec![Rule {
-            matches: vec![Match::EtherType(ETHERTYPE_IPV6)],
+        rules: vec![nft::Rule {
+            matches: vec![nft::Match::EtherType(ETHERTYPE_IPV6)],
             fate: Fate::Drop,
         }],
     };
@@ -84,13 +85,89 @@ pub(crate) fn link_rules() -> Result<(), LinuxError> {
         chain("in", Direction::Ingress),
         chain("out", Direction::Egress),
     ];
-    let mut table = Table::create(&namespace()?, "trial", &chains)?;
+    let mut table = nft::Table::create(&namespace()?, "trial", &chains)?;
     table.counted("out").map(drop)
 }
 
-/// Whether `program` (iptables-restore, ip6tables-restore) takes `rules` in a fresh namespace.
-pub(crate) async fn rules(program: &str, rules: &str) -> Result<(), LinuxError> {
-    xtables::load_rules(&namespace()?, program, rules).await
+/// What services and emulations are made of: its name, the kernel modules that have it, and whether a fresh namespace takes it.
+pub(crate) fn rules(family: Family) -> [(&'static str, &'static str, Result<(), LinuxError>); 5] {
+    let loopback = match family {
+        Family::Ipv4 => IpAddr::from(Ipv4Addr::LOCALHOST),
+        Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    let tcp = |syn| Match::Tcp { port: None, syn };
+    let nat = |chain, what, target| (Table::Nat, chain, what, target);
+    let filter = |chain, what, target| (Table::Filter, chain, what, target);
+    let took = |rules: Vec<(Table, Chain, Match, Target)>| {
+        rules
+            .into_iter()
+            .try_for_each(|(table, chain, what, target)| {
+                takes(
+                    family,
+                    table,
+                    Rule {
+                        chain,
+                        position: Position::Last,
+                        matches: vec![what],
+                        target,
+                    },
+                )
+            })
+    };
+    [
+        (
+            "DNAT and masquerade",
+            "nft_compat xt_nat xt_MASQUERADE",
+            took(vec![
+                nat(
+                    Chain::Output,
+                    tcp(false),
+                    Target::Dnat(SocketAddr::new(loopback, 1)),
+                ),
+                nat(
+                    Chain::Postrouting,
+                    tcp(false),
+                    Target::Masquerade { random: true },
+                ),
+            ]),
+        ),
+        (
+            "statistic match",
+            "xt_statistic",
+            took(vec![nat(Chain::Output, Match::Chance(1), Target::Return)]),
+        ),
+        (
+            "mark match and target",
+            "xt_mark",
+            took(vec![nat(
+                Chain::Output,
+                Match::NotMarked(1),
+                Target::SetMark(1),
+            )]),
+        ),
+        (
+            "conntrack match and REJECT",
+            "xt_conntrack ipt_REJECT ip6t_REJECT",
+            took(vec![filter(Chain::Output, Match::New, Target::Reject)]),
+        ),
+        (
+            "NFQUEUE, for emulations",
+            "xt_NFQUEUE",
+            took(vec![filter(Chain::Input, tcp(true), Target::Queue(0))]),
+        ),
+    ]
+}
+
+fn takes(family: Family, table: Table, rule: Rule) -> Result<(), LinuxError> {
+    let namespace = namespace()?;
+    let mut channel = Channel::open(&namespace, NETLINK_NETFILTER)?;
+    let change = Change {
+        table,
+        chains: Vec::new(),
+        rules: vec![rule],
+        gone: Vec::new(),
+    };
+    iptables::load(&mut channel, &namespace, family, &[change])
 }
 
 /// Whether packets can be queued for a program to judge.

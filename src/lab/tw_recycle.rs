@@ -20,10 +20,10 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use super::masquerade::families;
 use super::network::Network;
 use crate::linux::LinuxError;
+use crate::linux::iptables::{self, Chain, Change, Match, Position, Rule, Table, Target};
 use crate::linux::netlink::Channel;
 use crate::linux::packet_queue::{Fate, PacketQueue};
-use crate::linux::xtables::load_rules;
-use crate::plan::{EMULATED, Emulated, Emulation, LabPlan, Place, Server};
+use crate::plan::{EMULATED, Emulated, Emulation, LabPlan, Location, Place, Server};
 use crate::probe::packets::parse::{Packet, parse, timestamp};
 use crate::probe::rules::masqueraded;
 use crate::record::{Observation, Recorder, Stage, monotonic};
@@ -45,6 +45,19 @@ pub(crate) struct TwRecycle {
     dead: Cell<bool>,
 }
 
+/// What this machine lacks, with who asked for it.
+fn asked_by(what: Emulation, location: &Location, error: LinuxError) -> LinuxError {
+    match error {
+        LinuxError::Missing { what: missing, .. } => LinuxError::Missing {
+            what: format!("{missing}, for the emulation of {}", what.name()),
+            location: Some(location.clone()),
+        },
+        other @ (LinuxError::Refused { .. }
+        | LinuxError::Kernel { .. }
+        | LinuxError::Program { .. }) => other,
+    }
+}
+
 /// By how much the clocks of pods are ahead of the kernel's.
 struct Clocks {
     /// Of pods that are, by their address.
@@ -58,7 +71,7 @@ impl TwRecycle {
     ///
     /// # Errors
     /// [`LinuxError::Missing`] if this machine has no NFQUEUE, [`LinuxError::Kernel`] if it refuses it.
-    pub(super) async fn load(network: &Network, plan: &LabPlan) -> Result<Vec<Self>, LinuxError> {
+    pub(super) fn load(network: &Network, plan: &LabPlan) -> Result<Vec<Self>, LinuxError> {
         let mut all = Vec::new();
         for (number, server) in (0..).zip(&plan.servers) {
             if let Some(Emulated {
@@ -66,23 +79,14 @@ impl TwRecycle {
                 location,
             }) = &server.emulate
             {
-                let loaded = Self::of(network, plan, server, number).await;
-                all.push(loaded.map_err(|error| match error {
-                    LinuxError::Missing { what: missing, .. } => LinuxError::Missing {
-                        what: format!("{missing}, for the emulation of {}", what.name()),
-                        location: Some(location.clone()),
-                    },
-                    other @ (LinuxError::Refused { .. }
-                    | LinuxError::Kernel { .. }
-                    | LinuxError::NoProgram { .. }
-                    | LinuxError::Program { .. }) => other,
-                })?);
+                let loaded = Self::of(network, plan, server, number);
+                all.push(loaded.map_err(|error| asked_by(*what, location, error))?);
             }
         }
         Ok(all)
     }
 
-    async fn of(
+    fn of(
         network: &Network,
         plan: &LabPlan,
         server: &Server,
@@ -92,19 +96,9 @@ impl TwRecycle {
         // The queue before its rules: what is held up and has no queue is lost.
         let queue = PacketQueue::bind(&namespace, number)?;
         let port = server.listen.first().map_or(0, SocketAddr::port);
-        for (_, program) in families(plan) {
-            let loaded = load_rules(&namespace, program, &rules(port, number)).await;
-            loaded.map_err(|error| match error {
-                // Always the same rule: what does not take it has no such target.
-                LinuxError::Program { stderr, .. } => LinuxError::Missing {
-                    what: format!("iptables' NFQUEUE ({stderr})"),
-                    location: None,
-                },
-                other @ (LinuxError::Missing { .. }
-                | LinuxError::Refused { .. }
-                | LinuxError::Kernel { .. }
-                | LinuxError::NoProgram { .. }) => other,
-            })?;
+        let mut channel = Channel::open(&namespace, NETLINK_NETFILTER)?;
+        for family in families(plan) {
+            iptables::load(&mut channel, &namespace, family, &[rules(port, number)])?;
         }
         let (Place::Node(place) | Place::Pod(place)) = &server.place;
         Ok(Self {
@@ -193,12 +187,22 @@ fn ahead(value: u32, by: Duration) -> u32 {
 }
 
 /// All SYNs to `port` wait in queue `number`.
-fn rules(port: u16, number: u16) -> String {
-    format!(
-        "*filter\n\
-         -A INPUT -p tcp -m tcp --dport {port} --tcp-flags SYN,ACK,RST,FIN SYN -j NFQUEUE --queue-num {number}\n\
-         COMMIT\n"
-    )
+fn rules(port: u16, number: u16) -> Change {
+    let opens = Match::Tcp {
+        port: Some(port),
+        syn: true,
+    };
+    Change {
+        table: Table::Filter,
+        chains: Vec::new(),
+        rules: vec![Rule {
+            chain: Chain::Input,
+            position: Position::Last,
+            matches: vec![opens],
+            target: Target::Queue(number),
+        }],
+        gone: Vec::new(),
+    }
 }
 
 impl Clocks {
@@ -238,6 +242,31 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_for_it_is_said_with_the_line_that_asks_for_it() {
+        let location = Location {
+            file: "d1.yaml".to_owned(),
+            line: 7,
+            column: 3,
+            length: 4,
+            text: String::new(),
+        };
+        let missing = LinuxError::Missing {
+            what: "NFQUEUE".to_owned(),
+            location: None,
+        };
+        let told = asked_by(Emulation::TwRecycle, &location, missing);
+        let LinuxError::Missing {
+            what,
+            location: Some(at),
+        } = told
+        else {
+            panic!("{told}");
+        };
+        assert_eq!(what, "NFQUEUE, for the emulation of tw_recycle");
+        assert_eq!(at, location);
+    }
 
     #[test]
     fn an_uptime_is_added_in_milliseconds_and_wraps_as_the_clock_does() {

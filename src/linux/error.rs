@@ -33,12 +33,6 @@ pub enum LinuxError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A program that is needed is not installed.
-    #[error("{program} is not installed (looked in /usr/sbin, /sbin and PATH)")]
-    NoProgram {
-        /// Its name.
-        program: String,
-    },
     /// A program that is needed failed.
     #[error("{program} failed in {namespace} ({status}): {stderr}")]
     Program {

@@ -1,9 +1,10 @@
-//! The kernel's doors: namespaces, netlink, nf_tables, links, sysctls, conntrack, sockets, packet queues.
+//! The kernel's doors: namespaces, netlink, nf_tables, iptables' rules, links, sysctls, conntrack, sockets, packet queues.
 //!
 //! Each module does one thing that was asked for by name; what for, and when, its callers know.
 
 pub(crate) mod conntrack;
 mod error;
+pub(crate) mod iptables;
 pub(crate) mod kernel;
 pub(crate) mod link;
 pub mod namespace;
@@ -14,6 +15,5 @@ pub(crate) mod orphans;
 pub(crate) mod packet_queue;
 pub mod sysctl;
 pub(crate) mod tcp_info;
-pub(crate) mod xtables;
 
 pub use error::LinuxError;

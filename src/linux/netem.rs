@@ -80,9 +80,7 @@ pub(crate) fn is_missing(error: &LinuxError) -> bool {
     match error {
         LinuxError::Kernel { source, .. } => unknown(source),
         LinuxError::Missing { .. } => true,
-        LinuxError::Refused { .. } | LinuxError::NoProgram { .. } | LinuxError::Program { .. } => {
-            false
-        }
+        LinuxError::Refused { .. } | LinuxError::Program { .. } => false,
     }
 }
 

@@ -53,6 +53,24 @@ const ROOM_EACH: usize = 1024;
 /// Times that a question is asked whose answer had no room.
 const ATTEMPTS: usize = 8;
 
+/// A batch of which the kernel has done nothing.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The message that it refused, by its position in the batch, where it was one of them.
+    pub(crate) message: Option<usize>,
+    /// Its answer.
+    pub(crate) source: io::Error,
+}
+
+impl From<io::Error> for Refused {
+    fn from(source: io::Error) -> Self {
+        Self {
+            message: None,
+            source,
+        }
+    }
+}
+
 /// A netlink socket in a namespace.
 pub(crate) struct Channel {
     socket: Socket,
@@ -185,16 +203,17 @@ impl Channel {
         }
     }
 
-    /// Sends `bytes` of a finished batch whose end is not itself acknowledged (nfnetlink).
+    /// Sends `messages` as a finished batch whose end is not itself acknowledged (nfnetlink).
     ///
     /// # Errors
     /// The first error the kernel reports.
-    pub(crate) fn transact<M>(&mut self, messages: Vec<(M, u16)>) -> io::Result<()>
+    pub(crate) fn transact<M>(&mut self, messages: Vec<(M, u16)>) -> Result<(), Refused>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         let mut bytes = Vec::new();
         let mut acked = None;
+        let first = self.sequence.wrapping_add(1);
         for (message, flags) in messages {
             self.append(&mut bytes, message, flags);
             if flags & NLM_F_ACK != 0 {
@@ -211,7 +230,11 @@ impl Channel {
                     continue;
                 };
                 if error.code.is_some() {
-                    return Err(io::Error::from_raw_os_error(-error.raw_code()));
+                    let number = answer.header.sequence_number.wrapping_sub(first);
+                    return Err(Refused {
+                        message: usize::try_from(number).ok(),
+                        source: io::Error::from_raw_os_error(-error.raw_code()),
+                    });
                 }
                 if answer.header.sequence_number == acked {
                     return Ok(());

@@ -23,11 +23,12 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::LinuxError;
 use super::namespace::Namespace;
-use super::netlink::Channel;
+use super::netlink::{Channel, Refused};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NF_DROP: u32 = 0;
-const NF_ACCEPT: u32 = 1;
+/// The verdict that lets a packet go on.
+pub(super) const NF_ACCEPT: u32 = 1;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_DEVICE_NAME: u16 = 1;
@@ -147,7 +148,7 @@ impl Table {
                 messages.push((message, NLM_F_CREATE | NLM_F_APPEND));
             }
         }
-        commit(&mut channel, messages).map_err(|e| refused(namespace, e))?;
+        commit(&mut channel, messages).map_err(|e| refused(namespace, e.source))?;
         Ok(Self {
             channel,
             namespace: Rc::clone(namespace),
@@ -186,7 +187,13 @@ impl Drop for Table {
 }
 
 /// Sends `messages` as one transaction: all of them, or none.
-fn commit(channel: &mut Channel, mut messages: Vec<(NetfilterMessage, u16)>) -> io::Result<()> {
+///
+/// # Errors
+/// What the kernel refused, by its position among `messages`.
+pub(super) fn commit(
+    channel: &mut Channel,
+    mut messages: Vec<(NetfilterMessage, u16)>,
+) -> Result<(), Refused> {
     // The kernel acknowledges after it has committed.
     if let Some((_, flags)) = messages.last_mut() {
         *flags |= NLM_F_ACK;
@@ -197,7 +204,10 @@ fn commit(channel: &mut Channel, mut messages: Vec<(NetfilterMessage, u16)>) -> 
     };
     messages.insert(0, control(ControlMessage::BatchBegin));
     messages.push(control(ControlMessage::BatchEnd));
-    channel.transact(messages)
+    channel.transact(messages).map_err(|refused| Refused {
+        message: refused.message.and_then(|message| message.checked_sub(1)),
+        source: refused.source,
+    })
 }
 
 /// The generation of the rules in the namespace of `channel`, a netfilter socket: every change makes it another, whoever
@@ -280,13 +290,7 @@ fn new_chain(table: &str, chain: &Chain) -> NetfilterMessage {
 fn new_rule(table: &str, chain: &str, rule: &Rule) -> NetfilterMessage {
     let mut expressions: Vec<_> = rule.matches.iter().flat_map(expressions_of).collect();
     if rule.fate != Fate::Pass {
-        expressions.push(other(
-            "counter",
-            vec![
-                DefaultNla::new(NFTA_COUNTER_BYTES, vec![0; 8]),
-                DefaultNla::new(NFTA_COUNTER_PACKETS, vec![0; 8]),
-            ],
-        ));
+        expressions.push(counter());
     }
     expressions.extend(end_of(rule.fate));
     netdev(NfTablesMessage::NewRule(RuleMessage {
@@ -298,7 +302,19 @@ fn new_rule(table: &str, chain: &str, rule: &Rule) -> NetfilterMessage {
     }))
 }
 
-fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+/// One that counts, from nothing.
+pub(super) fn counter() -> Expressions {
+    other(
+        "counter",
+        vec![
+            DefaultNla::new(NFTA_COUNTER_BYTES, vec![0; 8]),
+            DefaultNla::new(NFTA_COUNTER_PACKETS, vec![0; 8]),
+        ],
+    )
+}
+
+/// One that the library has no words for.
+pub(super) fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
     Expressions::Other {
         expression_type: name.to_owned(),
         attributes,
@@ -350,9 +366,9 @@ fn expressions_of(what: &Match) -> Vec<Expressions> {
             compare(Operator::GreatherThanEqual, vec![low]),
             compare(Operator::LessThanEqual, vec![high]),
         ],
-        Match::From(address, prefix) => within(address, prefix, |(from, _)| from),
-        Match::To(address, prefix) => within(address, prefix, |(_, to)| to),
-        Match::Protocol(number) => vec![meta(MetaKey::L4Proto), equals(vec![number])],
+        Match::From(address, prefix) => within(address, prefix, Side::Source),
+        Match::To(address, prefix) => within(address, prefix, Side::Destination),
+        Match::Protocol(number) => protocol(number),
         Match::TcpFlags(mask, flags) => vec![
             load(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, 1),
             Expressions::Bitwise(vec![
@@ -372,16 +388,37 @@ fn expressions_of(what: &Match) -> Vec<Expressions> {
     }
 }
 
-/// That an address of an IP header, of those at two offsets, begins as `address` does.
-fn within(address: IpAddr, prefix: u8, which: fn((u32, u32)) -> u32) -> Vec<Expressions> {
-    let (offsets, mut bytes) = match address {
+/// That the protocol above IP has this number.
+pub(super) fn protocol(number: u8) -> Vec<Expressions> {
+    vec![
+        meta(MetaKey::L4Proto),
+        compare(Operator::Equal, vec![number]),
+    ]
+}
+
+/// An address of an IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Where the packet comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+/// That an address of an IP header begins as `address` does, for so many bits: whole bytes.
+pub(super) fn within(address: IpAddr, prefix: u8, side: Side) -> Vec<Expressions> {
+    let ((source, destination), mut bytes) = match address {
         IpAddr::V4(address) => (IPV4_ADDRESSES, address.octets().to_vec()),
         IpAddr::V6(address) => (IPV6_ADDRESSES, address.octets().to_vec()),
     };
     bytes.truncate(usize::from(prefix / 8));
     let length = u32::from(prefix / 8);
+    let offset = match side {
+        Side::Source => source,
+        Side::Destination => destination,
+    };
     vec![
-        load(NFT_PAYLOAD_NETWORK_HEADER, which(offsets), length),
+        load(NFT_PAYLOAD_NETWORK_HEADER, offset, length),
         compare(Operator::Equal, bytes),
     ]
 }

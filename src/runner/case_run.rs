@@ -15,7 +15,6 @@ use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
 use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::lab::process::TIMER_PERIOD;
-use crate::linux::xtables::is_where_the_system_has_it;
 use crate::plan::Case;
 use crate::record::{ClockName, Event, Observation};
 use crate::result::Verdict;
@@ -222,9 +221,7 @@ impl CaseRun<'_> {
     /// What of the shell the lab has to know. In a guest that is part of what the case depends on, so it is told no more
     /// than it needs: where programs are found.
     fn shell(&self, clock: ClockName) -> Shell {
-        let needed = clock == ClockName::Real
-            || programs_of(&self.case).next().is_some()
-            || !is_where_the_system_has_it("iptables-restore");
+        let needed = clock == ClockName::Real || programs_of(&self.case).next().is_some();
         match needed {
             true => Shell::current(),
             false => Shell::default(),

@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use halfopen::record::{Event, Observation};
 
-use crate::command::{self, Run, kernel_or_skip, repository, run_inside, user_namespaces_or_skip};
+use crate::command::{self, Run, kernel_or_skip, repository};
 
 const D1: &str = "scenarios/incidents/d1-tw-recycle.yaml";
 const D2: &str = "scenarios/incidents/d2-accept-queue.yaml";
@@ -324,35 +323,4 @@ fn a_counter_that_this_kernel_lacks_is_named_and_the_case_skipped() {
         .outcome
         .assert(3, &["a counter TcpExt.NoSuchThing"]);
     assert_eq!(seen.run.verdicts(), ["skipped"]);
-}
-
-#[test]
-fn without_nfqueue_the_case_is_skipped_and_says_so() {
-    if !user_namespaces_or_skip() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let fake = folder.path().join("iptables-restore");
-    let script = "#!/bin/sh\nrules=$(cat)\ncase \"$rules\" in *NFQUEUE*)\n\
-        echo 'Extension NFQUEUE is not supported' >&2; exit 2;; esac\n";
-    fs::write(&fake, script).expect("written");
-    let executable = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
-    fs::set_permissions(&fake, executable).expect("executable");
-    let scenario = folder.path().join("short.yaml");
-    let short = text(D1).replace("duration: 120s", "duration: 12s");
-    fs::write(&scenario, short).expect("written");
-    let preparation = format!(
-        "mount --bind {} \"$(readlink -f /usr/sbin/iptables-restore)\"",
-        fake.display()
-    );
-    let arguments = ["run", "--clock", "real", "--filter", "tcp_timestamps=2"].map(Path::new);
-    let arguments = arguments.into_iter().chain([scenario.as_path()]);
-    let outcome = run_inside(&preparation, arguments);
-    outcome.assert(
-        3,
-        &[
-            "NFQUEUE is not supported",
-            "for the emulation of tw_recycle",
-        ],
-    );
 }

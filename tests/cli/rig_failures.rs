@@ -50,15 +50,15 @@ fn assert_broken(outcome: &Outcome, cause: &str) {
     );
 }
 
+/// Rules are written without it; it is asked, where it is there, what they are in the end.
 #[test]
 fn no_iptables() {
     if !user_namespaces_or_skip() {
         return;
     }
-    let says = "iptables-restore is not installed (looked in /usr/sbin, /sbin and PATH)";
-    assert_broken(&run_on("real", WITHOUT_IPTABLES), says);
+    run_on("real", WITHOUT_IPTABLES).assert(0, &["1 passed"]);
     if kernel_or_skip().is_some() {
-        assert_broken(&run_on("virtual", WITHOUT_IPTABLES), says);
+        run_on("virtual", WITHOUT_IPTABLES).assert(0, &["1 passed"]);
     }
 }
 

@@ -144,22 +144,3 @@ fn a_pod_behind_its_own_service_reaches_itself() {
         assert!(matches!(answer, Ok(Ok(_))), "{answer:?}");
     });
 }
-
-#[test]
-fn a_failing_iptables_is_named_with_its_own_words() {
-    in_lab(async || {
-        let mut plan = plan();
-        plan.services[0].endpoints[0].address = at(plan.pods[1].address6, PORT);
-        let network = Network::build(&plan).unwrap();
-        let error = Services::load(&network, &plan)
-            .await
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("iptables-restore failed in node1"),
-            "{error}"
-        );
-        assert!(error.contains("invalid mask"), "{error}");
-    });
-}

@@ -8,27 +8,20 @@ mod reading;
 mod render;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 
-use self::reading::RestoredRules;
+use self::reading::LoadedRules;
 use self::render::{Scope, render};
 use super::mode::{Mode, NodeRules, has_client_on};
 use super::state::ServiceState;
 use crate::lab::network::Network;
 use crate::linux::LinuxError;
+use crate::linux::iptables::Family;
 use crate::linux::namespace::Namespace;
-use crate::linux::xtables::{find_program, finish, start};
 use crate::plan::{LabPlan, Place};
-
-/// Programs that write rules and show them, by address family.
-const PROGRAMS: [(&str, &str, bool); 2] = [
-    ("iptables-restore", "iptables-save", false),
-    ("ip6tables-restore", "ip6tables-save", true),
-];
 
 /// The rules of all nodes.
 struct Iptables {
@@ -41,27 +34,21 @@ struct Iptables {
 struct NodeTable {
     node: String,
     namespace: Rc<Namespace>,
-    program: PathBuf,
-    /// The program beside it that shows them.
-    save: &'static str,
-    restored: RestoredRules,
+    family: Family,
+    loaded: LoadedRules,
     /// Positions among the mode's services.
     services: Vec<usize>,
 }
 
-/// One restore a node and address family, side by side.
+/// One transaction a node and address family.
 pub(super) async fn set_up(
     network: &Network,
     plan: &LabPlan,
     services: &[ServiceState],
 ) -> Result<Box<dyn Mode>, LinuxError> {
     let mut tables = Vec::new();
-    for (program, save, ipv6) in PROGRAMS {
-        let of_family = |state: &ServiceState| state.service.address.is_ipv6() == ipv6;
-        if !services.iter().any(of_family) {
-            continue;
-        }
-        let program = find_program(program)?;
+    for family in Family::ALL {
+        let of_family = |state: &ServiceState| Family::of(state.service.address.ip()) == family;
         for node in &plan.nodes {
             let services: Vec<_> = (0..services.len())
                 .filter(|&n| of_family(&services[n]))
@@ -71,10 +58,9 @@ pub(super) async fn set_up(
                 let namespace = network.namespace(&Place::Node(node.name.clone()));
                 tables.push(NodeTable {
                     node: node.name.clone(),
-                    restored: RestoredRules::nothing(&namespace)?,
+                    loaded: LoadedRules::nothing(&namespace)?,
                     namespace,
-                    program: program.clone(),
-                    save,
+                    family,
                     services,
                 });
             }
@@ -84,7 +70,7 @@ pub(super) async fn set_up(
         tables,
         addresses: services.iter().map(|s| s.service.address).collect(),
     };
-    iptables.restore(services, |_| true, Scope::Whole).await?;
+    iptables.load(services, |_| true, Scope::Whole)?;
     Ok(Box::new(iptables))
 }
 
@@ -95,8 +81,7 @@ impl Mode for Iptables {
         changed: &'a [bool],
     ) -> LocalBoxFuture<'a, Result<(), LinuxError>> {
         let concerned = |table: &NodeTable| table.services.iter().any(|&n| changed[n]);
-        self.restore(services, concerned, Scope::Update)
-            .boxed_local()
+        ready(self.load(services, concerned, Scope::Update)).boxed_local()
     }
 
     fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError> {
@@ -105,24 +90,20 @@ impl Mode for Iptables {
 }
 
 impl Iptables {
-    /// Starts one restore for each table concerned, all at once, and waits for them. All tables' rules are those of
-    /// `services` then.
-    async fn restore(
+    /// Brings each table concerned to what `services` are to be.
+    fn load(
         &self,
         services: &[ServiceState],
         concerned: impl Fn(&NodeTable) -> bool,
         scope: Scope,
     ) -> Result<(), LinuxError> {
-        let mut running = Vec::new();
         for table in self.tables.iter().filter(|table| concerned(table)) {
-            let text = render(&table.states(services), scope);
-            running.push((table, start(&table.namespace, &table.program, &text)?));
-        }
-        for (table, child) in running {
-            finish(&table.namespace, &table.program, child).await?;
+            let changes = render(&table.states(services), scope);
+            let loaded = &table.loaded;
+            loaded.load(&table.namespace, table.family, &changes)?;
         }
         for table in &self.tables {
-            table.restored.now(&table.states(services));
+            table.loaded.now(&table.states(services));
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! The rules that are loaded, as iptables-save shows them.
 //!
-//! A run of iptables-save costs 3 ms, in a guest 15 to 30 ms of wall time, a tenth of a whole case. But nf_tables counts its
-//! generations: as long as a namespace is still in the one in which a restore left it, its rules are those of that restore,
-//! and how iptables-save shows them is known beforehand (a test compares the two). In any other generation, and where
-//! iptables works without nf_tables, the program is asked. The first line says which it was.
+//! A run of iptables-save costs 3 ms, in a guest 15 to 30 ms of wall time, a tenth of a whole case, and it need not be
+//! installed. But nf_tables counts its generations: as long as a namespace is still in the one in which we left it, its rules
+//! are those that we loaded, and how iptables-save shows them is known beforehand (a test compares the two). In any other
+//! generation the program is asked. The first line says which it was.
 
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -19,6 +19,7 @@ use super::{Iptables, NodeTable};
 use crate::lab::service::mode::NodeRules;
 use crate::lab::service::state::ServiceState;
 use crate::linux::LinuxError;
+use crate::linux::iptables::{self, Change, Family};
 use crate::linux::namespace::Namespace;
 use crate::linux::netlink::Channel;
 use crate::linux::nft;
@@ -28,14 +29,17 @@ use crate::record::Flow;
 /// What a fresh namespace's generation is, in which nf_tables has loaded nothing.
 const FIRST_GENERATION: u32 = 1;
 
-/// What a restore has left behind.
-pub(super) struct RestoredRules {
+/// Where iptables is on systems that leave it out of an ordinary user's PATH.
+const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// What was loaded.
+pub(super) struct LoadedRules {
     channel: RefCell<Channel>,
     /// Rules, and the generation they are of.
     state: RefCell<Option<(Vec<String>, u32)>>,
 }
 
-impl RestoredRules {
+impl LoadedRules {
     /// Nothing yet.
     ///
     /// # Errors
@@ -47,21 +51,34 @@ impl RestoredRules {
         })
     }
 
-    /// A restore has just loaded the rules of `services`, or found them as they are.
+    /// Makes `changes`.
+    ///
+    /// # Errors
+    /// As [`iptables::load`].
+    pub(super) fn load(
+        &self,
+        namespace: &Namespace,
+        family: Family,
+        changes: &[Change],
+    ) -> Result<(), LinuxError> {
+        iptables::load(&mut self.channel.borrow_mut(), namespace, family, changes)
+    }
+
+    /// The rules are those of `services` now. Call when all families of the namespace are loaded: they share a generation.
     pub(super) fn now(&self, services: &[&ServiceState]) {
         let generation = self.generation().ok().flatten();
         let known = generation.filter(|generation| *generation > FIRST_GENERATION);
         *self.state.borrow_mut() = known.map(|generation| (saved(services), generation));
     }
 
-    /// The rules, if they are still those of the last restore.
+    /// The rules, if they are still those that were loaded last.
     fn still(&self) -> Option<Vec<String>> {
         let state = self.state.borrow();
         let (rules, generation) = state.as_ref()?;
         if self.generation().ok().flatten() != Some(*generation) {
             return None;
         }
-        let how = format!("# As restored: nf_tables is in generation {generation} since");
+        let how = format!("# As loaded: nf_tables is in generation {generation} since");
         Some(std::iter::once(how).chain(rules.iter().cloned()).collect())
     }
 
@@ -75,10 +92,19 @@ impl Iptables {
     pub(super) fn read_all(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError> {
         let mut nodes: Vec<NodeRules> = Vec::new();
         for table in &self.tables {
-            let known = if ask { None } else { table.restored.still() };
+            let known = table.loaded.still();
             let rules = match known {
-                Some(rules) => rules,
-                None => save(&table.namespace, &table.program.with_file_name(table.save))?,
+                Some(rules) if !ask => rules,
+                known => {
+                    let program = table.family.save();
+                    match (find_program(program), known) {
+                        (Some(program), _) => save(&table.namespace, &program)?,
+                        (None, Some(rules)) => rules,
+                        (None, None) => vec![format!(
+                            "# Somebody else has changed them, and {program}, which would show them, is not installed"
+                        )],
+                    }
+                }
             };
             match nodes.iter_mut().find(|n| n.node == table.node) {
                 // The other address family.
@@ -95,10 +121,20 @@ impl Iptables {
 
     fn flows(&self, table: &NodeTable) -> Result<Vec<Flow>, LinuxError> {
         let addresses: &[SocketAddr] = &self.addresses;
-        flows(&mut table.restored.channel.borrow_mut(), addresses).map_err(LinuxError::kernel(
+        flows(&mut table.loaded.channel.borrow_mut(), addresses).map_err(LinuxError::kernel(
             format!("reading the connections that {} tracks", table.node),
         ))
     }
+}
+
+/// Finds a program of the system's administrator, who may not be the user.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = SYSTEM_PATHS.map(PathBuf::from).into_iter();
+    system
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
 }
 
 /// Asks iptables-save.

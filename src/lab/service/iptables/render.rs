@@ -1,13 +1,13 @@
-//! Services' rules as text: for iptables-restore, and as iptables-save shows them afterwards.
+//! Services' rules, of the shape that kube-proxy writes, and as iptables-save shows them afterwards.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::lab::service::state::ServiceState;
+use crate::linux::iptables::{Chain, Change, Match, Position, Rule, Table, Target};
 use crate::plan::Service;
 
 /// kube-proxy's mark for connections to be masqueraded.
-const MASQUERADE_MARK: &str = "0x4000";
+const MASQUERADE_MARK: u32 = 0x4000;
 
 /// A service's chains.
 struct Chains(String);
@@ -26,14 +26,16 @@ impl Chains {
     }
 }
 
-/// `-d ADDRESS/LENGTH -p tcp -m tcp --dport PORT`.
-fn matches(service: &Service) -> String {
+/// Connections to a service.
+fn matches(service: &Service) -> Vec<Match> {
     let address = service.address;
-    format!(
-        "-d {} -p tcp -m tcp --dport {}",
-        host(address),
-        address.port()
-    )
+    vec![
+        Match::Destination(address.ip(), host(address)),
+        Match::Tcp {
+            port: Some(address.port()),
+            syn: false,
+        },
+    ]
 }
 
 /// A service's part of its chains' names. kube-proxy hashes names; a short plain name can be read in the rules as it is.
@@ -49,10 +51,34 @@ fn chain_part(number: usize, name: &str) -> String {
     format!("{}.{number}", start.to_ascii_uppercase())
 }
 
-fn host(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) => format!("{}/32", address.ip()),
-        SocketAddr::V6(address) => format!("{}/128", address.ip()),
+/// The prefix that is one address.
+fn host(address: SocketAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn own(chain: &str) -> Chain {
+    Chain::Own(chain.to_owned())
+}
+
+fn jump(chain: &str) -> Target {
+    Target::Jump(chain.to_owned())
+}
+
+fn last(chain: &str, matches: Vec<Match>, target: Target) -> Rule {
+    Rule {
+        chain: own(chain),
+        position: Position::Last,
+        matches,
+        target,
+    }
+}
+
+fn first(chain: Chain, matches: Vec<Match>, target: Target) -> Rule {
+    Rule {
+        chain,
+        position: Position::First,
+        matches,
+        target,
     }
 }
 
@@ -63,99 +89,127 @@ pub(super) enum Scope {
     Update,
 }
 
-/// The input of `iptables-restore --noflush` for `services` on one node. A chain that is declared is emptied first, all in one
-/// transaction.
-pub(super) fn render(services: &[&ServiceState], load: Scope) -> String {
-    let mut text = String::new();
-    render_nat(&mut text, services, load);
-    render_filter(&mut text, services, load);
-    text
+/// What brings the tables of one node to what `services` are to be.
+pub(super) fn render(services: &[&ServiceState], load: Scope) -> [Change; 2] {
+    [nat(services, load), filter(services, load)]
 }
 
-fn render_nat(text: &mut String, services: &[&ServiceState], load: Scope) {
-    let mut chains = vec!["KUBE-SERVICES".to_owned()];
-    let mut rules = Vec::new();
+fn nat(services: &[&ServiceState], load: Scope) -> Change {
+    let mut change = Change {
+        table: Table::Nat,
+        chains: vec!["KUBE-SERVICES".to_owned()],
+        rules: Vec::new(),
+        gone: Vec::new(),
+    };
     if load == Scope::Whole {
-        chains.push("KUBE-MARK-MASQ".to_owned());
-        chains.push("KUBE-POSTROUTING".to_owned());
-        rules.extend([
-            "-I PREROUTING -j KUBE-SERVICES".to_owned(),
-            "-I OUTPUT -j KUBE-SERVICES".to_owned(),
-            "-I POSTROUTING -j KUBE-POSTROUTING".to_owned(),
-            format!("-A KUBE-MARK-MASQ -j MARK --or-mark {MASQUERADE_MARK}"),
-            format!(
-                "-A KUBE-POSTROUTING -m mark ! --mark {MASQUERADE_MARK}/{MASQUERADE_MARK} -j RETURN"
+        change.chains.push("KUBE-MARK-MASQ".to_owned());
+        change.chains.push("KUBE-POSTROUTING".to_owned());
+        change.rules.extend([
+            first(Chain::Prerouting, Vec::new(), jump("KUBE-SERVICES")),
+            first(Chain::Output, Vec::new(), jump("KUBE-SERVICES")),
+            first(Chain::Postrouting, Vec::new(), jump("KUBE-POSTROUTING")),
+            last(
+                "KUBE-MARK-MASQ",
+                Vec::new(),
+                Target::SetMark(MASQUERADE_MARK),
             ),
-            format!("-A KUBE-POSTROUTING -j MARK --xor-mark {MASQUERADE_MARK}"),
-            "-A KUBE-POSTROUTING -j MASQUERADE --random-fully".to_owned(),
+            last(
+                "KUBE-POSTROUTING",
+                vec![Match::NotMarked(MASQUERADE_MARK)],
+                Target::Return,
+            ),
+            last(
+                "KUBE-POSTROUTING",
+                Vec::new(),
+                Target::TurnMark(MASQUERADE_MARK),
+            ),
+            last(
+                "KUBE-POSTROUTING",
+                Vec::new(),
+                Target::Masquerade { random: true },
+            ),
         ]);
     }
     for state in services {
-        let chains_of = Chains::of(state);
-        let svc = chains_of.svc();
-        let chosen = state.chosen();
-        chains.push(svc.clone());
-        if !chosen.is_empty() {
-            rules.push(format!(
-                "-A KUBE-SERVICES {} -j {svc}",
-                matches(&state.service)
-            ));
-        }
-        for (position, (number, _)) in chosen.iter().enumerate() {
-            let dice = match chosen.len() - position {
-                1 => String::new(),
-                left => format!(
-                    " -m statistic --mode random --probability {:.10}",
-                    1.0 / left as f64
-                ),
-            };
-            rules.push(format!("-A {svc}{dice} -j {}", chains_of.sep(*number)));
-        }
-        for (number, endpoint) in (1..).zip(&state.service.endpoints) {
-            let sep = chains_of.sep(number);
-            if state.removed.contains(&endpoint.server) {
-                chains.push(sep.clone());
-                rules.push(format!("-X {sep}"));
-            } else if load == Scope::Whole || state.returning.contains(&endpoint.server) {
-                chains.push(sep.clone());
-                let own = host(endpoint.address);
-                rules.push(format!("-A {sep} -s {own} -j KUBE-MARK-MASQ"));
-                let to = endpoint.address;
-                rules.push(format!(
-                    "-A {sep} -p tcp -m tcp -j DNAT --to-destination {to}"
-                ));
-            }
+        service(&mut change, state, load);
+    }
+    change
+}
+
+fn service(change: &mut Change, state: &ServiceState, load: Scope) {
+    let chains = Chains::of(state);
+    let svc = chains.svc();
+    let chosen = state.chosen();
+    change.chains.push(svc.clone());
+    if !chosen.is_empty() {
+        let rule = last("KUBE-SERVICES", matches(&state.service), jump(&svc));
+        change.rules.push(rule);
+    }
+    for (position, (number, _)) in chosen.iter().enumerate() {
+        let dice = match chosen.len() - position {
+            1 => Vec::new(),
+            left => vec![Match::Chance(one_in(left))],
+        };
+        let rule = last(&svc, dice, jump(&chains.sep(*number)));
+        change.rules.push(rule);
+    }
+    for (number, endpoint) in (1..).zip(&state.service.endpoints) {
+        let sep = chains.sep(number);
+        if state.removed.contains(&endpoint.server) {
+            change.chains.push(sep.clone());
+            change.gone.push(sep);
+        } else if load == Scope::Whole || state.returning.contains(&endpoint.server) {
+            change.chains.push(sep.clone());
+            let address = endpoint.address;
+            let hairpin = vec![Match::Source(address.ip(), host(address))];
+            let any = vec![Match::Tcp {
+                port: None,
+                syn: false,
+            }];
+            change.rules.extend([
+                last(&sep, hairpin, jump("KUBE-MARK-MASQ")),
+                last(&sep, any, Target::Dnat(address)),
+            ]);
         }
     }
-    table(text, "nat", &chains, &rules);
+}
+
+/// One chance in so many (at least two), in 2^31sts.
+fn one_in(many: usize) -> u32 {
+    let many = u64::try_from(many).unwrap_or(u64::MAX);
+    let share = ((1 << 31) + many / 2) / many;
+    u32::try_from(share).unwrap_or(u32::MAX)
 }
 
 /// Services without endpoints answer with "port unreachable", for pods (FORWARD) and for the node itself (OUTPUT).
-fn render_filter(text: &mut String, services: &[&ServiceState], load: Scope) {
+fn filter(services: &[&ServiceState], load: Scope) -> Change {
     let mut rules = Vec::new();
     if load == Scope::Whole {
-        for chain in ["FORWARD", "OUTPUT"] {
-            rules.push(format!(
-                "-I {chain} -m conntrack --ctstate NEW -j KUBE-SERVICES"
-            ));
+        for chain in [Chain::Forward, Chain::Output] {
+            rules.push(first(chain, vec![Match::New], jump("KUBE-SERVICES")));
         }
     }
     for state in services.iter().filter(|state| state.chosen().is_empty()) {
-        rules.push(format!(
-            "-A KUBE-SERVICES {} -j REJECT",
-            matches(&state.service)
-        ));
+        let rule = last("KUBE-SERVICES", matches(&state.service), Target::Reject);
+        rules.push(rule);
     }
-    table(text, "filter", &["KUBE-SERVICES".to_owned()], &rules);
+    Change {
+        table: Table::Filter,
+        chains: vec!["KUBE-SERVICES".to_owned()],
+        rules,
+        gone: Vec::new(),
+    }
 }
 
 /// The rules of the services' chains as iptables-save shows them when those of [`render`] are loaded.
 pub(super) fn saved(services: &[&ServiceState]) -> Vec<String> {
-    let ipv6 = services.iter().any(|s| s.service.address.is_ipv6());
-    services_only(render(services, Scope::Whole).lines())
-        .into_iter()
-        .map(|rule| as_saved(rule, ipv6))
-        .collect()
+    let mut lines = Vec::new();
+    for change in render(services, Scope::Whole) {
+        lines.push(format!("*{}", change.table.name()));
+        lines.extend(change.rules.iter().map(Rule::to_string));
+    }
+    let lines = services_only(lines.iter().map(String::as_str));
+    lines.into_iter().map(str::to_owned).collect()
 }
 
 /// Of what iptables-save writes: the tables, and in each the rules of the services' chains, chain by chain. Chains come in
@@ -188,35 +242,6 @@ fn chain_of(line: &str) -> Option<&str> {
     is_service.then_some(chain)
 }
 
-/// A rule as iptables-save writes it: with the probability the kernel has, in 2^31sts, and with what REJECT answers.
-fn as_saved(rule: &str, ipv6: bool) -> String {
-    const PROBABILITY: &str = "--probability ";
-    if rule.ends_with("-j REJECT") {
-        let answer = if ipv6 { "icmp6" } else { "icmp" };
-        return format!("{rule} --reject-with {answer}-port-unreachable");
-    }
-    let Some((before, after)) = rule.split_once(PROBABILITY) else {
-        return rule.to_owned();
-    };
-    let (number, after) = after.split_once(' ').unwrap_or((after, ""));
-    let wanted: f64 = number.parse().unwrap_or_default();
-    let parts = f64::from(1_u32 << 31);
-    let kept = (wanted * parts).round() / parts;
-    format!("{before}{PROBABILITY}{kept:.11} {after}")
-}
-
-fn table(text: &mut String, name: &str, chains: &[String], rules: &[String]) {
-    // Writing to a String can't fail.
-    let _ = writeln!(text, "*{name}");
-    for chain in chains {
-        let _ = writeln!(text, ":{chain} - [0:0]");
-    }
-    for rule in rules {
-        let _ = writeln!(text, "{rule}");
-    }
-    let _ = writeln!(text, "COMMIT");
-}
-
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
@@ -224,6 +249,24 @@ mod tests {
 
     use super::*;
     use crate::plan::{Endpoint, Proxy};
+
+    /// As the input of iptables-restore.
+    fn text(changes: &[Change]) -> String {
+        let mut lines = Vec::new();
+        for change in changes {
+            lines.push(format!("*{}", change.table.name()));
+            lines.extend(
+                change
+                    .chains
+                    .iter()
+                    .map(|chain| format!(":{chain} - [0:0]")),
+            );
+            lines.extend(change.rules.iter().map(Rule::to_string));
+            lines.extend(change.gone.iter().map(|chain| format!("-X {chain}")));
+            lines.push("COMMIT".to_owned());
+        }
+        lines.join("\n")
+    }
 
     fn service(name: &str, address: &str, endpoints: &[(&str, &str)]) -> ServiceState {
         let endpoints = endpoints.iter().map(|(server, address)| Endpoint {
@@ -255,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_rules_have_kube_proxy_s_shape() {
-        assert_snapshot!(render(&[&three()], Scope::Whole), @"
+        assert_snapshot!(text(&render(&[&three()], Scope::Whole)), @"
         *nat
         :KUBE-SERVICES - [0:0]
         :KUBE-MARK-MASQ - [0:0]
@@ -272,8 +315,8 @@ mod tests {
         -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
         -A KUBE-POSTROUTING -j MASQUERADE --random-fully
         -A KUBE-SERVICES -d 192.168.255.220/32 -p tcp -m tcp --dport 443 -j KUBE-SVC-AA
-        -A KUBE-SVC-AA -m statistic --mode random --probability 0.3333333333 -j KUBE-SEP-AA-1
-        -A KUBE-SVC-AA -m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-AA-2
+        -A KUBE-SVC-AA -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP-AA-1
+        -A KUBE-SVC-AA -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-AA-2
         -A KUBE-SVC-AA -j KUBE-SEP-AA-3
         -A KUBE-SEP-AA-1 -s 192.168.2.2/32 -j KUBE-MARK-MASQ
         -A KUBE-SEP-AA-1 -p tcp -m tcp -j DNAT --to-destination 192.168.2.2:6443
@@ -294,7 +337,7 @@ mod tests {
     fn pinned_rules_name_one_endpoint_and_unpinned_ones_all() {
         let mut state = three();
         state.pinned = Some("aa-2".to_owned());
-        assert_snapshot!(render(&[&state], Scope::Update), @"
+        assert_snapshot!(text(&render(&[&state], Scope::Update)), @"
         *nat
         :KUBE-SERVICES - [0:0]
         :KUBE-SVC-AA - [0:0]
@@ -306,13 +349,13 @@ mod tests {
         COMMIT
         ");
         state.pinned = None;
-        assert_snapshot!(render(&[&state], Scope::Update), @"
+        assert_snapshot!(text(&render(&[&state], Scope::Update)), @"
         *nat
         :KUBE-SERVICES - [0:0]
         :KUBE-SVC-AA - [0:0]
         -A KUBE-SERVICES -d 192.168.255.220/32 -p tcp -m tcp --dport 443 -j KUBE-SVC-AA
-        -A KUBE-SVC-AA -m statistic --mode random --probability 0.3333333333 -j KUBE-SEP-AA-1
-        -A KUBE-SVC-AA -m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-AA-2
+        -A KUBE-SVC-AA -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP-AA-1
+        -A KUBE-SVC-AA -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-AA-2
         -A KUBE-SVC-AA -j KUBE-SEP-AA-3
         COMMIT
         *filter
@@ -329,7 +372,7 @@ mod tests {
             &[("aa-1", "[fd00:2::2]:6443"), ("aa-2", "[fd00:1::2]:6443")],
         );
         state.removed.push("aa-1".to_owned());
-        assert_snapshot!(render(&[&state], Scope::Update), @"
+        assert_snapshot!(text(&render(&[&state], Scope::Update)), @"
         *nat
         :KUBE-SERVICES - [0:0]
         :KUBE-SVC-AA - [0:0]
@@ -343,7 +386,7 @@ mod tests {
         COMMIT
         ");
         state.removed.push("aa-2".to_owned());
-        assert_snapshot!(render(&[&state], Scope::Update), @"
+        assert_snapshot!(text(&render(&[&state], Scope::Update)), @"
         *nat
         :KUBE-SERVICES - [0:0]
         :KUBE-SVC-AA - [0:0]
@@ -354,7 +397,7 @@ mod tests {
         COMMIT
         *filter
         :KUBE-SERVICES - [0:0]
-        -A KUBE-SERVICES -d fd00:ff::220/128 -p tcp -m tcp --dport 443 -j REJECT
+        -A KUBE-SERVICES -d fd00:ff::220/128 -p tcp -m tcp --dport 443 -j REJECT --reject-with icmp6-port-unreachable
         COMMIT
         ");
     }
@@ -373,7 +416,7 @@ mod tests {
                 .map(|n| (format!("s{n}"), format!("10.1.0.{}:80", n + 1)))
                 .collect();
             let borrowed: Vec<_> = endpoints.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-            let text = render(&[&service("x", "10.9.9.9:80", &borrowed)], Scope::Whole);
+            let text = text(&render(&[&service("x", "10.9.9.9:80", &borrowed)], Scope::Whole));
             let mut left = 1.0;
             for line in text.lines().filter(|l| l.starts_with("-A KUBE-SVC-X")) {
                 let words: Vec<_> = line.split(' ').collect();
