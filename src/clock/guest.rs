@@ -8,9 +8,9 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub const SUBCOMMAND: &str = "__guest";
 /// Instead of the kernel's own path in its argument list: a guest that reboots executes that, and must not come back.
 const NO_REBOOT: &str = "/halfopen-guest-must-not-reboot";
 
-/// The job's file, and a link to this program, in the guest's private folder. The guest finds them through the host's
+/// The job's file, and this program, in the guest's private folder. The guest finds them through the host's
 /// /proc, which it sees until it mounts its own: by the same names, wherever they lie.
 const JOB: &str = "job.json";
 const INIT: &str = "init";
@@ -121,7 +121,7 @@ impl Guest {
         options: &GuestOptions,
     ) -> Result<Self, GuestError> {
         let folder = Folder::make(options.memory_mib, &[JOB, INIT])?;
-        symlink(std::env::current_exe()?, folder.path().join(INIT))?;
+        lay_init(&folder.path().join(INIT))?;
         fs::write(
             folder.path().join(JOB),
             serde_json::to_vec(job).map_err(io::Error::other)?,
@@ -321,6 +321,20 @@ pub fn addresses_can_be_fixed() -> bool {
     personality::get()
         .and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE))
         .is_ok()
+}
+
+/// Puts this program where the guest finds it: a link, or a copy when something else lies in its place by now (it was built or
+/// installed anew).
+fn lay_init(place: &Path) -> io::Result<()> {
+    const OWN: &str = "/proc/self/exe";
+    let program = std::env::current_exe()?;
+    let file = |path: &Path| fs::metadata(path).map(|about| (about.dev(), about.ino()));
+    let own = file(Path::new(OWN))?;
+    if file(&program).is_ok_and(|there| there == own) {
+        symlink(program, place)
+    } else {
+        fs::copy(OWN, place).map(drop)
+    }
 }
 
 /// Processor time of a process, of the children it has, and of those it had.

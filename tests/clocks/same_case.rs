@@ -247,6 +247,32 @@ fn a_leak_that_was_planted_is_found() {
     assert_eq!(differences.len(), 1, "{differences:?}");
 }
 
+/// Each case starts the program anew, and each is of the program that was started.
+#[test]
+fn a_program_that_is_replaced_while_it_runs_goes_on_as_it_is() {
+    if kernel_or_skip().is_none() {
+        return;
+    }
+    let folder = open_folder();
+    let copy = folder.path().join("halfopen");
+    fs::copy(program(), &copy).expect("copied");
+    let scenario = two_seconds();
+    let mut run = Command::new(&copy)
+        .args(["run", "--clock", "virtual", "--jobs", "1"])
+        .args(vec![&scenario; 40])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(run.try_wait().expect("a child").is_none(), "it runs still");
+    let other = folder.path().join("other");
+    fs::write(&other, "#!/bin/sh\n").expect("written");
+    fs::rename(&other, &copy).expect("replaced");
+    let ended = run.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(told.contains("40 cases: 40 passed"), "{told}");
+}
+
 /// The cases of the JSON report of `files`, with records in `kept` or without.
 fn reported(files: &[PathBuf], kept: Option<&Path>) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
