@@ -252,6 +252,9 @@ impl Guest {
         };
         if says("Failed to exec kernel").is_some() || says("Restarting system").is_some() {
             "the guest was rebooted from inside, which is forbidden".to_owned()
+        } else if says("Requested init").is_some() && !is_in_its_place() {
+            "another file has taken the place of this program just when the guest was to open it; run the case again"
+                .to_owned()
         } else if let Some(line) = says("Kernel panic") {
             let memory = says("Out of memory")
                 .map(|line| format!(" after \"{line}\""))
@@ -323,18 +326,27 @@ pub fn addresses_can_be_fixed() -> bool {
         .is_ok()
 }
 
+/// This program, whatever lies in its place by now.
+const OWN: &str = "/proc/self/exe";
+
 /// Puts this program where the guest finds it: a link, or a copy when something else lies in its place by now (it was built or
 /// installed anew).
 fn lay_init(place: &Path) -> io::Result<()> {
-    const OWN: &str = "/proc/self/exe";
-    let program = std::env::current_exe()?;
-    let file = |path: &Path| fs::metadata(path).map(|about| (about.dev(), about.ino()));
-    let own = file(Path::new(OWN))?;
-    if file(&program).is_ok_and(|there| there == own) {
-        symlink(program, place)
+    if is_in_its_place() {
+        symlink(std::env::current_exe()?, place)
     } else {
         fs::copy(OWN, place).map(drop)
     }
+}
+
+/// Whether this program's file is still where it was started from.
+fn is_in_its_place() -> bool {
+    let file = |path: &Path| {
+        let about = fs::metadata(path).ok()?;
+        Some((about.dev(), about.ino()))
+    };
+    let place = std::env::current_exe().ok();
+    place.is_some_and(|place| file(&place) == file(Path::new(OWN)))
 }
 
 /// Processor time of a process, of the children it has, and of those it had.

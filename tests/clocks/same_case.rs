@@ -247,7 +247,8 @@ fn a_leak_that_was_planted_is_found() {
     assert_eq!(differences.len(), 1, "{differences:?}");
 }
 
-/// Each case starts the program anew, and each is of the program that was started.
+/// Each case starts the program anew, and each is of the program that was started. All but the one, if any, whose guest is
+/// just about to open the file; that one says so.
 #[test]
 fn a_program_that_is_replaced_while_it_runs_goes_on_as_it_is() {
     if kernel_or_skip().is_none() {
@@ -270,7 +271,9 @@ fn a_program_that_is_replaced_while_it_runs_goes_on_as_it_is() {
     fs::rename(&other, &copy).expect("replaced");
     let ended = run.wait_with_output().expect("it ends");
     let told = String::from_utf8_lossy(&ended.stdout);
-    assert!(told.contains("40 cases: 40 passed"), "{told}");
+    let met = told.matches("has taken the place of this program").count();
+    let all = format!("40 cases: {} passed, 0 failed", 40 - met);
+    assert!(met <= 1 && told.contains(&all), "{told}");
 }
 
 /// The cases of the JSON report of `files`, with records in `kept` or without.
