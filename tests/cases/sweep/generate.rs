@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use halfopen::scenario::{PlanOptions, parse};
+
 /// A scenario of one case with one client, `c`, or with another one, `d`, as well.
 #[derive(Debug, Clone)]
 pub(crate) struct Drawn {
@@ -186,7 +188,12 @@ pub(crate) fn draw(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
         knobs.server = format!(", response_delay: {}ms", dice.from(50, 1_000));
     }
     let name = format!("sweep-{number:03}");
-    let yaml = knobs.yaml(&name);
+    let mut yaml = knobs.yaml(&name);
+    // Where no request can succeed in its time, nothing is predicted to end.
+    if parse(&name, &yaml, &PlanOptions::default()).is_err() {
+        knobs.duration = Some(120);
+        yaml = knobs.yaml(&name);
+    }
     Drawn { name, kind, yaml }
 }
 

@@ -52,9 +52,7 @@ impl Swept {
     fn complaint(&self) -> Option<String> {
         let error = self.error(&Model::right(self.hz));
         let inexact = error.is_some_and(|error| error > EXACT);
-        // That ICMP came from its own node is not in a record yet.
-        let unknown =
-            self.judged.cause == Some(Cause::Unknown) && self.drawn.kind != Kind::Conntrack;
+        let unknown = self.judged.cause == Some(Cause::Unknown);
         let wrong = inexact || unknown || !self.judged.outside.is_empty();
         wrong.then(|| {
             let (drawn, judged) = (&self.drawn, &self.judged);
