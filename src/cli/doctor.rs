@@ -3,7 +3,6 @@
 use std::process::{Command, ExitCode, Stdio};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use tokio::task::LocalSet;
 
 use super::Exit;
 use super::stdout::say;
@@ -46,7 +45,9 @@ pub(super) fn probe() -> ExitCode {
         else {
             return ExitCode::FAILURE;
         };
-        let checks = LocalSet::new().block_on(&runtime, probe_in_namespace());
+        // A packet queue is read by it.
+        let _within = runtime.enter();
+        let checks = probe_in_namespace();
         match serde_json::to_string(&checks) {
             Ok(text) => say(&text, Exit::Held).into(),
             Err(_) => ExitCode::FAILURE,

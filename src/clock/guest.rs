@@ -252,7 +252,7 @@ impl Guest {
         };
         if says("Failed to exec kernel").is_some() || says("Restarting system").is_some() {
             "the guest was rebooted from inside, which is forbidden".to_owned()
-        } else if says("Requested init").is_some() && !is_in_its_place() {
+        } else if says("Requested init").is_some() && own_place().is_none() {
             "another file has taken the place of this program just when the guest was to open it; run the case again"
                 .to_owned()
         } else if let Some(line) = says("Kernel panic") {
@@ -332,21 +332,20 @@ const OWN: &str = "/proc/self/exe";
 /// Puts this program where the guest finds it: a link, or a copy when something else lies in its place by now (it was built or
 /// installed anew).
 fn lay_init(place: &Path) -> io::Result<()> {
-    if is_in_its_place() {
-        symlink(std::env::current_exe()?, place)
-    } else {
-        fs::copy(OWN, place).map(drop)
+    match own_place() {
+        Some(program) => symlink(program, place),
+        None => fs::copy(OWN, place).map(drop),
     }
 }
 
-/// Whether this program's file is still where it was started from.
-fn is_in_its_place() -> bool {
+/// Where this program's file lies, if that is where it was started from.
+fn own_place() -> Option<PathBuf> {
     let file = |path: &Path| {
         let about = fs::metadata(path).ok()?;
         Some((about.dev(), about.ino()))
     };
-    let place = std::env::current_exe().ok();
-    place.is_some_and(|place| file(&place) == file(Path::new(OWN)))
+    let place = std::env::current_exe().ok()?;
+    (file(&place) == file(Path::new(OWN))).then_some(place)
 }
 
 /// Processor time of a process, of the children it has, and of those it had.

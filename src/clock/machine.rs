@@ -121,8 +121,8 @@ fn switch(key: &str, good: &str, fix: &str) -> Option<Check> {
 }
 
 /// Tries out what labs are built of. Call it where a lab would run: as root of user, network and mount namespaces of
-/// its own, in a process with one thread, on a current-thread tokio runtime.
-pub async fn probe_in_namespace() -> Vec<Check> {
+/// its own, in a process with one thread, within a tokio runtime.
+pub fn probe_in_namespace() -> Vec<Check> {
     if let Err(error) = trial::namespace() {
         let fix = "user namespaces (see above), or root";
         return vec![Check::missing(

@@ -6,7 +6,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::network::Network;
 use crate::linux::LinuxError;
-use crate::linux::iptables::{self, Chain, Change, Family, Match, Position, Rule, Table, Target};
+use crate::linux::iptables::{self, Chain, Change, Family, Match, Rule, Table, Target};
 use crate::linux::netlink::Channel;
 use crate::plan::{LabPlan, Node, Place};
 
@@ -43,29 +43,19 @@ fn rules(node: &Node, family: Family) -> Change {
         Family::Ipv4 => (node.pod_network.into(), 24),
         Family::Ipv6 => (node.pod_network6.into(), 64),
     };
-    let rule = |chain, matches, target| Rule {
-        chain,
-        position: Position::Last,
-        matches,
-        target,
-    };
     let own = || Chain::Own(CHAIN.to_owned());
-    Change {
-        table: Table::Nat,
-        chains: vec![CHAIN.to_owned()],
-        rules: vec![
-            rule(
-                Chain::Postrouting,
-                vec![Match::Source(network, length)],
-                Target::Jump(CHAIN.to_owned()),
-            ),
-            rule(
-                own(),
-                vec![Match::Destination(network, length)],
-                Target::Return,
-            ),
-            rule(own(), Vec::new(), Target::Masquerade { random: false }),
-        ],
-        gone: Vec::new(),
-    }
+    let rules = vec![
+        Rule::last(
+            Chain::Postrouting,
+            vec![Match::Source(network, length)],
+            Target::Jump(CHAIN.to_owned()),
+        ),
+        Rule::last(
+            own(),
+            vec![Match::Destination(network, length)],
+            Target::Return,
+        ),
+        Rule::last(own(), Vec::new(), Target::Masquerade { random: false }),
+    ];
+    Change::more(Table::Nat, vec![CHAIN.to_owned()], rules)
 }

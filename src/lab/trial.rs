@@ -22,7 +22,7 @@ use nix::unistd::{ForkResult, fork};
 use socket2::{Domain, Socket, Type};
 
 use crate::linux::LinuxError;
-use crate::linux::iptables::{self, Chain, Change, Family, Match, Position, Rule, Table, Target};
+use crate::linux::iptables::{self, Chain, Change, Family, Match, Rule, Table, Target};
 use crate::linux::link::{self, ETH0, LOOPBACK, VethEnd};
 use crate::linux::namespace::Namespace;
 use crate::linux::netlink::{Channel, Request};
@@ -96,78 +96,44 @@ pub(crate) fn rules(family: Family) -> [(&'static str, &'static str, Result<(), 
         Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
     };
     let tcp = |syn| Match::Tcp { port: None, syn };
-    let nat = |chain, what, target| (Table::Nat, chain, what, target);
-    let filter = |chain, what, target| (Table::Filter, chain, what, target);
-    let took = |rules: Vec<(Table, Chain, Match, Target)>| {
-        rules
+    let takes = |table, rules: Vec<(Chain, Match, Target)>| {
+        let rules = rules
             .into_iter()
-            .try_for_each(|(table, chain, what, target)| {
-                takes(
-                    family,
-                    table,
-                    Rule {
-                        chain,
-                        position: Position::Last,
-                        matches: vec![what],
-                        target,
-                    },
-                )
-            })
+            .map(|(chain, what, target)| Rule::last(chain, vec![what], target));
+        let namespace = namespace()?;
+        let mut channel = Channel::open(&namespace, NETLINK_NETFILTER)?;
+        let change = Change::more(table, Vec::new(), rules.collect());
+        iptables::load(&mut channel, &namespace, family, &[change])
     };
+    let dnat = Target::Dnat(SocketAddr::new(loopback, 1));
+    let masquerade = Target::Masquerade { random: true };
+    let nat = vec![
+        (Chain::Output, tcp(false), dnat),
+        (Chain::Postrouting, tcp(false), masquerade),
+    ];
+    let dice = vec![(Chain::Output, Match::Chance(1), Target::Return)];
+    let mark = vec![(Chain::Output, Match::NotMarked(1), Target::SetMark(1))];
+    let reject = vec![(Chain::Output, Match::New, Target::Reject)];
+    let queue = vec![(Chain::Input, tcp(true), Target::Queue(0))];
     [
         (
             "DNAT and masquerade",
             "nft_compat xt_nat xt_MASQUERADE",
-            took(vec![
-                nat(
-                    Chain::Output,
-                    tcp(false),
-                    Target::Dnat(SocketAddr::new(loopback, 1)),
-                ),
-                nat(
-                    Chain::Postrouting,
-                    tcp(false),
-                    Target::Masquerade { random: true },
-                ),
-            ]),
+            takes(Table::Nat, nat),
         ),
-        (
-            "statistic match",
-            "xt_statistic",
-            took(vec![nat(Chain::Output, Match::Chance(1), Target::Return)]),
-        ),
-        (
-            "mark match and target",
-            "xt_mark",
-            took(vec![nat(
-                Chain::Output,
-                Match::NotMarked(1),
-                Target::SetMark(1),
-            )]),
-        ),
+        ("statistic match", "xt_statistic", takes(Table::Nat, dice)),
+        ("mark match and target", "xt_mark", takes(Table::Nat, mark)),
         (
             "conntrack match and REJECT",
             "xt_conntrack ipt_REJECT ip6t_REJECT",
-            took(vec![filter(Chain::Output, Match::New, Target::Reject)]),
+            takes(Table::Filter, reject),
         ),
         (
             "NFQUEUE, for emulations",
             "xt_NFQUEUE",
-            took(vec![filter(Chain::Input, tcp(true), Target::Queue(0))]),
+            takes(Table::Filter, queue),
         ),
     ]
-}
-
-fn takes(family: Family, table: Table, rule: Rule) -> Result<(), LinuxError> {
-    let namespace = namespace()?;
-    let mut channel = Channel::open(&namespace, NETLINK_NETFILTER)?;
-    let change = Change {
-        table,
-        chains: Vec::new(),
-        rules: vec![rule],
-        gone: Vec::new(),
-    };
-    iptables::load(&mut channel, &namespace, family, &[change])
 }
 
 /// Whether packets can be queued for a program to judge.

@@ -20,7 +20,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use super::masquerade::families;
 use super::network::Network;
 use crate::linux::LinuxError;
-use crate::linux::iptables::{self, Chain, Change, Match, Position, Rule, Table, Target};
+use crate::linux::iptables::{self, Chain, Change, Match, Rule, Table, Target};
 use crate::linux::netlink::Channel;
 use crate::linux::packet_queue::{Fate, PacketQueue};
 use crate::plan::{EMULATED, Emulated, Emulation, LabPlan, Location, Place, Server};
@@ -192,17 +192,8 @@ fn rules(port: u16, number: u16) -> Change {
         port: Some(port),
         syn: true,
     };
-    Change {
-        table: Table::Filter,
-        chains: Vec::new(),
-        rules: vec![Rule {
-            chain: Chain::Input,
-            position: Position::Last,
-            matches: vec![opens],
-            target: Target::Queue(number),
-        }],
-        gone: Vec::new(),
-    }
+    let rule = Rule::last(Chain::Input, vec![opens], Target::Queue(number));
+    Change::more(Table::Filter, Vec::new(), vec![rule])
 }
 
 impl Clocks {

@@ -15,7 +15,7 @@ use self::expressions::Writer;
 use super::LinuxError;
 use super::namespace::Namespace;
 use super::netlink::{Channel, Refused};
-use super::nft::commit;
+use super::nft::{commit, is_lack};
 
 /// Which packets: those that iptables sees, or those of ip6tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +164,28 @@ pub(crate) struct Rule {
     pub(crate) target: Target,
 }
 
+impl Rule {
+    /// One before those that are there.
+    pub(crate) fn first(chain: Chain, matches: Vec<Match>, target: Target) -> Self {
+        Self {
+            chain,
+            position: Position::First,
+            matches,
+            target,
+        }
+    }
+
+    /// One after those that are there.
+    pub(crate) fn last(chain: Chain, matches: Vec<Match>, target: Target) -> Self {
+        Self {
+            chain,
+            position: Position::Last,
+            matches,
+            target,
+        }
+    }
+}
+
 /// What happens to one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -175,6 +197,18 @@ pub(crate) struct Change {
     pub(crate) rules: Vec<Rule>,
     /// Chains that are gone afterwards; they are among those that are emptied.
     pub(crate) gone: Vec<String>,
+}
+
+impl Change {
+    /// `rules` more, and `chains` that are made or emptied for them.
+    pub(crate) fn more(table: Table, chains: Vec<String>, rules: Vec<Rule>) -> Self {
+        Self {
+            table,
+            chains,
+            rules,
+            gone: Vec::new(),
+        }
+    }
 }
 
 /// Makes all `changes` in the namespace of `channel` (a netfilter socket) as one transaction: all of them, or none.
@@ -233,20 +267,18 @@ pub(crate) fn load(
 fn told(refused: Refused, about: &[String], namespace: &str) -> LinuxError {
     let what = refused.message.and_then(|message| about.get(message));
     let what = what.map_or("iptables' rules", String::as_str);
-    match refused.source.raw_os_error() {
-        // What it says of nf_tables, of a family, and of a match or target that it was built without.
-        Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::ENOENT | libc::EPROTONOSUPPORT) => {
-            LinuxError::Missing {
-                what: format!(
-                    "what `{what}` needs (nf_tables, nft_compat, and iptables' match or target)"
-                ),
-                location: None,
-            }
+    if is_lack(&refused.source) {
+        LinuxError::Missing {
+            what: format!(
+                "what `{what}` needs (nf_tables, nft_compat, and iptables' match or target)"
+            ),
+            location: None,
         }
-        _ => LinuxError::Kernel {
+    } else {
+        LinuxError::Kernel {
             doing: format!("loading `{what}` in {namespace}"),
             source: refused.source,
-        },
+        }
     }
 }
 

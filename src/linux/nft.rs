@@ -235,21 +235,33 @@ pub(crate) fn generation(channel: &mut Channel) -> io::Result<Option<u32>> {
     }))
 }
 
+/// Whether it is what the kernel says of nf_tables, and of a family, a hook, an expression, a match or a target that it was
+/// built without.
+pub(super) fn is_lack(error: &io::Error) -> bool {
+    let lacks = [
+        libc::EOPNOTSUPP,
+        libc::EAFNOSUPPORT,
+        libc::ENOENT,
+        libc::EPROTONOSUPPORT,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| lacks.contains(&errno))
+}
+
 fn refused(namespace: &Namespace, error: io::Error) -> LinuxError {
-    match error.raw_os_error() {
-        // What the kernel says of a family, a hook or an expression it was built without.
-        Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::ENOENT | libc::EPROTONOSUPPORT) => {
-            LinuxError::Missing {
-                what: "nf_tables at a link's ingress and egress (Linux 5.16, CONFIG_NF_TABLES_NETDEV, \
-                       CONFIG_NETFILTER_INGRESS, CONFIG_NETFILTER_EGRESS)"
-                    .to_owned(),
-                location: None,
-            }
+    if is_lack(&error) {
+        LinuxError::Missing {
+            what: "nf_tables at a link's ingress and egress (Linux 5.16, CONFIG_NF_TABLES_NETDEV, \
+                   CONFIG_NETFILTER_INGRESS, CONFIG_NETFILTER_EGRESS)"
+                .to_owned(),
+            location: None,
         }
-        _ => LinuxError::Kernel {
+    } else {
+        LinuxError::Kernel {
             doing: format!("writing nf_tables rules in {}", namespace.name()),
             source: error,
-        },
+        }
     }
 }
 

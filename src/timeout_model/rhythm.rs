@@ -169,7 +169,7 @@ impl Rhythm {
             }
             (_, Some(phase)) => Self::seen(phase, seen.rested, cycle),
             (Trigger::At(at), None) if is_first(fault, plan) => Self::at(*at, client.start, cycle),
-            _ => Self::anytime(cycle),
+            (Trigger::At(_) | Trigger::Phase { .. }, None) => Self::anytime(cycle),
         }
     }
 

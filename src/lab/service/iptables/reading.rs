@@ -93,18 +93,17 @@ impl Iptables {
         let mut nodes: Vec<NodeRules> = Vec::new();
         for table in &self.tables {
             let known = table.loaded.still();
-            let rules = match known {
-                Some(rules) if !ask => rules,
-                known => {
-                    let program = table.family.save();
-                    match (find_program(program), known) {
-                        (Some(program), _) => save(&table.namespace, &program)?,
-                        (None, Some(rules)) => rules,
-                        (None, None) => vec![format!(
-                            "# Somebody else has changed them, and {program}, which would show them, is not installed"
-                        )],
-                    }
-                }
+            let program = match known.is_none() || ask {
+                true => find_program(table.family.save()),
+                false => None,
+            };
+            let rules = match (program, known) {
+                (Some(program), _) => save(&table.namespace, &program)?,
+                (None, Some(rules)) => rules,
+                (None, None) => vec![format!(
+                    "# Somebody else has changed them, and {}, which would show them, is not installed",
+                    table.family.save()
+                )],
             };
             match nodes.iter_mut().find(|n| n.node == table.node) {
                 // The other address family.

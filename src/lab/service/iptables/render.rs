@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::lab::service::state::ServiceState;
-use crate::linux::iptables::{Chain, Change, Match, Position, Rule, Table, Target};
+use crate::linux::iptables::{Chain, Change, Match, Rule, Table, Target};
 use crate::plan::Service;
 
 /// kube-proxy's mark for connections to be masqueraded.
@@ -65,21 +65,7 @@ fn jump(chain: &str) -> Target {
 }
 
 fn last(chain: &str, matches: Vec<Match>, target: Target) -> Rule {
-    Rule {
-        chain: own(chain),
-        position: Position::Last,
-        matches,
-        target,
-    }
-}
-
-fn first(chain: Chain, matches: Vec<Match>, target: Target) -> Rule {
-    Rule {
-        chain,
-        position: Position::First,
-        matches,
-        target,
-    }
+    Rule::last(own(chain), matches, target)
 }
 
 /// Whether rules are loaded into empty tables, or take the place of earlier ones.
@@ -95,19 +81,14 @@ pub(super) fn render(services: &[&ServiceState], load: Scope) -> [Change; 2] {
 }
 
 fn nat(services: &[&ServiceState], load: Scope) -> Change {
-    let mut change = Change {
-        table: Table::Nat,
-        chains: vec!["KUBE-SERVICES".to_owned()],
-        rules: Vec::new(),
-        gone: Vec::new(),
-    };
+    let mut change = Change::more(Table::Nat, vec!["KUBE-SERVICES".to_owned()], Vec::new());
     if load == Scope::Whole {
         change.chains.push("KUBE-MARK-MASQ".to_owned());
         change.chains.push("KUBE-POSTROUTING".to_owned());
         change.rules.extend([
-            first(Chain::Prerouting, Vec::new(), jump("KUBE-SERVICES")),
-            first(Chain::Output, Vec::new(), jump("KUBE-SERVICES")),
-            first(Chain::Postrouting, Vec::new(), jump("KUBE-POSTROUTING")),
+            Rule::first(Chain::Prerouting, Vec::new(), jump("KUBE-SERVICES")),
+            Rule::first(Chain::Output, Vec::new(), jump("KUBE-SERVICES")),
+            Rule::first(Chain::Postrouting, Vec::new(), jump("KUBE-POSTROUTING")),
             last(
                 "KUBE-MARK-MASQ",
                 Vec::new(),
@@ -186,19 +167,14 @@ fn filter(services: &[&ServiceState], load: Scope) -> Change {
     let mut rules = Vec::new();
     if load == Scope::Whole {
         for chain in [Chain::Forward, Chain::Output] {
-            rules.push(first(chain, vec![Match::New], jump("KUBE-SERVICES")));
+            rules.push(Rule::first(chain, vec![Match::New], jump("KUBE-SERVICES")));
         }
     }
     for state in services.iter().filter(|state| state.chosen().is_empty()) {
         let rule = last("KUBE-SERVICES", matches(&state.service), Target::Reject);
         rules.push(rule);
     }
-    Change {
-        table: Table::Filter,
-        chains: vec!["KUBE-SERVICES".to_owned()],
-        rules,
-        gone: Vec::new(),
-    }
+    Change::more(Table::Filter, vec!["KUBE-SERVICES".to_owned()], rules)
 }
 
 /// The rules of the services' chains as iptables-save shows them when those of [`render`] are loaded.
