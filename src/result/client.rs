@@ -19,6 +19,15 @@ pub struct ClientResult {
     pub affected: Option<bool>,
     /// What it was doing at the fault.
     pub phase: Option<Phase>,
+    /// When it had begun with that, from the case's start: when its last response came if it was idle, when its request went
+    /// out if it waited for a response, when its SYN did if it was connecting. `None` of several requests at once.
+    #[serde(
+        default,
+        rename = "phase_since_s",
+        with = "seconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub phase_since: Option<Duration>,
     /// What ended the wait on the dead connection; `None` if there was none.
     pub cause: Option<Cause>,
     /// What says so.

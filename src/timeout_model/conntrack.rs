@@ -93,6 +93,17 @@ impl<'a> Conntrack<'a> {
         }
     }
 
+    /// The same after a time in which nothing passed but what one of both ends sent, the same again and again, and the other
+    /// may not have answered: probes.
+    pub(super) fn after_probe(&self, quiet: Window) -> Entry {
+        let retransmitted = self.established.min(self.retransmitted);
+        match quiet.max + CLOSE < retransmitted {
+            true => Entry::Kept,
+            false if self.after(quiet) == Entry::Kept => Entry::Perhaps,
+            false => self.after(quiet),
+        }
+    }
+
     /// What becomes of a packet without an entry that goes out within `at` after the fault.
     pub(super) fn next(&self, at: Window) -> Next {
         let live = self.service.endpoints.len() - self.dead;

@@ -290,7 +290,7 @@ impl Situation<'_> {
         }
         let conntrack = self.conntrack.filter(|_| self.reuses())?;
         conntrack
-            .loses_the_healthy(self.cycle.pause, in_the_rules)
+            .loses_the_healthy(self.silence(self.cycle.pause), in_the_rules)
             .map(|chance| match chance {
                 // Nobody knows when.
                 None => LONGEST_CASE,

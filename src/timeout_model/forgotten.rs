@@ -1,5 +1,7 @@
 //! What ends a connection whose conntrack entry runs out.
 
+use std::time::Duration;
+
 use super::conntrack::{Entry, Next};
 use super::neighbour::Limit;
 use super::situation::Situation;
@@ -19,7 +21,7 @@ impl Situation<'_> {
         let Some(conntrack) = &self.conntrack else {
             return ordinary();
         };
-        let entry = conntrack.after(quiet);
+        let entry = conntrack.after(self.silence(quiet));
         if entry == Entry::Kept {
             return ordinary();
         }
@@ -77,16 +79,35 @@ impl Situation<'_> {
             return false;
         };
         let t = self.transport;
-        let keepalive = t.keepalive.map(|k| k.idle.max(k.interval));
         let ping = t.ping.map(|ping| ping.idle);
         let limits = [t.request_timeout, t.read_timeout].into_iter().flatten();
         let limits = limits.filter(|_| t.protocol == Protocol::H2);
-        let mut others = keepalive.into_iter().chain(ping).chain(limits);
+        let mut others = ping.into_iter().chain(limits).map(late);
         let lost_before = self.rhythm.may_have_rested
             && (!conntrack.loose || conntrack.service.endpoints.len() > 1)
-            && conntrack.after(self.cycle.pause) != Entry::Kept;
+            && conntrack.after(self.silence(self.cycle.pause)) != Entry::Kept;
         lost_before
-            || others.any(|time| conntrack.after(Window::exactly(time + time / 7)) != Entry::Kept)
+            || self
+                .probes()
+                .is_some_and(|probes| conntrack.after_probe(probes) != Entry::Kept)
+            || others.any(|time| conntrack.after(time) != Entry::Kept)
+    }
+
+    /// The longest time in which nothing passes on a connection that carries no request for `quiet`.
+    pub(super) fn silence(&self, quiet: Window) -> Window {
+        let t = self.transport;
+        let ping = t
+            .ping
+            .filter(|p| p.while_idle && t.protocol == Protocol::H2);
+        let ping = ping.map(|ping| late(ping.idle));
+        let all = self.probes().into_iter().chain(ping);
+        all.fold(quiet, Window::or_sooner)
+    }
+
+    /// From one packet of TCP keepalive to the next, or from the last other one to the first of it.
+    fn probes(&self) -> Option<Window> {
+        let keepalive = self.transport.keepalive?;
+        Some(late(keepalive.idle.max(keepalive.interval)))
     }
 
     /// Its packets go to the service's own address, which nobody answers for.
@@ -97,4 +118,9 @@ impl Situation<'_> {
             ..self.clone()
         }
     }
+}
+
+/// As long as a timer may take that was armed for `time`: the wheel lengthens it by an eighth at most.
+fn late(time: Duration) -> Window {
+    Window::of(time, time + time / 7)
 }

@@ -2,13 +2,14 @@
 //!
 //! Pure functions: `timer` is how the kernel rounds, `sysctls` what it is told, `rto` and `series` how it retransmits,
 //! `kernel` and `keepalive` what each of TCP's own timers takes, `neighbour` what they make of an address that does not
-//! resolve and `conntrack` of a service's connection that its node forgets, `rhythm` what a client is doing at the fault,
+//! resolve and `conntrack` of a service's connection that its node forgets, `cycle` and `rhythm` what a client is doing at the fault,
 //! `situation` and `ending` which of all timers of a client rules then, `dials` how it comes back, `predict` all of that
 //! together, and `fit` which series a measured one is.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod conntrack;
+mod cycle;
 mod dials;
 mod ending;
 mod fit;

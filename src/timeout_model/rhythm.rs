@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
+use super::cycle::Cycle;
 use super::kernel::Kernel;
-use crate::plan::{Client, Fault, LabPlan, Phase, Trigger, Window, Workload};
+use crate::plan::{Client, Fault, LabPlan, Phase, Trigger, Window};
 
-/// What a request takes at most on top of the path and its server's delay: timers of a millisecond, handing over, and
-/// other work of the machine. It adds up from cycle to cycle, which is why of a late fault less can be said.
-const OVERHEAD: Duration = Duration::from_millis(10);
-/// The same of the first connection: keys and certificates.
-const HANDSHAKE: Duration = Duration::from_millis(250);
 /// A fault that waits for a response to be waited for holds that response back until the request is acknowledged, which it
 /// looks for in steps of this.
 const HELD_STEP: Duration = Duration::from_millis(50);
@@ -17,7 +13,7 @@ const HELD_STEP: Duration = Duration::from_millis(50);
 const HELD: Duration = Duration::from_millis(200);
 /// The shortest (TCP_DELACK_MIN), and a tick.
 const DELAYED: Duration = Duration::from_millis(50);
-/// How exactly a record says when a response came, and a client kept its pause.
+/// How exactly a record says when a client began what it does, and a client kept its pause.
 const SEEN: Duration = Duration::from_millis(20);
 
 /// What a record says of the moment at which a fault struck a client. By default nothing, as before a case runs.
@@ -27,8 +23,9 @@ pub struct Seen {
     pub kernel: Kernel,
     /// What the client was doing.
     pub phase: Option<Phase>,
-    /// How long it had rested since its last response; of a client that was idle.
-    pub rested: Option<Duration>,
+    /// How long it had been at that: since its last response if it was idle, since its request went out if it waited for a
+    /// response, since its SYN did if it was connecting.
+    pub since: Option<Duration>,
 }
 
 /// What a client may be doing at the fault. Both are possible where nobody can know.
@@ -41,6 +38,10 @@ pub(super) struct Rhythm {
     /// Of the request it waits for: whether it can be unacknowledged, and whether it can be acknowledged.
     pub(super) unacknowledged: bool,
     pub(super) acknowledged: bool,
+    /// It dials, and has no connection.
+    pub(super) connecting: bool,
+    /// It dials, and what answers it was on its way: when its request goes out, after the fault.
+    pub(super) opened: Option<Window>,
     /// Requests that were answered on the connection before, at the least.
     pub(super) exchanges: u32,
     /// Whether the connection may have rested before, for a whole pause or for a server's delay.
@@ -54,87 +55,6 @@ pub(super) struct Idle {
     pub(super) next: Window,
     /// From the last response to the fault.
     pub(super) rested: Window,
-}
-
-/// How long the parts of a client's cycle take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cycle {
-    /// Between a request's end and the next one's start.
-    pub(super) pause: Window,
-    /// From a request to its response.
-    pub(super) service: Window,
-    /// Requests of one cycle.
-    requests: (u32, u32),
-    /// A round trip.
-    pub(super) rtt: Duration,
-    /// What the server adds.
-    pub(super) delay: Window,
-}
-
-impl Cycle {
-    pub(super) fn of(client: &Client, plan: &LabPlan) -> Self {
-        let rtt = plan.round_trip();
-        let own = |name: &String| plan.servers.iter().find(|s| s.name == *name);
-        let delays = client.target.servers.iter().filter_map(own);
-        let delay = Window {
-            min: delays.map(|s| s.response_delay).min().unwrap_or_default(),
-            max: plan.slowest(client),
-        };
-        Self {
-            pause: Window {
-                min: client.workloads.shortest_pause(),
-                max: client.workloads.longest_pause(),
-            },
-            service: Window {
-                min: delay.min + rtt,
-                max: delay.max + rtt + OVERHEAD,
-            },
-            requests: match client.workloads.cycle() {
-                // Reads the lock, and writes it if it may.
-                Some(Workload::LeaderElection { .. }) => (1, 2),
-                Some(
-                    Workload::Poll { .. }
-                    | Workload::Watch { .. }
-                    | Workload::Resync { .. }
-                    | Workload::Heartbeat { .. }
-                    | Workload::Download { .. }
-                    | Workload::Messages { .. }
-                    | Workload::Exec(_),
-                )
-                | None => (1, 1),
-            },
-            rtt,
-            delay,
-        }
-    }
-
-    /// The pause after a response that was on its way when its server died: it still comes. `sent` is how long before that
-    /// its request went out.
-    fn answered(&self, sent: Window) -> Option<Idle> {
-        let on_its_way = !self.rtt.is_zero() && sent.max >= self.delay.min + self.rtt / 2;
-        on_its_way.then(|| Idle {
-            next: Window::of(self.pause.min, self.pause.max + self.rtt),
-            rested: Window::default(),
-        })
-    }
-
-    /// All requests of a cycle.
-    fn work(&self) -> Window {
-        let (least, most) = self.requests;
-        Window::of(self.service.min * least, self.service.max * most)
-    }
-
-    /// How many requests of a client that began at `start` are answered by a time, at the least.
-    fn answered_by(&self, at: Duration, start: Duration) -> u32 {
-        let since = at.saturating_sub(start + self.handshake().max);
-        let whole = Window::then(self.pause, self.work()).max;
-        u32::try_from(since.as_nanos() / whole.as_nanos().max(1)).unwrap_or(u32::MAX)
-    }
-
-    /// Opening a connection, and TLS.
-    fn handshake(&self) -> Window {
-        Window::of(self.rtt, self.rtt * 4 + HANDSHAKE)
-    }
 }
 
 impl Rhythm {
@@ -164,10 +84,12 @@ impl Rhythm {
             matches!(&fault.trigger, Trigger::Phase { client: name, .. } if *name == client.name);
         match (&fault.trigger, seen.phase) {
             // The lab held the client where it is: that is exact.
-            (Trigger::Phase { phase, after, .. }, _) if own && seen.rested.is_none() => {
+            (Trigger::Phase { phase, after, .. }, _)
+                if own && (seen.since.is_none() || is_held_back(*phase)) =>
+            {
                 Self::waited_for(*phase, *after, client, plan, fault, cycle)
             }
-            (_, Some(phase)) => Self::seen(phase, seen.rested, cycle),
+            (_, Some(phase)) => Self::seen(phase, seen.since, cycle),
             (Trigger::At(at), None) if is_first(fault, plan) => Self::at(*at, client.start, cycle),
             (Trigger::At(_) | Trigger::Phase { .. }, None) => Self::anytime(cycle),
         }
@@ -182,15 +104,36 @@ impl Rhythm {
         fault: &Fault,
         cycle: &Cycle,
     ) -> Self {
+        // It may be there already when the time for it comes.
+        let when = match is_first(fault, plan) {
+            true => Self::at(after, client.start, cycle),
+            false => Self::anytime(cycle),
+        };
         match phase {
-            Phase::Connecting => Self::default(),
-            Phase::RequestUnacknowledged => Self {
-                busy: Some(Window::default()),
-                unacknowledged: true,
+            Phase::Connecting => Self {
+                connecting: true,
+                opened: when.opened,
                 ..Self::default()
             },
+            Phase::RequestUnacknowledged => {
+                let already = when.busy.filter(|_| when.unacknowledged);
+                let longest = match cycle.rtt.is_zero() && cycle.delay.max.is_zero() {
+                    true => Duration::ZERO,
+                    false => cycle.rtt + DELAYED,
+                };
+                let sent = already.map_or(Duration::ZERO, |sent| sent.max.min(longest));
+                let sent = Window::of(Duration::ZERO, sent);
+                Self {
+                    idle: cycle.answered(sent),
+                    busy: Some(sent),
+                    unacknowledged: true,
+                    ..Self::default()
+                }
+            }
             // Nothing of a streaming client's is outstanding on TCP's level either.
             Phase::WaitingForResponse | Phase::Streaming => Self {
+                // The response that the lab holds back is not on its way, that of one who waited already may be.
+                idle: when.busy.and_then(|sent| cycle.answered(sent)),
                 busy: Some(Window {
                     min: HELD_STEP,
                     max: cycle.service.max + HELD + HELD_STEP,
@@ -202,11 +145,6 @@ impl Rhythm {
                 let begun = Idle {
                     next: cycle.pause,
                     rested: Window::default(),
-                };
-                // It may be in a pause already when the time for it comes.
-                let when = match is_first(fault, plan) {
-                    true => Self::at(after, client.start, cycle),
-                    false => Self::anytime(cycle),
                 };
                 let idle = match when {
                     Self {
@@ -229,36 +167,48 @@ impl Rhythm {
     }
 
     /// What a record says of a client that nothing waited for.
-    fn seen(phase: Phase, rested: Option<Duration>, cycle: &Cycle) -> Self {
+    fn seen(phase: Phase, since: Option<Duration>, cycle: &Cycle) -> Self {
+        let about = |since: Duration| Window::of(since.saturating_sub(SEEN), since + SEEN);
+        let began = |longest| since.map_or(Window::of(Duration::ZERO, longest), about);
         let busy = |unacknowledged| {
-            let sent = Window {
-                min: Duration::ZERO,
-                max: match unacknowledged {
-                    true => cycle.rtt + DELAYED,
-                    false => cycle.service.max,
-                },
-            };
+            let sent = began(match unacknowledged {
+                true => cycle.rtt + DELAYED,
+                false => cycle.service.max,
+            });
+            // All of its response was on its way.
+            let answered = sent.min > cycle.service.max.saturating_sub(cycle.rtt / 2);
+            let idle = cycle.answered(sent);
             Self {
-                idle: cycle.answered(sent),
-                busy: Some(sent),
+                idle,
+                busy: Some(sent).filter(|_| !answered || idle.is_none()),
                 unacknowledged,
                 acknowledged: !unacknowledged,
                 ..Self::default()
             }
         };
         match phase {
-            Phase::Connecting => Self::default(),
+            Phase::Connecting => {
+                let dialled = began(Duration::MAX);
+                let opened = cycle.opened(dialled);
+                // TLS needs more than that one answer.
+                let for_sure = !cycle.tls && dialled.min >= cycle.rtt / 2;
+                Self {
+                    connecting: opened.is_none() || !for_sure,
+                    opened,
+                    ..Self::default()
+                }
+            }
             Phase::RequestUnacknowledged => busy(true),
             Phase::WaitingForResponse | Phase::Streaming => busy(false),
             Phase::Idle => {
                 let anytime = Idle::anytime(cycle);
-                let exact = rested
+                let exact = since
                     .filter(|rested| *rested <= cycle.pause.max)
                     .map(|rested| {
                         let next = cycle.pause.earlier(Window::exactly(rested));
                         Idle {
                             next: Window::of(next.min.saturating_sub(SEEN), next.max + SEEN),
-                            rested: Window::of(rested.saturating_sub(SEEN), rested + SEEN),
+                            rested: about(rested),
                         }
                     });
                 Self {
@@ -271,11 +221,17 @@ impl Rhythm {
 
     /// Nobody knows.
     fn anytime(cycle: &Cycle) -> Self {
-        Self::busy_within(
+        let busy = Self::busy_within(
             Some(Idle::anytime(cycle)),
             Window::of(Duration::ZERO, cycle.service.max),
             cycle,
-        )
+        );
+        let opened = cycle.opening.and_then(|opening| cycle.opened(opening));
+        Self {
+            connecting: opened.is_some(),
+            opened,
+            ..busy
+        }
     }
 
     /// At a time of the case, of a client that began at `start`.
@@ -285,7 +241,14 @@ impl Rhythm {
         let handshake = cycle.handshake();
         let begin = |n: u32| match n {
             0 => Window::default(),
-            n => Window::of(handshake.min + whole.min * n, handshake.max + whole.max * n),
+            // The first dial is no part of a cycle.
+            n => {
+                let before = handshake.then(cycle.pause).then(cycle.requests());
+                Window::of(
+                    before.min + whole.min * (n - 1),
+                    before.max + whole.max * (n - 1),
+                )
+            }
         };
         let cycles = |least: Duration| since.as_nanos() / least.as_nanos().max(1);
         let (first, last) = (
@@ -300,19 +263,28 @@ impl Rhythm {
             return Self::anytime(cycle);
         }
         let (mut idle, mut busy): (Option<Idle>, Option<Window>) = (None, None);
+        let mut opened = None;
         for n in first..=last {
             let (began, next) = (begin(n), begin(n + 1));
-            let opening = if n == 0 { handshake } else { Window::default() };
-            let most = cycle.work().max + opening.max;
-            if since >= began.min && since <= began.max + most {
+            let dials = if n == 0 {
+                Some(handshake)
+            } else {
+                cycle.opening
+            };
+            let opening = dials.unwrap_or_default();
+            if dials.is_some() && since >= began.min && since <= began.max + opening.max {
+                opened = opened.or(cycle.opened(opening));
+            }
+            let work = opening.then(cycle.requests());
+            if since >= began.min && since <= began.max + work.max {
                 let sent = Window::of(
-                    since.saturating_sub(began.max + cycle.work().max - cycle.service.max),
+                    since.saturating_sub(began.max + work.max - cycle.service.max),
                     since.saturating_sub(began.min).min(cycle.service.max),
                 );
                 let sent = Window::of(sent.min.min(sent.max), sent.max);
                 busy = Some(busy.map_or(sent, |other| other.around(sent)));
             }
-            if since >= began.min + cycle.work().min + opening.min && since <= next.max {
+            if since >= began.min + work.min && since <= next.max {
                 let next = Window::of(
                     next.min.saturating_sub(since),
                     next.max.saturating_sub(since).min(cycle.pause.max),
@@ -324,12 +296,17 @@ impl Rhythm {
                 idle = Some(idle.map_or(now, |other| other.or(now)));
             }
         }
-        match busy {
+        let at = match busy {
             Some(sent) => Self::busy_within(idle, sent, cycle),
             None => Self {
                 idle,
                 ..Self::default()
             },
+        };
+        Self {
+            connecting: opened.is_some(),
+            opened,
+            ..at
         }
     }
 
@@ -367,6 +344,14 @@ impl Idle {
     }
 }
 
+/// Whether a fault that waits for a client's phase holds back what would end it.
+fn is_held_back(phase: Phase) -> bool {
+    match phase {
+        Phase::WaitingForResponse | Phase::Streaming => true,
+        Phase::Connecting | Phase::RequestUnacknowledged | Phase::Idle => false,
+    }
+}
+
 /// Whether no fault before this one can have changed a client's rhythm.
 fn is_first(fault: &Fault, plan: &LabPlan) -> bool {
     let (earliest, latest) = fault.trigger.times(plan);
@@ -379,6 +364,7 @@ fn is_first(fault: &Fault, plan: &LabPlan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeout_model::cycle::OVERHEAD;
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -391,6 +377,8 @@ mod tests {
             requests: (1, 1),
             rtt: ms(rtt),
             delay: Window::exactly(ms(delay)),
+            opening: None,
+            tls: false,
         }
     }
 
@@ -468,5 +456,52 @@ mod tests {
         assert_eq!(busy(0, 19), (true, false));
         assert_eq!(busy(70, 100), (true, true));
         assert_eq!(busy(71, 100), (false, true));
+    }
+
+    /// A SYN takes 20 ms to its server, and the answer as long.
+    #[test]
+    fn a_dial_is_answered_whose_syn_the_server_had() {
+        let cycle = cycle(3_000, 0, 100);
+        let dialled = |ago| Rhythm::seen(Phase::Connecting, Some(ms(ago)), &cycle);
+        // By the record it may be 20 ms more or less.
+        assert_eq!((dialled(29).connecting, dialled(29).opened), (true, None));
+        let opened = dialled(30).opened.expect("an answer on its way");
+        assert_eq!((opened.min, opened.max), (ms(0), ms(60)));
+        assert!(dialled(69).connecting && !dialled(70).connecting);
+        let tls = Cycle { tls: true, ..cycle };
+        assert!(Rhythm::seen(Phase::Connecting, Some(ms(70)), &tls).connecting);
+        // Who does not say when it dialled may have either.
+        let unknown = Rhythm::seen(Phase::Connecting, None, &cycle);
+        assert!(unknown.opened.is_some());
+    }
+
+    #[test]
+    fn what_was_seen_tells_a_lost_request_from_one_that_is_answered_still() {
+        let cycle = cycle(3_000, 0, 200);
+        let asked = |ago| Rhythm::seen(Phase::RequestUnacknowledged, Some(ms(ago)), &cycle);
+        let lost = asked(70);
+        assert_eq!(
+            (lost.idle, lost.busy),
+            (None, Some(Window::of(ms(50), ms(90))))
+        );
+        let (either, answered) = (asked(100), asked(140));
+        assert!(either.idle.is_some() && either.busy.is_some());
+        assert!(answered.idle.is_some() && answered.busy.is_none());
+    }
+
+    #[test]
+    fn who_dials_for_each_request_may_be_dialling_at_any_time() {
+        let each = Cycle {
+            opening: Some(Window::of(ms(40), ms(170))),
+            ..cycle(3_000, 0, 40)
+        };
+        let anytime = Rhythm::anytime(&each);
+        assert!(anytime.connecting && anytime.opened.is_some());
+        // The first dial is over after four round trips and 250 ms at the latest, and the second begins after 3.08 s.
+        let at = |at| Rhythm::at(ms(at), Duration::ZERO, &each);
+        assert!(at(400).connecting && !at(420).connecting && !at(3_070).connecting);
+        assert!(at(3_300).connecting);
+        let once = Rhythm::at(ms(3_300), Duration::ZERO, &cycle(3_000, 0, 40));
+        assert!(!once.connecting);
     }
 }

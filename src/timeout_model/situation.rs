@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::conntrack::Conntrack;
+use super::cycle::Cycle;
 use super::kernel::Kernel;
 use super::neighbour::Unresolved;
-use super::rhythm::{Cycle, Idle, Rhythm, Seen};
+use super::rhythm::{Idle, Rhythm, Seen};
 use super::sysctls::TcpSysctls;
 use super::window::{Candidate, SLACK, earliest, either};
 use crate::plan::{Cause, Client, Fault, IdleCheck, LabPlan, Transport, Window};
@@ -99,7 +100,12 @@ impl<'a> Situation<'a> {
             .busy
             .filter(|_| rhythm.acknowledged)
             .map(|sent| given_up(earliest(self.waiting(sent))));
-        [idle, unacknowledged, acknowledged]
+        let connecting = rhythm.connecting.then_some(Fate::NoConnection);
+        let opened = rhythm.opened.map(|sent| {
+            let ends = self.next_request(sent, Window::default());
+            given_up(earliest(ends))
+        });
+        [idle, unacknowledged, acknowledged, connecting, opened]
             .into_iter()
             .flatten()
             .reduce(Fate::or)

@@ -81,6 +81,12 @@ impl<'a> Connection<'a> {
             && self.ended().is_none_or(|ended| ended > moment)
     }
 
+    /// When its dial began that was under way at a moment.
+    pub(super) fn dialling_at(&self, moment: Moment) -> Option<Moment> {
+        let under_way = self.held_at(moment) && self.opened.is_none_or(|opened| opened > moment);
+        self.dialled.filter(|began| under_way && *began <= moment)
+    }
+
     /// Its SYN on the wire, behind DNAT.
     pub(super) fn syn<'i>(&self, index: &'i Index<'a>) -> Option<&'i Segment> {
         let (local, began) = (self.local?, self.began()?);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::plan::{Case, Client, Protocol, Work, Workload};
+use crate::plan::{Case, Client, Phase, Protocol, Work, Workload};
 use crate::record::Event;
 
 use super::cause;
@@ -147,6 +147,7 @@ fn measure_client(client: &Client, index: &Index) -> ClientResult {
     let own = worst.map(|(.., result)| result);
     let fault = outage.map(|outage| outage.fault);
     let from = fault.map_or(Moment::START, |fault| fault.at);
+    let doing = fault.and_then(|fault| phase(&client.name, fault));
     // A client is well when all of it is.
     let well = workloads
         .iter()
@@ -179,7 +180,10 @@ fn measure_client(client: &Client, index: &Index) -> ClientResult {
         gone: gone_at.is_some(),
         gone_at,
         fault_at: fault.map(|fault| fault.at.at),
-        phase: fault.and_then(|fault| phase(&client.name, fault)),
+        phase: doing,
+        phase_since: doing
+            .and_then(|phase| since(phase, &requests, &connections, from))
+            .map(|at| at.at),
         untested: own.and_then(|own| own.untested.clone()),
         affected: own.map_or(Some(false), |own| own.affected),
         detected_after: own.and_then(|own| own.detected_after),
@@ -223,6 +227,26 @@ fn measure_client(client: &Client, index: &Index) -> ClientResult {
         published: None,
         program: None,
     }
+}
+
+/// When a client had begun with what it was doing at a moment.
+fn since(
+    phase: Phase,
+    requests: &Requests,
+    connections: &[Connection],
+    at: Moment,
+) -> Option<Moment> {
+    match phase {
+        Phase::Idle => requests.last_good_before(at),
+        Phase::RequestUnacknowledged | Phase::WaitingForResponse => only(requests.open_at(at)),
+        Phase::Connecting => only(connections.iter().filter_map(|c| c.dialling_at(at))),
+        Phase::Streaming => None,
+    }
+}
+
+/// The one of several, if there is but one.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    all.next().filter(|_| all.next().is_none())
 }
 
 /// The workload whose figures are its client's: struck rather than not, and of those the one that recovered last.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::index::Index;
 use crate::plan::units::{between, exact, measured, rounded, widened};
-use crate::plan::{Cause, Phase, Prediction, Window};
+use crate::plan::{Cause, Prediction, Window};
 use crate::result::{ClientResult, word};
 use crate::timeout_model::{Kernel, Seen, predict_seen};
 
@@ -26,13 +26,11 @@ impl<'a> Predicted<'a> {
         let plan = plan.filter(|_| beforehand.is_some() && case.lab.faults.len() == 1);
         let phase = client.phase.filter(|_| client.affected == Some(true));
         let given_phase = plan.zip(phase).map(|(plan, phase)| {
-            let since = client.fault_at.zip(client.last_good_at);
+            let since = client.fault_at.zip(client.phase_since);
             let seen = Seen {
                 kernel: Kernel::of(index.kernel, index.hz),
                 phase: Some(phase),
-                rested: since
-                    .filter(|_| phase == Phase::Idle)
-                    .map(|(fault, good)| fault.saturating_sub(good)),
+                since: since.map(|(fault, began)| fault.saturating_sub(began)),
             };
             predict_seen(plan, &case.lab, &seen)
         });

@@ -215,6 +215,12 @@ impl<'a> Requests<'a> {
         })
     }
 
+    /// When requests were handed to their connections that were under way at `moment`.
+    pub(super) fn open_at(&self, moment: Moment) -> impl Iterator<Item = Moment> {
+        let open = self.by_number.values().filter(move |r| !r.over_by(moment));
+        open.filter_map(move |request| request.connection_at(moment).map(|(at, _)| at))
+    }
+
     /// When requests ended for which no connection was open yet, after `moment`; [`Moment::END`] where one outlived the case so.
     pub(super) fn dialling_until(&self, moment: Moment) -> impl Iterator<Item = Moment> {
         let after = self.dialling.partition_point(|until| *until <= moment);

@@ -140,6 +140,68 @@ fn what_is_not_picked_up_goes_nowhere() {
     }
 }
 
+/// Those of TCP keepalive pass every 20 s, answered or not.
+#[test]
+fn probes_keep_an_entry_that_a_pause_would_lose() {
+    let keepalive =
+        "profile: bare, transport: { keepalive: { idle: 20s, interval: 20s, count: 30 } }";
+    for loose in ["0", "1"] {
+        let kept = forgotten(loose, "a, b, e", "")
+            .replace("profile: bare", keepalive)
+            .replace("every: 120s", "every: 400s")
+            .replace("timeout_established: 60", "timeout_established: 150");
+        for case in cases(&kept) {
+            detected(&case, "c", "retransmission_timeout", (1034.8, 1038.9));
+            let own = client(&case, "c");
+            assert_eq!(own["predicted"]["cause"], "retransmission_timeout");
+            assert_eq!(own["predicted"]["relapses_within_s"], Value::Null);
+        }
+    }
+}
+
+fn far(client: &str, fault: &str) -> String {
+    format!(
+        "name: t\nrtt: 200ms\nnodes: [n1, n2]\nservers: {{ s: {{ node: n2 }} }}\n\
+         clients: {{ c: {{ node: n1, url: 'http://s/', profile: bare, transport: {{ {client} }}, workload: {{ poll: {{ every: 5s }} }} }} }}\n\
+         faults: [{{ {fault}, fault: {{ power_loss: {{ node: n2 }} }} }}]\n"
+    )
+}
+
+/// It dials again 5.4 s after its beginning: a SYN takes 100 ms to its server.
+#[test]
+fn a_dial_whose_answer_is_on_its_way_becomes_a_connection_that_is_dead() {
+    let each = "idle_timeout: 1s, dial_timeout: 4s, user_timeout: 30s";
+    for (fault, cause, window) in [
+        ("at: 5450ms", "dial_timeout", (3.8, 4.1)),
+        ("at: 5550ms", "user_timeout", (30.0, 31.5)),
+    ] {
+        for case in cases(&far(each, fault)) {
+            let own = client(&case, "c");
+            let time = number(&own["detected_after_s"]);
+            assert_eq!(
+                (&own["phase"], &own["cause"]),
+                (&"connecting".into(), &cause.into())
+            );
+            assert!((window.0..=window.1).contains(&time), "{time}");
+            assert_eq!(own["predicted_given_phase"]["cause"], cause, "{own:#}");
+            assert_eq!(own["outside_prediction"], false, "{own:#}");
+        }
+    }
+}
+
+/// Its second request goes out 5.4 s after its beginning, and the fault finds it under way.
+#[test]
+fn a_request_whose_response_is_on_its_way_is_not_the_one_that_is_lost() {
+    let waits =
+        |after| format!("when: {{ client: c, phase: request_unacknowledged, after: {after} }}");
+    for (after, window) in [("5450ms", (30.0, 31.5)), ("5550ms", (35.0, 36.5))] {
+        for case in cases(&far("user_timeout: 30s", &waits(after))) {
+            assert_eq!(client(&case, "c")["phase"], "request_unacknowledged");
+            detected(&case, "c", "user_timeout", window);
+        }
+    }
+}
+
 /// A segment that is sent again after more than 60 s finds no entry, though it was there as the first was sent.
 #[test]
 fn an_entry_may_run_out_between_two_retransmissions() {

@@ -91,13 +91,13 @@ fn seen(client: &ClientResult, kernel: Kernel) -> Seen {
     Seen {
         kernel,
         phase: client.phase,
-        rested: rested(client),
+        since: since(client),
     }
 }
 
-fn rested(client: &ClientResult) -> Option<Duration> {
-    let (fault, good) = (client.fault_at?, client.last_good_at?);
-    (client.phase == Some(halfopen::plan::Phase::Idle)).then(|| fault.saturating_sub(good))
+fn since(client: &ClientResult) -> Option<Duration> {
+    let (fault, began) = (client.fault_at?, client.phase_since?);
+    Some(fault.saturating_sub(began))
 }
 
 fn compare(
