@@ -124,10 +124,8 @@ impl Rhythm {
                 let sent = already.map_or(Duration::ZERO, |sent| sent.max.min(longest));
                 let sent = Window::of(Duration::ZERO, sent);
                 Self {
-                    idle: cycle.answered(sent),
-                    busy: Some(sent),
                     unacknowledged: true,
-                    ..Self::default()
+                    ..Self::busy_within(None, sent, cycle)
                 }
             }
             // Nothing of a streaming client's is outstanding on TCP's level either.
@@ -178,12 +176,13 @@ impl Rhythm {
             // All of its response was on its way.
             let answered = sent.min > cycle.service.max.saturating_sub(cycle.rtt / 2);
             let idle = cycle.answered(sent);
+            // An acknowledgement may be on its way as well.
+            let within = Self::busy_within(idle, sent, cycle);
             Self {
-                idle,
                 busy: Some(sent).filter(|_| !answered || idle.is_none()),
-                unacknowledged,
-                acknowledged: !unacknowledged,
-                ..Self::default()
+                unacknowledged: unacknowledged && within.unacknowledged,
+                acknowledged: !unacknowledged || within.acknowledged,
+                ..within
             }
         };
         match phase {
@@ -487,6 +486,18 @@ mod tests {
         let (either, answered) = (asked(100), asked(140));
         assert!(either.idle.is_some() && either.busy.is_some());
         assert!(answered.idle.is_some() && answered.busy.is_none());
+    }
+
+    #[test]
+    fn an_acknowledgement_may_be_on_its_way() {
+        let cycle = cycle(3_000, 1_000, 200);
+        let asked = |ago| {
+            let seen = Rhythm::seen(Phase::RequestUnacknowledged, Some(ms(ago)), &cycle);
+            (seen.unacknowledged, seen.acknowledged)
+        };
+        assert_eq!((asked(79), asked(80)), ((true, false), (true, true)));
+        // Its server's kernel may delay it.
+        assert_eq!((asked(170), asked(171)), ((true, true), (false, true)));
     }
 
     #[test]

@@ -275,5 +275,6 @@ fn jiffy(time: Duration, hz: u64) -> u64 {
 }
 
 fn ticks(time: Duration, hz: u64) -> u64 {
-    (time.as_secs_f64() * hz as f64).round() as u64
+    // What a timer sends is stamped some microseconds before its tick, anything else at any time within one.
+    (time.as_secs_f64() * hz as f64 + 0.025).floor() as u64
 }
