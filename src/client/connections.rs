@@ -106,7 +106,7 @@ impl Connection {
             connection: self.id,
             local,
             target,
-            protocol,
+            protocol: Some(protocol),
         });
     }
 

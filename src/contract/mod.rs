@@ -13,3 +13,9 @@ pub const SERVER_HEADER: &str = "x-halfopen-server";
 pub const REQUEST_HEADER: &str = "x-halfopen-request";
 /// Where a program finds the file with the certificate authority, in the mount namespace it is given.
 pub(crate) const CA_FILE: &str = "/run/halfopen/ca.pem";
+/// The same of a server's own certificate.
+pub(crate) const CERTIFICATE_FILE: &str = "/run/halfopen/cert.pem";
+/// The same of that certificate's key.
+pub(crate) const KEY_FILE: &str = "/run/halfopen/key.pem";
+/// The same of the folder that is a server's own.
+pub(crate) const DATA_FOLDER: &str = "/run/halfopen/data";

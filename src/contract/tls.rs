@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -76,19 +76,8 @@ impl Authority {
     /// # Errors
     /// If a name can't stand in a certificate.
     pub fn server_config(&self, server: &plan::Server) -> Result<Arc<ServerConfig>, TlsError> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(names_of(server))?;
-        valid_at_any_time(&mut params);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, server.name.as_str());
-        // Strict verifiers (RFC 5280; Python's since 3.13) want to be told whose key has signed it.
-        params.use_authority_key_identifier_extension = true;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate: CertificateDer<'static> =
-            params.signed_by(&key, &self.issuer)?.der().clone();
+        let (certificate, key) = self.certificate(server)?;
+        let certificate: CertificateDer<'static> = certificate.der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -104,6 +93,31 @@ impl Authority {
         // sent.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
+    }
+
+    /// The same for a server that is a program: its certificate and its key, in PEM.
+    ///
+    /// # Errors
+    /// If a name can't stand in a certificate.
+    pub fn server_pem(&self, server: &plan::Server) -> Result<(String, String), TlsError> {
+        let (certificate, key) = self.certificate(server)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn certificate(&self, server: &plan::Server) -> Result<(Certificate, KeyPair), TlsError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(names_of(server))?;
+        valid_at_any_time(&mut params);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, server.name.as_str());
+        // Strict verifiers (RFC 5280; Python's since 3.13) want to be told whose key has signed it.
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok((certificate, key))
     }
 }
 

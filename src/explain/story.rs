@@ -305,6 +305,7 @@ fn everything(told: &Told) -> Vec<Line> {
 }
 
 fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -> Option<String> {
+    let asked = &told.planned.target.servers;
     Some(match what {
         Observation::FaultInjected { fault, .. } => told.case.lab.faults.get(*fault)?.to_string(),
         Observation::EndpointRemoved { service, endpoint } => {
@@ -389,6 +390,23 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             (None, Some(signal)) => format!("its program is ended by signal {signal}"),
             (None, None) => String::from("its program ends"),
         },
+        Observation::ServerStarted { server, .. } if asked.contains(server) => {
+            format!("the program of server {server} starts")
+        }
+        Observation::ServerReady { server } if asked.contains(server) => {
+            format!("the program of server {server} is ready")
+        }
+        Observation::ServerExited {
+            server,
+            code,
+            signal,
+        } if asked.contains(server) => match (code, signal) {
+            (Some(code), _) => format!("the program of server {server} exits with {code}"),
+            (None, Some(signal)) => {
+                format!("the program of server {server} is ended by signal {signal}")
+            }
+            (None, None) => format!("the program of server {server} ends"),
+        },
         Observation::Warning { text } => format!("warning: {text}"),
         Observation::CaseStarted { .. }
         | Observation::LabReady { .. }
@@ -417,6 +435,10 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::ProgramStarted { .. }
         | Observation::ProgramExited { .. }
         | Observation::ProgramOutput { .. }
+        | Observation::ServerStarted { .. }
+        | Observation::ServerReady { .. }
+        | Observation::ServerExited { .. }
+        | Observation::ServerOutput { .. }
         | Observation::SocketOptions { .. }
         | Observation::Socket(_)
         | Observation::Counters { .. }

@@ -1,6 +1,7 @@
 //! One lab from its first namespace to its last event.
 
 mod faults;
+mod programs;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,7 +21,7 @@ use super::neighbour_table::NeighbourTables;
 use super::network::Network;
 use super::probes::Probes;
 use super::process::Align;
-use super::program::{Files, ProgramClient};
+use super::program::{ProgramClient, ProgramServer};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
 use super::{LabError, latency, masquerade};
@@ -33,6 +34,7 @@ use crate::plan::{self, LabPlan};
 use crate::record::{Event, Observation, Recorder, Stage, monotonic};
 use crate::server::{self, BoundServer, Commons};
 use faults::gates;
+use programs::programs;
 
 /// Builds the lab that `plan` describes, plays it, and records what is seen. What goes wrong is recorded too.
 ///
@@ -42,10 +44,11 @@ pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Align>) {
     match Lab::build(plan, recorder.clone(), align.is_some()).await {
         Ok(lab) => {
             let built = monotonic();
-            if let Some(Align { period, later }) = align {
-                sleep(until_multiple(built, period) + later).await;
-            }
             let lab = Rc::new(lab);
+            lab.start_programs().await;
+            if let Some(Align { period, later }) = align {
+                sleep(until_multiple(monotonic(), period) + later).await;
+            }
             lab.watch_machine();
             Rc::clone(&lab).play(begun + (monotonic() - built)).await;
             if align.is_none() {
@@ -60,37 +63,6 @@ pub async fn run(plan: LabPlan, recorder: Recorder, align: Option<Align>) {
 fn until_multiple(now: Duration, period: Duration) -> Duration {
     let into = now.as_nanos() % period.as_nanos().max(1);
     period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
-}
-
-/// The clients that are programs, and watched from now on.
-fn programs(
-    plan: &LabPlan,
-    network: &Network,
-    authority: &Authority,
-    recorder: &Recorder,
-    in_guest: bool,
-) -> Result<Vec<Rc<ProgramClient>>, LabError> {
-    let clients: Vec<_> = plan
-        .clients
-        .iter()
-        .filter_map(|c| Some((c, c.program()?)))
-        .collect();
-    if clients.is_empty() {
-        return Ok(Vec::new());
-    }
-    let files = Rc::new(Files::write(plan, authority.trust().pem(), in_guest)?);
-    let client = |(client, program): (&plan::Client, _)| {
-        let namespace = network.namespace(&client.place);
-        ProgramClient::new(
-            client,
-            program,
-            addresses(client, plan),
-            namespace,
-            recorder,
-            &files,
-        )
-    };
-    clients.into_iter().map(client).collect()
 }
 
 /// A client's own addresses.
@@ -121,6 +93,7 @@ pub(super) struct Lab {
     /// Each server's program, for it to hang.
     pub(super) gates: HashMap<String, Rc<Gate>>,
     programs: Vec<Rc<ProgramClient>>,
+    program_servers: Vec<Rc<ProgramServer>>,
     /// The faults in force, by their index.
     in_force: RefCell<BTreeMap<usize, InForce>>,
     /// What takes the endpoints of a node without power out of the rules, or puts them back when it has it again, by node.
@@ -158,7 +131,8 @@ impl Lab {
         let emulations = TwRecycle::load(&network, &plan)?;
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
-        let programs = programs(&plan, &network, &authority, &recorder, in_guest)?;
+        let (programs, program_servers) =
+            programs(&plan, &network, &authority, &recorder, in_guest)?;
         let phases = PhaseBoard::new(recorder.clone());
         let commons = Commons::new(recorder.clone(), authority, phases);
         Ok(Self {
@@ -171,6 +145,7 @@ impl Lab {
             inhabitants: RefCell::default(),
             gates: gates(&plan),
             programs,
+            program_servers,
             in_force: RefCell::default(),
             rule_changes: RefCell::default(),
             pins_released: Cell::new(false),
@@ -183,9 +158,12 @@ impl Lab {
 
     /// `begun` is when set-up began; waiting is not part of it.
     async fn play(self: Rc<Self>, begun: Duration) {
-        let clients = match self.start(begun) {
-            Ok(clients) => clients,
-            Err(error) => return self.recorder.emit(error.into_observation()),
+        let clients = match self.is_broken.get() {
+            true => Vec::new(),
+            false => self.start(begun).unwrap_or_else(|error| {
+                self.break_by(error.into_observation());
+                Vec::new()
+            }),
         };
         let case = async {
             sleep(self.plan.duration).await;
@@ -224,7 +202,8 @@ impl Lab {
     /// Binds the servers, starts the case's clock, and sets everything going. Returns the clients' tasks.
     fn start(self: &Rc<Self>, begun: Duration) -> Result<Vec<JoinHandle<()>>, LabError> {
         let mut servers = Vec::new();
-        for server in &self.plan.servers {
+        let built_in = self.plan.servers.iter().filter(|s| s.program.is_none());
+        for server in built_in {
             servers.push((server, self.bind(server)?));
         }
         self.recorder.start_clock();
@@ -257,13 +236,22 @@ impl Lab {
             .collect())
     }
 
-    pub(super) fn bind(&self, server: &plan::Server) -> Result<BoundServer, LabError> {
+    /// Starts a server that does not run.
+    pub(super) fn start_again_one(self: &Rc<Self>, server: &plan::Server) -> Result<(), LabError> {
+        match self.program_server(&server.name) {
+            Some(program) => self.start_program(program),
+            None => self.start_server(server, self.bind(server)?),
+        }
+        Ok(())
+    }
+
+    fn bind(&self, server: &plan::Server) -> Result<BoundServer, LabError> {
         let namespace = self.network.namespace(&server.place);
         server::bind(server, &namespace, &self.commons)
             .map_err(|e| LabError::Setup(format!("failed to bind server {}: {e}", server.name)))
     }
 
-    pub(super) fn start_server(self: &Rc<Self>, server: &plan::Server, bound: BoundServer) {
+    fn start_server(self: &Rc<Self>, server: &plan::Server, bound: BoundServer) {
         let what = format!("server {}", server.name);
         let home = Some((server.name.as_str(), server.node.as_str()));
         match self.gates.get(&server.name) {

@@ -14,6 +14,7 @@ pub(crate) mod probes;
 mod proxy;
 mod published;
 mod repetition;
+mod server_program;
 mod transport;
 pub mod units;
 mod workload;
@@ -37,6 +38,7 @@ pub use proxy::Proxy;
 pub(crate) use proxy::proxies;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
+pub use server_program::{Ready, ServerProgram};
 pub use transport::{IdleCheck, Keepalive, Ping, Protocol, Retry, RetryOn, TimeoutEnds, Transport};
 pub use workload::{CloseOnFailure, DOWNLOAD_PART, LEASE_SHARE, Work, Workload, Workloads};
 
@@ -135,8 +137,11 @@ pub struct Server {
     pub tls_names: Vec<String>,
     /// Protocols it speaks (ALPN with TLS, the connection's first bytes without).
     pub protocols: Vec<Protocol>,
-    /// What it does.
+    /// What it does, where it is not a program.
     pub app: App,
+    /// The program it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ServerProgram>,
     /// Time between a request's arrival and its response.
     pub response_delay: Duration,
     /// Store its `lock` or `nodes` app works on: one for all servers of a service, surviving any node.

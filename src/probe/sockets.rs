@@ -11,6 +11,7 @@ mod history;
 mod namespace;
 pub(crate) mod options;
 pub(crate) mod program;
+pub(crate) mod server;
 mod tracker;
 mod watch;
 

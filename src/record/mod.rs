@@ -104,10 +104,11 @@ pub enum Observation {
         server: String,
         /// The peer as the server sees it (the client's own address unless it was masqueraded).
         peer: SocketAddr,
-        /// Protocol spoken.
-        protocol: Protocol,
+        /// Protocol spoken; none of a program's, whose packets alone are seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        protocol: Option<Protocol>,
     },
-    /// A server received a whole request.
+    /// A server received a whole request. Of a program: payload came from its peer, after its own to it.
     ServerRequest {
         /// Server's name.
         server: String,
@@ -115,10 +116,10 @@ pub enum Observation {
         peer: SocketAddr,
         /// Number the client gave it (header `x-halfopen-request`), absent for programs not ours.
         request: Option<RequestId>,
-        /// Method and path.
+        /// Method and path; of a program's, how much it was.
         line: String,
     },
-    /// A server handed a response to the kernel.
+    /// A server handed a response to the kernel. Of a program: its payload went out, after its peer's.
     ServerResponse {
         /// Server's name.
         server: String,
@@ -126,8 +127,9 @@ pub enum Observation {
         peer: SocketAddr,
         /// The request answered.
         request: Option<RequestId>,
-        /// HTTP status.
-        status: u16,
+        /// HTTP status; none of a program's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
     },
     /// A server handed a part of a response that goes on to the kernel.
     ServerStreamed {
@@ -179,8 +181,9 @@ pub enum Observation {
         local: SocketAddr,
         /// Where to, before DNAT.
         target: SocketAddr,
-        /// Protocol spoken.
-        protocol: Protocol,
+        /// Protocol spoken, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        protocol: Option<Protocol>,
     },
     /// The client no longer has this connection.
     ConnectionClosed {
@@ -304,6 +307,38 @@ pub enum Observation {
     ProgramOutput {
         /// Client's name.
         client: String,
+        /// Where it wrote it to.
+        stream: OutputStream,
+        /// What it wrote. What was not UTF-8 stands there as U+FFFD.
+        text: String,
+        /// Bytes before this text that were not kept.
+        dropped: u64,
+    },
+    /// A server's program was started.
+    ServerStarted {
+        /// Server's name.
+        server: String,
+        /// Its command.
+        command: Vec<String>,
+    },
+    /// A server's program is ready.
+    ServerReady {
+        /// Server's name.
+        server: String,
+    },
+    /// A server's program ended by itself.
+    ServerExited {
+        /// Server's name.
+        server: String,
+        /// Its exit code.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// What a server's program wrote. Long output is kept from its beginning and its end.
+    ServerOutput {
+        /// Server's name.
+        server: String,
         /// Where it wrote it to.
         stream: OutputStream,
         /// What it wrote. What was not UTF-8 stands there as U+FFFD.

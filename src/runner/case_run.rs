@@ -304,8 +304,8 @@ impl CaseRun<'_> {
             }
         };
         let mut suspects: Vec<String> = Vec::new();
-        for (client, program) in programs_of(&self.case) {
-            let suspect = format!("{} (`{}`)", client.name, program.command.join(" "));
+        for (name, command) in programs_of(&self.case) {
+            let suspect = format!("{name} (`{}`)", command.join(" "));
             if !suspects.contains(&suspect) {
                 suspects.push(suspect);
             }

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clock::guest::{Orphans, addresses_can_be_fixed};
 use crate::clock::kernel::Kernel;
-use crate::plan::{self, Case};
+use crate::plan::Case;
 use crate::record::{ClockName, Event};
 use crate::verdict::CaseResult;
 use case_run::{Busy, CaseRun, Places};
@@ -160,12 +160,14 @@ pub async fn run(
     Ok(finished)
 }
 
-/// The programs among a case's clients.
-fn programs_of(case: &Case) -> impl Iterator<Item = (&plan::Client, &plan::Program)> {
-    case.lab
-        .clients
-        .iter()
-        .filter_map(|client| Some((client, client.program()?)))
+/// The programs among a case's clients and servers: their names and commands.
+fn programs_of(case: &Case) -> impl Iterator<Item = (&str, &[String])> {
+    let clients = case.lab.clients.iter();
+    let clients = clients.filter_map(|c| Some((c.name.as_str(), c.program()?.command.as_slice())));
+    let servers = case.lab.servers.iter();
+    let servers =
+        servers.filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.command.as_slice())));
+    clients.chain(servers)
 }
 
 /// The places that a case takes on the real clock at its first attempt, and at those that follow as long as the machine was

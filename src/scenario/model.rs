@@ -7,6 +7,7 @@ mod nodes;
 mod probes;
 mod published;
 mod repeat;
+mod server_program;
 mod uptime;
 mod window;
 mod workload;
@@ -25,6 +26,7 @@ pub use nodes::{NodeSpec, Nodes};
 pub use probes::{ProbesSpec, Switch};
 pub use published::{FigureSpec, PublishedSpec};
 pub use repeat::{DistributionSpec, QuantilesSpec};
+pub use server_program::{ReadySpec, ServerExecSpec};
 pub use uptime::Uptime;
 pub use window::{Bounds, CountWindowSpec, TimeWindowSpec};
 pub use workload::{
@@ -109,6 +111,10 @@ pub struct ServerSpec {
     pub accepts: Option<Spanned<u32>>,
     /// What the lab does in its kernel's place, for new connections to this server.
     pub emulate: Option<Spanned<Emulation>>,
+    /// A program that is the server, in place of an app.
+    pub exec: Option<Spanned<ServerExecSpec>>,
+    /// When the program is ready (default: when it listens on its port).
+    pub ready: Option<Spanned<ReadySpec>>,
 }
 
 /// A virtual address.
@@ -138,7 +144,8 @@ pub struct ClientSpec {
     pub node: Spanned<String>,
     /// On the node itself instead of in a pod (default false).
     pub host_network: Option<Spanned<bool>>,
-    /// What it asks: `http://` or `https://`, a service, server, node or address, and a path.
+    /// What it asks: `http://` or `https://`, a service, server, node or address, and a path. For a program also `tcp://`, a
+    /// name and a port, whatever it speaks there.
     pub url: Spanned<String>,
     /// The profile its transport begins from: a preset, or one from `profiles`. An `exec` client has none.
     #[schemars(with = "Option<ProfileName>")]

@@ -109,7 +109,7 @@ async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), Str
     commons.recorder.emit(Observation::ServerAccepted {
         server: plan.name.clone(),
         peer,
-        protocol,
+        protocol: Some(protocol),
     });
     let stream = TokioIo::new(stream);
     let service = service_fn(|request| {
@@ -301,7 +301,7 @@ impl ResponseBody {
                 server: self.server.clone(),
                 peer: self.peer,
                 request: self.request.clone(),
-                status: self.status.as_u16(),
+                status: Some(self.status.as_u16()),
             });
         }
     }

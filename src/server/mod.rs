@@ -173,6 +173,7 @@ mod tests {
             tls_names: Vec::new(),
             protocols: Vec::new(),
             app: App::Echo,
+            program: None,
             response_delay: Duration::ZERO,
             store: "server".to_owned(),
             accept_queue: AcceptQueue::default(),

@@ -13,6 +13,13 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
     if plan.faults.is_empty() || client.workloads.cycle().is_none() {
         return None;
     }
+    // Whether it keeps a connection, and how long it takes to answer, is the program's own affair.
+    if plan
+        .servers_of(client)
+        .any(|server| server.program.is_some())
+    {
+        return None;
+    }
     let concerns = |fault: &Fault| fault.effects.iter().any(|e| may_concern(e, client));
     let harmless = |fault: &Fault| is_known(fault) || !concerns(fault);
     plan.faults

@@ -122,7 +122,7 @@ pub(super) fn of<'a>(client: &'a Client, index: &Index<'a>) -> Vec<Connection<'a
                 protocol,
             } => {
                 entry.opened = Some(*at);
-                entry.protocol = Some(protocol);
+                entry.protocol = protocol;
                 entry.target = Some(target);
                 entry.local = Some(local);
             }

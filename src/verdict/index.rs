@@ -410,6 +410,10 @@ impl<'a> Index<'a> {
             Observation::CaseStarted { .. }
             | Observation::ServerListening { .. }
             | Observation::ProgramStarted { .. }
+            | Observation::ServerStarted { .. }
+            | Observation::ServerReady { .. }
+            | Observation::ServerExited { .. }
+            | Observation::ServerOutput { .. }
             | Observation::Rules { .. } => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::plan::Client;
 use crate::record::{EndedBy, RequestError};
 
 use super::connections::Connection;
-use super::index::Index;
+use super::index::{AT_ONCE, Index};
 use super::request::{Outcome, Request};
 use super::requests::Requests;
 use super::timeline::Moment;
@@ -85,11 +85,20 @@ fn without_answer<'a>(
     if request.outcome.is_some() {
         return Some(request);
     }
+    let mut servers = index.case.lab.servers.iter();
+    let found = servers.find(|s| s.name == server);
     request.outcome = match on.and_then(Connection::ended) {
-        Some(ended) => Some((ended, Outcome::Failed(RequestError::ConnectionLost))),
+        Some(ended) => {
+            // By its packets alone a farewell looks like a request.
+            let farewell = found.is_some_and(|server| server.program.is_some())
+                && ended.since(request.first) <= AT_ONCE
+                && index.timeline.server_answers(server, ended);
+            if farewell {
+                return None;
+            }
+            Some((ended, Outcome::Failed(RequestError::ConnectionLost)))
+        }
         None => {
-            let mut servers = index.case.lab.servers.iter();
-            let found = servers.find(|s| s.name == server);
             let delay = found.map_or(Duration::ZERO, |server| server.response_delay);
             let in_flight = request.first.at + delay + IN_FLIGHT > index.last;
             if in_flight && index.timeline.server_answers(server, Moment::END) {

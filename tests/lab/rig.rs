@@ -121,6 +121,7 @@ pub(crate) fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server 
         tls_names: Vec::new(),
         protocols: vec![Protocol::H1],
         app: App::Echo,
+        program: None,
         response_delay: Duration::ZERO,
         store: name.to_owned(),
         accept_queue: AcceptQueue::default(),

@@ -14,3 +14,4 @@ mod ends;
 mod libraries;
 mod limits;
 mod reach;
+mod servers;

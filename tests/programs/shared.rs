@@ -113,6 +113,16 @@ impl Run {
             .unwrap_or_else(|| panic!("{name}: {}", self.table))
     }
 
+    /// All that the servers of a case wrote that are programs.
+    pub(crate) fn served(&self) -> String {
+        let all = self.records.iter().flatten();
+        let pieces = all.filter_map(|event| match &event.what {
+            halfopen::record::Observation::ServerOutput { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        pieces.collect()
+    }
+
     /// All that the programs of a case wrote.
     pub(crate) fn output(&self) -> String {
         let pieces = self

@@ -249,6 +249,7 @@ pub(crate) fn echo(name: &str) -> plan::Server {
         tls_names: Vec::new(),
         protocols: vec![Protocol::H1, Protocol::H2],
         app: App::Echo,
+        program: None,
         response_delay: Duration::ZERO,
         store: "aa".to_owned(),
         accept_queue: plan::AcceptQueue::default(),

@@ -31,7 +31,7 @@ fn speaks(protocol: Protocol, tls: bool) {
         assert_eq!(answered, (Some("aa".to_owned()), 200, 1));
         let (_, accepted) = bench
             .wait(|o| match o {
-                Observation::ServerAccepted { protocol, .. } => Some(*protocol),
+                Observation::ServerAccepted { protocol, .. } => *protocol,
                 _ => None,
             })
             .await;

@@ -15,11 +15,17 @@ impl Act for Hang<'_> {
         if let Some(gate) = lab.gates.get(self.server) {
             gate.shut();
         }
+        if let Some(program) = lab.program_server(self.server) {
+            program.hang(true);
+        }
     }
 
     fn undo(&self, lab: &Rc<Lab>) -> Result<(), LabError> {
         if let Some(gate) = lab.gates.get(self.server) {
             gate.open();
+        }
+        if let Some(program) = lab.program_server(self.server) {
+            program.hang(false);
         }
         Ok(())
     }

@@ -147,8 +147,7 @@ impl Lab {
             if runs || stopped {
                 continue;
             }
-            let bound = self.bind(server)?;
-            self.start_server(server, bound);
+            self.start_again_one(server)?;
         }
         Ok(())
     }

@@ -3,8 +3,11 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::unistd::{Gid, Uid, chown};
 
 use crate::lab::LabError;
 use crate::linux::LinuxError;
@@ -79,6 +82,56 @@ impl Files {
     /// Where a program's /dev is furnished.
     pub(super) fn dev(&self) -> PathBuf {
         self.folder.join("dev")
+    }
+}
+
+/// What is a server's own.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    /// A folder to write to.
+    pub(super) data: PathBuf,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    /// Whose it is, where it is not the lab process's own.
+    pub(super) user: Option<(Uid, Gid)>,
+}
+
+impl Own {
+    /// An empty folder, in place of what is there.
+    pub(super) fn empty(&self) -> io::Result<()> {
+        if self.data.exists() {
+            fs::remove_dir_all(&self.data)?;
+        }
+        fs::create_dir(&self.data)?;
+        // PostgreSQL refuses a folder of which others can read.
+        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700))?;
+        match self.user {
+            Some((user, group)) => Ok(chown(&self.data, Some(user), Some(group))?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Files {
+    /// Makes what is the own of a server: an empty folder, its certificate and its key.
+    pub(super) fn own(
+        &self,
+        server: &str,
+        (certificate, key): (String, String),
+        user: Option<(Uid, Gid)>,
+    ) -> io::Result<Own> {
+        let place = self.folder.join("servers").join(server);
+        fs::create_dir_all(&place)?;
+        let own = Own {
+            data: place.join("data"),
+            certificate: place.join("cert.pem"),
+            key: place.join("key.pem"),
+            user,
+        };
+        own.empty()?;
+        fs::write(&own.certificate, certificate)?;
+        fs::write(&own.key, key)?;
+        Ok(own)
     }
 }
 

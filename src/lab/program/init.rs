@@ -224,6 +224,10 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     }
     let child = command.spawn().map_err(|error| {
         let why = match error.raw_os_error() {
+            Some(libc::EINVAL) if let Some((user, _)) = orders.user => format!(
+                "the program `{name}` can't be run as user {user}: on the real clock a lab has one user alone. Leave `user` \
+                 out, or run it with --clock virtual"
+            ),
             Some(libc::ENOENT) => missing(name, &orders.env),
             Some(libc::EACCES | libc::EPERM) => format!(
                 "the program `{name}` can't be run: it is not executable, or not for this user"

@@ -4,15 +4,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::mem::size_of;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, chown};
 
 use super::cover;
-use super::files::Files;
-use crate::contract::CA_FILE;
+use super::files::{Files, Own};
+use crate::contract::{CA_FILE, CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
 
 /// Devices that belong to nobody.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -38,6 +39,8 @@ pub(super) struct Room {
     folder: PathBuf,
     /// Files and folders that the program's command and PATH name, to be seen wherever they lie.
     named: Vec<PathBuf>,
+    /// What is a server's own.
+    own: Option<Own>,
 }
 
 impl Room {
@@ -52,6 +55,15 @@ impl Room {
             on_machine: files.on_machine(),
             folder,
             named: named(command, path),
+            own: None,
+        }
+    }
+
+    /// With what is a server's own.
+    pub(super) fn with(self, own: Own) -> Self {
+        Self {
+            own: Some(own),
+            ..self
         }
     }
 
@@ -77,7 +89,8 @@ impl Room {
         let places = PLACES
             .into_iter()
             .filter(|place| self.folder != Path::new(place));
-        places.chain(["/dev"]).collect()
+        let own = self.own.iter().map(|_| DATA_FOLDER);
+        places.chain(["/dev"]).chain(own).collect()
     }
 
     fn steps(&self) -> Result<bool, (&'static str, io::Error)> {
@@ -98,6 +111,9 @@ impl Room {
         // could change sysctls there, and on the machine's own root even reboot it.
         read_only().map_err(at("read-only root"))?;
         self.places().map_err(at("places to write to"))?;
+        if self.own.is_some() {
+            set_writable(Path::new(DATA_FOLDER)).map_err(at("own folder"))?;
+        }
         std::env::set_current_dir(&self.folder).map_err(at("working folder"))?;
         Ok(covered)
     }
@@ -143,10 +159,12 @@ impl Room {
     /// A /run with nothing in it but what programs are told of.
     fn own_run(&self) -> io::Result<()> {
         let ca = fs::read(&self.ca)?;
+        let own = self.own.as_ref().map(Opened::of).transpose()?;
         mount_new("tmpfs", "/run", "mode=755,size=1m")?;
         let file = Path::new(CA_FILE);
         fs::create_dir_all(file.parent().unwrap_or(file))?;
-        fs::write(file, ca)
+        fs::write(file, ca)?;
+        own.map_or(Ok(()), Opened::lay)
     }
 
     /// What is to be seen of `place`: the folder that the program is started in, and each file or folder right under the
@@ -190,6 +208,37 @@ impl Room {
             }
         }
         Ok(())
+    }
+}
+
+/// What is a server's own, taken along before what it lies in is covered.
+struct Opened {
+    data: File,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    user: Option<(Uid, Gid)>,
+}
+
+impl Opened {
+    fn of(own: &Own) -> io::Result<Self> {
+        Ok(Self {
+            data: File::open(&own.data)?,
+            certificate: fs::read(&own.certificate)?,
+            key: fs::read(&own.key)?,
+            user: own.user,
+        })
+    }
+
+    fn lay(self) -> io::Result<()> {
+        fs::write(CERTIFICATE_FILE, self.certificate)?;
+        fs::write(KEY_FILE, self.key)?;
+        // Servers refuse a key that others may read.
+        fs::set_permissions(KEY_FILE, fs::Permissions::from_mode(0o600))?;
+        if let Some((user, group)) = self.user {
+            chown(KEY_FILE, Some(user), Some(group))?;
+        }
+        fs::create_dir(DATA_FOLDER)?;
+        bind(&descriptor(&self.data), Path::new(DATA_FOLDER))
     }
 }
 
@@ -252,12 +301,23 @@ fn read_only_at(place: &Path) -> io::Result<()> {
     set_read_only(place, 0)
 }
 
+/// This mount alone.
+fn set_writable(place: &Path) -> io::Result<()> {
+    set_attributes(place, 0, 0, libc::MOUNT_ATTR_RDONLY)
+}
+
 fn set_read_only(place: &Path, flags: libc::c_int) -> io::Result<()> {
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    set_attributes(place, flags, set, 0)
+}
+
+fn set_attributes(place: &Path, flags: libc::c_int, set: u64, clear: u64) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt as _;
     let place = std::ffi::CString::new(place.as_os_str().as_bytes())?;
     // SAFETY: plain integers, for which zero is a value.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    attributes.attr_set = set;
+    attributes.attr_clr = clear;
     // SAFETY: the path ends with NUL, and the size is that of the attributes; both live through the call.
     let result = unsafe {
         let (attributes, size) = (&raw const attributes, size_of::<libc::mount_attr>());

@@ -178,6 +178,11 @@ impl Lab {
                 program.lose_power();
             }
         }
+        for program in &self.program_servers {
+            if chosen(program.name(), program.node()) {
+                program.end();
+            }
+        }
         for client in &self.plan.clients {
             if chosen(&client.name, &client.node) {
                 self.recorder.emit(Observation::ClientGone {

@@ -38,6 +38,8 @@ pub(crate) enum Hears {
     OwnErrors,
     /// TCP segments that open or close a connection, and ICMP, on every link.
     Turns,
+    /// All TCP and ICMP on every link.
+    Everywhere,
 }
 
 /// A socket that hears packets.
@@ -254,7 +256,7 @@ fn open_socket(hears: Hears) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     match hears {
-        Hears::Uplink => socket.attach_filter(&all())?,
+        Hears::Uplink | Hears::Everywhere => socket.attach_filter(&all())?,
         Hears::OwnErrors => socket.attach_filter(&own_errors())?,
         Hears::Turns => socket.attach_filter(&turns())?,
         Hears::Everything => {}
@@ -268,7 +270,7 @@ fn open_socket(hears: Hears) -> io::Result<Socket> {
         Hears::Uplink | Hears::Everything => nix::net::if_::if_nametoindex("eth0")?,
         Hears::OwnErrors => nix::net::if_::if_nametoindex("lo")?,
         // packet(7): every interface.
-        Hears::Turns => 0,
+        Hears::Turns | Hears::Everywhere => 0,
     }))?;
     Ok(socket)
 }

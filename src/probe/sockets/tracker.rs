@@ -245,7 +245,7 @@ impl Tracker {
     pub(super) fn accepted(
         &mut self,
         peer: SocketAddr,
-        protocol: Protocol,
+        protocol: Option<Protocol>,
         now: Duration,
     ) -> Observed {
         let found = self.by_local.get(&canonical(peer));

@@ -151,7 +151,8 @@ pub struct MessagesSpec {
 #[serde(deny_unknown_fields)]
 pub struct ExecSpec {
     /// The program and its arguments. `{url}`, `{host}`, `{address}` and `{ca}` stand for the client's URL, its host
-    /// name, the IP address and port, and the path of the file with the certificate authority; `{{url}}` for `{url}`.
+    /// name, the IP address and port, and the path of the file with the certificate authority, a server's name for that one's
+    /// IP address; `{{url}}` for `{url}`.
     pub command: Spanned<Vec<Spanned<String>>>,
     /// Environment variables besides the ones every program gets, with the same placeholders.
     pub env: Option<Spanned<Named<String>>>,

@@ -28,7 +28,10 @@ fn client(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ClientSpec) -> Option<
             program::is_alone(cx, name, spec);
             Some(preset::bare(Protocol::H1))
         }
-        None => transport::resolve(cx, name, spec),
+        None => {
+            speaks_http(cx, &spec.url);
+            transport::resolve(cx, name, spec)
+        }
     };
     let inherited = transport.as_ref().and_then(|t| t.request_timeout);
     let workloads = workload::resolve(cx, name, spec, inherited, target.as_ref());
@@ -56,6 +59,15 @@ fn client(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ClientSpec) -> Option<
         start,
         location: cx.locate(name.span),
     })
+}
+
+/// What stands behind `tcp://` only a program can speak.
+fn speaks_http(cx: &mut Cx<'_>, url: &Spanned<String>) {
+    if url.get().is_some_and(|url| url.starts_with("tcp://")) {
+        let message = "built-in clients speak HTTP, and this URL does not say so";
+        let help = "write `http://…` or `https://…`, or make the client a program: `workload: { exec: … }`";
+        cx.push(Problem::new(url.span, message).help(help));
+    }
 }
 
 /// Where it runs, which faults and counters need to know whatever else is wrong with it.

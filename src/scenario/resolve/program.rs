@@ -1,64 +1,11 @@
 //! Programs as clients: their commands with the placeholders filled in.
 
+use super::placeholders::{Words, command, environment};
 use crate::contract::CA_FILE;
 use crate::plan::{Program, Target};
 use crate::scenario::cx::Cx;
 use crate::scenario::model::{ClientSpec, ExecSpec, Spanned, WorkloadSpec};
-use crate::yaml::{Problem, Span, given, suggest};
-
-/// What can stand between braces.
-const PLACEHOLDERS: [&str; 4] = ["url", "host", "address", "ca"];
-
-/// A piece of a text with placeholders.
-#[derive(Debug, PartialEq, Eq)]
-enum Piece<'a> {
-    Text(&'a str),
-    Placeholder(&'a str),
-}
-
-/// Takes a text apart. A placeholder is a lower-case word between braces; between double braces it stands for itself
-/// in single ones, and all other braces are as they are.
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let (mut begin, mut at) = (0, 0);
-    while let Some(found) = text[at..].find('{') {
-        let open = at + found;
-        let doubled = text[open..].starts_with("{{");
-        let word_at = open + if doubled { 2 } else { 1 };
-        let word = &text[word_at..];
-        let word = &word[..word
-            .find(|c: char| !c.is_ascii_lowercase() && c != '_')
-            .unwrap_or(word.len())];
-        let (end, close) = (word_at + word.len(), if doubled { "}}" } else { "}" });
-        if word.is_empty() || !text[end..].starts_with(close) {
-            at = open + 1;
-            continue;
-        }
-        pieces.push(Piece::Text(&text[begin..open]));
-        at = end + close.len();
-        begin = at;
-        // Of `{{word}}` the inner braces stay.
-        pieces.push(if doubled {
-            Piece::Text(&text[open + 1..at - 1])
-        } else {
-            Piece::Placeholder(word)
-        });
-    }
-    pieces.push(Piece::Text(&text[begin..]));
-    pieces
-}
-
-fn fill(text: &str, url: &str, target: &Target) -> Option<String> {
-    let filled = pieces(text).into_iter().map(|piece| match piece {
-        Piece::Text(text) => Some(text.to_owned()),
-        Piece::Placeholder("url") => Some(url.to_owned()),
-        Piece::Placeholder("host") => Some(target.host.clone()),
-        Piece::Placeholder("address") => Some(target.address.to_string()),
-        Piece::Placeholder("ca") => Some(CA_FILE.to_owned()),
-        Piece::Placeholder(_) => None,
-    });
-    filled.collect()
-}
+use crate::yaml::{Problem, Span, given};
 
 /// The program a client is, if it is one.
 pub(crate) fn of(spec: &ClientSpec) -> Option<&ExecSpec> {
@@ -89,66 +36,27 @@ pub(super) fn resolve(
         let help = "leave it out; what the program can be told stands in `command` and `env`";
         cx.push(Problem::new(span, message).help(help));
     }
-    let url = client.url.get().map(String::as_str);
-    let asked = url.zip(target);
-    let command = command(cx, &spec.command, asked);
-    let mut env = Vec::new();
-    for (name, value) in given(&spec.env).into_iter().flat_map(|env| &env.0) {
-        let wrong = |name: &String| name.is_empty() || name.contains(['=', '\0']);
-        if name.get().is_some_and(wrong) {
-            let message = "no environment variable can be called so";
-            cx.push(Problem::new(name.span, message));
-        }
-        let value = text(cx, value, asked);
-        env.push(name.get().cloned().zip(value));
-    }
+    let url = client.url.get();
+    let words = words(cx, url.zip(target));
+    let filled = command(cx, &spec.command, "[curl, -sS, \"{url}\"]", &words);
+    let env = environment(cx, &spec.env, &words);
     Some(Program {
-        command: command?,
-        url: url?.to_owned(),
-        env: env.into_iter().collect::<Option<_>>()?,
+        command: filled?,
+        url: url?.clone(),
+        env: env?,
         every: given(&spec.every).map(|every| every.0),
         location: cx.locate(spec.command.span),
     })
 }
 
-fn command(
-    cx: &mut Cx<'_>,
-    field: &Spanned<Vec<Spanned<String>>>,
-    asked: Option<(&str, &Target)>,
-) -> Option<Vec<String>> {
-    let words = field.get()?;
-    let first = words.first().map(Spanned::get);
-    if first.is_none_or(|word| word.is_some_and(|word| word.trim().is_empty())) {
-        let problem = Problem::new(field.span, "this command names no program");
-        cx.push(problem.help("write e.g. `command: [curl, -sS, \"{url}\"]`"));
-    }
-    let words: Vec<_> = words.iter().map(|word| text(cx, word, asked)).collect();
-    words.into_iter().collect()
-}
-
-/// A text with its placeholders filled in from the URL and the target it asks.
-fn text(cx: &mut Cx<'_>, text: &Spanned<String>, asked: Option<(&str, &Target)>) -> Option<String> {
-    let word = text.get()?;
-    if word.contains('\0') {
-        let message = "no program can be given a NUL character";
-        cx.push(Problem::new(text.span, message));
-    }
-    for piece in pieces(word) {
-        if let Piece::Placeholder(name) = piece
-            && !PLACEHOLDERS.contains(&name)
-        {
-            let near = suggest(name, PLACEHOLDERS.iter().copied());
-            let near = near.as_deref().and_then(|help| help.split_once('?'));
-            let near = near.map_or(String::new(), |(near, _)| format!("{near}? "));
-            let message = format!("there is no placeholder `{{{name}}}`");
-            cx.push(Problem::new(text.span, message).help(format!(
-                "{near}placeholders are `{{url}}`, `{{host}}`, `{{address}}` and `{{ca}}`; for the text itself write \
-                 `{{{{{name}}}}}`"
-            )));
-        }
-    }
-    let (url, target) = asked?;
-    fill(word, url, target)
+/// What a client's program may be told: whom it asks, and where each server is.
+fn words(cx: &Cx<'_>, asked: Option<(&String, &Target)>) -> Words {
+    let target = |of: fn(&Target) -> String| asked.map(|(_, target)| of(target));
+    Words::of_servers(cx)
+        .with("url", asked.map(|(url, _)| url.clone()))
+        .with("host", target(|target| target.host.clone()))
+        .with("address", target(|target| target.address.to_string()))
+        .with("ca", Some(CA_FILE.to_owned()))
 }
 
 /// On a node's own network only its address tells whose connections are whose.
@@ -183,67 +91,5 @@ pub(crate) fn unknowable(
     if cx.client(word).and_then(of).is_some() {
         let message = format!("client `{word}` is a program, and {what}");
         cx.push(Problem::new(span, message).help(instead));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn filled(text: &str) -> Option<String> {
-        let target = Target {
-            host: "web".to_owned(),
-            address: "[fd00::1]:443".parse().expect("an address"),
-            path: "/x".to_owned(),
-            tls: true,
-            servers: Vec::new(),
-            service: None,
-        };
-        fill(text, "https://web/x", &target)
-    }
-
-    #[test]
-    fn placeholders_are_filled_in_and_other_braces_stay() {
-        assert_eq!(
-            filled("-o{url}?a={host}").as_deref(),
-            Some("-ohttps://web/x?a=web")
-        );
-        assert_eq!(
-            filled("{address} {ca}").as_deref(),
-            Some("[fd00::1]:443 /run/halfopen/ca.pem")
-        );
-        for text in [
-            "",
-            "{",
-            "}",
-            "{}",
-            "${HOME}",
-            "{\"a\": {\"b\": 1}}",
-            "{ url }",
-            "a{b",
-            "{{}}",
-        ] {
-            assert_eq!(filled(text).as_deref(), Some(text));
-        }
-        assert_eq!(filled("%{{http_code}}").as_deref(), Some("%{http_code}"));
-        assert_eq!(
-            filled("{{url}}{url}").as_deref(),
-            Some("{url}https://web/x")
-        );
-        assert_eq!(filled("%{http_code}"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn text_without_braces_is_as_it_was(text in "[^{]*") {
-            prop_assert_eq!(filled(&text), Some(text));
-        }
-
-        #[test]
-        fn no_text_makes_it_panic(text in "[{}a-z_é ]*") {
-            filled(&text);
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network;
+use super::{network, server_program};
 use crate::plan::{AcceptQueue, App, Emulated, Place, Protocol, Server};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{ServerSpec, Spanned};
@@ -19,6 +19,14 @@ pub(super) fn resolve(cx: &mut Cx<'_>) {
     cx.each("server", field.get(), |cx, name, spec| {
         let server = server(cx, name, spec)?;
         cx.topology.servers.push(server);
+        Some(())
+    });
+    // A program may be told where every server is.
+    cx.each("server", field.get(), |cx, name, spec| {
+        let program = server_program::resolve(cx, name, spec)?;
+        let mut servers = cx.topology.servers.iter_mut();
+        let server = servers.find(|server| Some(&server.name) == name.get())?;
+        server.program = program;
         Some(())
     });
 }
@@ -48,6 +56,7 @@ fn server(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ServerSpec) -> Option<
         tls_names: services.iter().cloned().chain(on_node).collect(),
         protocols,
         app: given(&spec.app).copied().unwrap_or(App::Echo),
+        program: None,
         response_delay: given(&spec.response_delay).map_or(Duration::ZERO, |t| t.0),
         store: services.into_iter().next().unwrap_or_else(|| word.clone()),
         accept_queue: AcceptQueue {

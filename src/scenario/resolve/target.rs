@@ -10,10 +10,29 @@ use crate::yaml::{Problem, Span};
 
 /// A URL's parts.
 struct Url<'a> {
-    tls: bool,
+    scheme: Scheme,
     host: &'a str,
     port: Option<u16>,
     path: &'a str,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+    /// Whatever a program and its server speak.
+    Tcp,
+}
+
+impl Scheme {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// Reads `url`; the error is what is wrong and what would be right.
@@ -21,17 +40,22 @@ fn parse(url: &str) -> Result<Url<'_>, (String, String)> {
     const RIGHT: &str = "write e.g. `https://my-service/path` or `http://my-server:8080/`";
     let bad = |why: &str| (format!("`{url}` is not a URL: {why}"), RIGHT.to_owned());
     let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(bad("it has no `http://` or `https://`"));
+        return Err(bad("it has no `http://`, `https://` or `tcp://`"));
     };
-    let tls = match scheme {
-        "http" => false,
-        "https" => true,
-        _ => return Err(bad(&format!("`{scheme}` is neither http nor https"))),
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        "tcp" => Scheme::Tcp,
+        _ => return Err(bad(&format!("`{scheme}` is none of http, https and tcp"))),
     };
     let (authority, path) = match rest.find(['/', '?', '#']) {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
+    if scheme == Scheme::Tcp && path != "/" {
+        let message = format!("`{url}` is not a URL: `tcp://` has no path");
+        return Err((message, format!("write `tcp://{authority}`")));
+    }
     if !path.starts_with('/') || path.contains('#') {
         return Err(bad("a path begins with `/` and has no `#`"));
     }
@@ -67,7 +91,7 @@ fn parse(url: &str) -> Result<Url<'_>, (String, String)> {
         Some(_) => return Err(bad("the port is a number from 1 to 65535")),
     };
     Ok(Url {
-        tls,
+        scheme,
         host,
         port,
         path,
@@ -103,7 +127,22 @@ fn target(
     known: &[&str],
 ) -> Result<Option<Target>, Problem> {
     let parts = parse(url).map_err(|(message, help)| Problem::new(span, message).help(help))?;
-    let port = parts.port.unwrap_or(if parts.tls { 443 } else { 80 });
+    let usual = match parts.scheme {
+        Scheme::Http => Some(80),
+        Scheme::Https => Some(443),
+        Scheme::Tcp => None,
+    };
+    let Some(port) = parts
+        .port
+        .or(usual)
+        .or_else(|| its_port(parts.host, topology))
+    else {
+        if known.contains(&parts.host) && topology.node(parts.host).is_none() {
+            return Ok(None);
+        }
+        let message = format!("`{url}` says no port");
+        return Err(Problem::new(span, message).help("write e.g. `tcp://my-node:5432`"));
+    };
     let Some(found) = find(&parts, port, topology) else {
         if known.contains(&parts.host) {
             return Ok(None);
@@ -124,17 +163,27 @@ fn target(
             "a URL with a node's name reaches the servers there that have `host_network: true`",
         ));
     }
-    if let Some(server) = found.servers.iter().find(|s| s.tls != parts.tls) {
-        return Err(wrong_scheme(&parts, server, span));
+    let tls = parts.scheme == Scheme::Https;
+    let speaks_other = |s: &&&Server| parts.scheme != Scheme::Tcp && s.tls != tls;
+    if let Some(server) = found.servers.iter().find(speaks_other) {
+        return Err(wrong_scheme(tls, server, span));
     }
     Ok(Some(Target {
         host: parts.host.to_owned(),
         address: found.address,
         path: parts.path.to_owned(),
-        tls: parts.tls,
+        tls,
         servers: found.servers.iter().map(|s| s.name.clone()).collect(),
         service: found.service,
     }))
+}
+
+/// The port of the service or server called so.
+fn its_port(host: &str, topology: &Topology) -> Option<u16> {
+    if let Some(service) = topology.service(host) {
+        return Some(service.address.port());
+    }
+    Some(topology.server(host)?.listen.first()?.port())
 }
 
 fn find<'a>(parts: &Url<'_>, port: u16, topology: &'a Topology) -> Option<Found<'a>> {
@@ -192,20 +241,24 @@ fn wrong_port(parts: &Url<'_>, asked: u16, right: u16, span: Span) -> Problem {
         "`{}` listens on port {right}, this URL asks port {asked}",
         parts.host
     );
-    let scheme = if parts.tls { "https" } else { "http" };
+    let path = match parts.scheme {
+        Scheme::Http | Scheme::Https => parts.path,
+        Scheme::Tcp => "",
+    };
     Problem::new(span, message).help(format!(
-        "write `{scheme}://{}:{right}{}`",
-        parts.host, parts.path
+        "write `{}://{}:{right}{path}`",
+        parts.scheme.word(),
+        parts.host
     ))
 }
 
-fn wrong_scheme(parts: &Url<'_>, server: &Server, span: Span) -> Problem {
-    let (asked, has) = match parts.tls {
+fn wrong_scheme(asked_tls: bool, server: &Server, span: Span) -> Problem {
+    let (asked, has) = match asked_tls {
         true => ("https", "has no TLS"),
         false => ("http", "speaks TLS"),
     };
-    let other = if parts.tls { "http://" } else { "https://" };
-    let tls = if parts.tls {
+    let other = if asked_tls { "http://" } else { "https://" };
+    let tls = if asked_tls {
         "`tls: true`"
     } else {
         "`tls: false`"
@@ -225,14 +278,16 @@ mod tests {
     fn urls_are_taken_apart() {
         let url = parse("https://aa/lock").expect("a URL");
         assert_eq!(
-            (url.tls, url.host, url.port, url.path),
-            (true, "aa", None, "/lock")
+            (url.scheme, url.host, url.port, url.path),
+            (Scheme::Https, "aa", None, "/lock")
         );
         let url = parse("http://[fd00:10::2]:8080").expect("a URL");
         assert_eq!(
-            (url.tls, url.host, url.port, url.path),
-            (false, "fd00:10::2", Some(8080), "/")
+            (url.scheme, url.host, url.port, url.path),
+            (Scheme::Http, "fd00:10::2", Some(8080), "/")
         );
+        let url = parse("tcp://db").expect("a URL");
+        assert_eq!((url.scheme, url.host, url.port), (Scheme::Tcp, "db", None));
         for bad in [
             "aa/lock",
             "ftp://aa/",
@@ -241,6 +296,7 @@ mod tests {
             "http://aa:http/",
             "http://u@aa/",
             "http://aa/a b",
+            "tcp://aa/x",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

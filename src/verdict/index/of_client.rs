@@ -45,7 +45,7 @@ pub(in crate::verdict) enum ConnectionEvent<'a> {
     Opened {
         target: SocketAddr,
         local: SocketAddr,
-        protocol: Protocol,
+        protocol: Option<Protocol>,
     },
     DialFailed(&'a ConnectionEnd),
     Closed(&'a ConnectionEnd),

@@ -117,6 +117,7 @@ impl Story {
             tls_names: vec!["aa".to_owned()],
             protocols: vec![Protocol::H1, Protocol::H2],
             app: App::Lock,
+            program: None,
             response_delay: Duration::ZERO,
             store: "aa".to_owned(),
             accept_queue: AcceptQueue::default(),

@@ -118,7 +118,7 @@ impl Story {
             Observation::ServerAccepted {
                 server: server.to_owned(),
                 peer: local,
-                protocol,
+                protocol: Some(protocol),
             },
         );
         self.event(
@@ -128,7 +128,7 @@ impl Story {
                 connection,
                 local,
                 target: address(SERVICE),
-                protocol,
+                protocol: Some(protocol),
             },
         )
     }
@@ -193,7 +193,7 @@ impl Story {
                 server,
                 peer,
                 request,
-                status: 200,
+                status: Some(200),
             },
         )
     }

@@ -83,7 +83,7 @@ fn a_lost_syn_is_one_of_a_connection_that_is_being_opened() {
                 connection,
                 local,
                 target: address(SERVICE),
-                protocol: Protocol::H1,
+                protocol: Some(Protocol::H1),
             },
         );
         for number in 1..5 {

@@ -64,7 +64,7 @@ fn asks(story: &mut Story, t: f64, of: &str, number: u32, connection: u32, serve
         server: server.clone(),
         peer,
         request: Some(request.clone()),
-        status: 200,
+        status: Some(200),
     };
     let response = Observation::Response {
         request,
@@ -170,7 +170,7 @@ fn received(story: &mut Story, t: f64, connection: u32, server: &str, answered: 
             server,
             peer,
             request: None,
-            status: 200,
+            status: Some(200),
         };
         story.event(t + 0.001, response);
     }

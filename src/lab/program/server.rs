@@ -1,0 +1,392 @@
+//! A server that is a program.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid};
+use regex::Regex;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::files::{Files, Own};
+use super::init::Orders;
+use super::process::{Heard, Process};
+use super::room::Room;
+use super::{environment, path_of, program_user};
+use crate::contract::tls::Authority;
+use crate::contract::{CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
+use crate::lab::LabError;
+use crate::linux::LinuxError;
+use crate::linux::namespace::Namespace;
+use crate::plan::{self, Ready, ServerProgram};
+use crate::probe::sockets::server::ServerProbe;
+use crate::record::{Observation, Recorder};
+
+/// How often it is looked whether a program is ready.
+const EVERY: Duration = Duration::from_millis(20);
+/// Lines of output that an error tells.
+const LAST_LINES: usize = 8;
+/// A longer line is cut for that, and for what says that the program is ready.
+const LONGEST_LINE: usize = 4 << 10;
+
+/// A server that is a program.
+pub(in crate::lab) struct ProgramServer {
+    server: plan::Server,
+    program: ServerProgram,
+    process: Process,
+    namespace: Rc<Namespace>,
+    files: Rc<Files>,
+    own: Own,
+    probe: Rc<ServerProbe>,
+    recorder: Recorder,
+    /// Whether it is ready, and who waits for that.
+    ready: Cell<bool>,
+    /// It has ended by itself.
+    ended: Cell<bool>,
+    changed: Notify,
+    lines: RefCell<Lines>,
+    started_before: Cell<bool>,
+}
+
+/// The last lines of a program, and one to wait for.
+#[derive(Default)]
+struct Lines {
+    last: VecDeque<String>,
+    /// The one that has no end yet.
+    open: Vec<u8>,
+    wanted: Option<Regex>,
+    found: bool,
+}
+
+impl ProgramServer {
+    /// Watches what `server`, a program, is asked from now on; it is not started yet.
+    ///
+    /// # Errors
+    /// As [`ServerProbe::open`], or if its files can't be written.
+    pub(in crate::lab) fn new(
+        server: &plan::Server,
+        program: &ServerProgram,
+        namespace: Rc<Namespace>,
+        recorder: &Recorder,
+        files: &Rc<Files>,
+        authority: &Authority,
+    ) -> Result<Rc<Self>, LabError> {
+        let pem = authority.server_pem(server);
+        let pem = pem.map_err(|error| LabError::Setup(error.to_string()))?;
+        let doing = format!("making the files of server {}", server.name);
+        let own = files.own(&server.name, pem, user_of(program));
+        Ok(Rc::new(Self {
+            process: Process::new(&server.name, &program.location, &namespace),
+            probe: ServerProbe::open(server, &namespace, recorder)?,
+            own: own.map_err(LinuxError::kernel(doing))?,
+            server: server.clone(),
+            program: program.clone(),
+            namespace,
+            files: Rc::clone(files),
+            recorder: recorder.clone(),
+            ready: Cell::new(false),
+            ended: Cell::new(false),
+            changed: Notify::new(),
+            lines: RefCell::new(Lines::of(&program.ready)),
+            started_before: Cell::new(false),
+        }))
+    }
+
+    /// Its name.
+    pub(in crate::lab) fn name(&self) -> &str {
+        &self.server.name
+    }
+
+    /// The node it runs on.
+    pub(in crate::lab) fn node(&self) -> &str {
+        &self.server.node
+    }
+
+    /// Starts the program and follows it, for ever.
+    ///
+    /// # Errors
+    /// [`LabError::Program`] if there is no such program, others if it can't be started or watched.
+    pub(in crate::lab) async fn run(self: Rc<Self>) -> Result<(), LabError> {
+        if self.started_before.replace(true) && self.program.empty {
+            let emptied = self.own.empty();
+            emptied.map_err(LinuxError::kernel("emptying a server's folder"))?;
+        }
+        self.ready.set(false);
+        self.ended.set(false);
+        *self.lines.borrow_mut() = Lines::of(&self.program.ready);
+        let doing = format!("starting server {}", self.name());
+        let pipes = self.process.start(&self.orders(&self.program.command));
+        let pipes = pipes.map_err(LinuxError::kernel(doing))?;
+        let watching = async {
+            let read = self.probe.run().await;
+            let doing = format!("watching the packets of {}", self.name());
+            read.map_err(|error| LabError::from(LinuxError::kernel(doing)(error)))
+        };
+        let following = async {
+            self.process
+                .follow(pipes, |heard| self.heard(heard))
+                .await?;
+            std::future::pending().await
+        };
+        let readying = async {
+            self.becomes_ready().await?;
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = following => result,
+            result = watching => result,
+            result = readying => result,
+        }
+    }
+
+    /// Waits until the program, which [`ProgramServer::run`] runs, is ready for the first time.
+    ///
+    /// # Errors
+    /// [`LabError::Program`] if it has ended before, or is not in time.
+    pub(in crate::lab) async fn first_ready(&self) -> Result<(), LabError> {
+        let ready = async {
+            while !self.ready.get() && !self.ended.get() {
+                self.changed.notified().await;
+            }
+        };
+        let in_time = timeout(self.program.within, ready).await.is_ok();
+        if self.ready.get() {
+            return Ok(());
+        }
+        let why = match in_time {
+            true => String::from("its program ended before"),
+            false => format!(
+                "{} within {}",
+                self.program.ready,
+                humantime::format_duration(self.program.within)
+            ),
+        };
+        Err(LabError::Program {
+            why: format!(
+                "server {} was never ready: {why}{}",
+                self.name(),
+                self.lines.borrow().told()
+            ),
+            location: self.program.location.clone(),
+        })
+    }
+
+    /// Its node has lost its power, or it was killed: it is no more.
+    pub(in crate::lab) fn end(&self) {
+        // What it has answered by now went out before.
+        let _ = self.probe.drain();
+        self.probe.forget();
+        self.process.end(|heard| self.heard(heard));
+    }
+
+    /// Nobody runs it any more, or again.
+    pub(in crate::lab) fn hang(&self, hangs: bool) {
+        self.process.hang(hangs);
+    }
+
+    fn orders(&self, command: &[String]) -> Orders {
+        let own = [
+            ("HALFOPEN_SERVER", self.server.name.clone()),
+            ("HALFOPEN_PORT", self.port().to_string()),
+            ("HALFOPEN_DATA", DATA_FOLDER.to_owned()),
+            ("HALFOPEN_CERT", CERTIFICATE_FILE.to_owned()),
+            ("HALFOPEN_KEY", KEY_FILE.to_owned()),
+        ];
+        let env = environment(own, &self.program.env);
+        Orders {
+            room: Room::new(&self.files, command, path_of(&env)).with(self.own.clone()),
+            command: command.to_vec(),
+            env,
+            every: None,
+            user: user_of(&self.program),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.server.listen.first().map_or(0, |at| at.port())
+    }
+
+    fn heard(&self, heard: Heard<'_>) {
+        let server = self.server.name.clone();
+        self.recorder.emit(match heard {
+            Heard::Started => Observation::ServerStarted {
+                server,
+                command: self.program.command.clone(),
+            },
+            Heard::Exited { code, signal } => {
+                self.ended.set(true);
+                self.changed.notify_one();
+                self.warn_of_end(code, signal);
+                Observation::ServerExited {
+                    server,
+                    code,
+                    signal,
+                }
+            }
+            Heard::Wrote(bytes) => {
+                self.lines.borrow_mut().take(bytes);
+                return;
+            }
+            Heard::Output(stream, text, dropped) => Observation::ServerOutput {
+                server,
+                stream,
+                text,
+                dropped,
+            },
+        });
+    }
+
+    /// Of a program that was ready: nothing of the scenario has ended it.
+    fn warn_of_end(&self, code: Option<i32>, signal: Option<i32>) {
+        if !self.ready.get() {
+            return;
+        }
+        let how = match (code, signal) {
+            (Some(code), _) => format!("exited with {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => String::from("ended"),
+        };
+        let text = format!(
+            "the program of server {} {how} by itself{}",
+            self.name(),
+            self.lines.borrow().told()
+        );
+        self.recorder.emit(Observation::Warning { text });
+    }
+
+    /// Looks whether the program is ready, until it is.
+    async fn becomes_ready(&self) -> Result<(), LabError> {
+        loop {
+            let is = match &self.program.ready {
+                Ready::Listens => self.listens()?,
+                Ready::Line(_) => self.lines.borrow().found,
+                Ready::Command(command) => self.succeeds(command).await?,
+            };
+            if is && !self.ended.get() {
+                break;
+            }
+            sleep(EVERY).await;
+        }
+        self.ready.set(true);
+        self.changed.notify_one();
+        self.recorder.emit(Observation::ServerReady {
+            server: self.server.name.clone(),
+        });
+        for address in &self.server.listen {
+            self.recorder.emit(Observation::ServerListening {
+                server: self.server.name.clone(),
+                address: *address,
+            });
+        }
+        Ok(())
+    }
+
+    fn listens(&self) -> Result<bool, LabError> {
+        let listens = self.probe.listens();
+        let doing = format!("asking whether server {} listens", self.name());
+        listens.map_err(|error| LinuxError::kernel(doing)(error).into())
+    }
+
+    /// Whether a command beside the program succeeds.
+    async fn succeeds(&self, command: &[String]) -> Result<bool, LabError> {
+        let name = format!("{}, the command that says whether it is ready", self.name());
+        let process = Process::new(&name, &self.program.location, &self.namespace);
+        let pipes = process.start(&self.orders(command));
+        let pipes = pipes.map_err(LinuxError::kernel(format!("starting {name}")))?;
+        let succeeded = Cell::new(false);
+        let follow = process.follow(pipes, |heard| {
+            if let Heard::Exited { code: Some(0), .. } = heard {
+                succeeded.set(true);
+            }
+        });
+        follow.await?;
+        process.end(|_| ());
+        Ok(succeeded.get())
+    }
+}
+
+impl Lines {
+    fn of(ready: &Ready) -> Self {
+        let wanted = match ready {
+            // It was read before.
+            Ready::Line(expression) => Regex::new(expression).ok(),
+            Ready::Listens | Ready::Command(_) => None,
+        };
+        Self {
+            wanted,
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LONGEST_LINE - self.open.len();
+            self.open.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.open);
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                self.found |= self.wanted.as_ref().is_some_and(|w| w.is_match(&line));
+                self.last.push_back(line);
+                if self.last.len() > LAST_LINES {
+                    self.last.pop_front();
+                }
+            }
+        }
+    }
+
+    /// What it wrote last, for an error.
+    fn told(&self) -> String {
+        let open = String::from_utf8_lossy(&self.open);
+        let open = Some(open.trim_end()).filter(|line| !line.is_empty());
+        let lines = self.last.iter().map(String::as_str).chain(open);
+        let lines: Vec<_> = lines.map(|line| format!("\"{line}\"")).collect();
+        match lines.is_empty() {
+            true => String::from("; it wrote nothing"),
+            false => format!("; it wrote last: {}", lines.join(", ")),
+        }
+    }
+}
+
+/// Whose rights a server's program has, where they are not the lab process's own.
+fn user_of(program: &ServerProgram) -> Option<(Uid, Gid)> {
+    let own = program.user;
+    own.map(|user| (Uid::from_raw(user), Gid::from_raw(user)))
+        .or_else(program_user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(wanted: &str, pieces: &[&str]) -> Lines {
+        let mut lines = Lines::of(&Ready::Line(wanted.to_owned()));
+        pieces.iter().for_each(|piece| lines.take(piece.as_bytes()));
+        lines
+    }
+
+    #[test]
+    fn a_line_is_found_when_it_is_whole_however_it_comes() {
+        let wanted = "ready to accept (connections|requests)$";
+        assert!(lines(wanted, &["LOG: ready to acc", "ept connections\n"]).found);
+        assert!(!lines(wanted, &["LOG: ready to accept connections"]).found);
+        assert!(!lines(wanted, &["not ready to accept anything\n"]).found);
+    }
+
+    #[test]
+    fn an_error_tells_the_last_lines() {
+        assert_eq!(lines("x", &[]).told(), "; it wrote nothing");
+        let all: String = (1..=20).map(|n| format!("line {n}\n")).collect();
+        let told = lines("x", &[&all, "no end"]).told();
+        let last: String = (13..=20).map(|n| format!("\"line {n}\", ")).collect();
+        assert_eq!(told, format!("; it wrote last: {last}\"no end\""));
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_room_than_the_longest() {
+        let long = "x".repeat(100_000);
+        let lines = lines("x", &[&long, &long]);
+        assert_eq!((lines.open.len(), lines.found), (LONGEST_LINE, false));
+    }
+}

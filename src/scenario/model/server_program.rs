@@ -1,0 +1,35 @@
+//! Servers that are programs.
+
+use schemars::JsonSchema;
+
+use super::{Named, Spanned, Time};
+
+/// A program of the user's as a server, as it is.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerExecSpec {
+    /// The program and its arguments. `{port}` stands for the server's port, `{self}` for its IP address, another server's
+    /// name for that one's, `{name}` for its own name, `{data}` for a folder that is its own to write to and is there again
+    /// when it is started again, `{ca}`, `{cert}` and `{key}` for files with the certificate authority, the server's
+    /// certificate and its key (PEM); `{{port}}` for `{port}`.
+    pub command: Spanned<Vec<Spanned<String>>>,
+    /// Environment variables besides the ones every program gets, with the same placeholders.
+    pub env: Option<Spanned<Named<String>>>,
+    /// The user it runs as, by number (default: who starts the run). On the virtual clock.
+    pub user: Option<Spanned<u32>>,
+    /// Whether its folder is empty when it is started again after a fault (default false: as it was at the cut).
+    pub empty: Option<Spanned<bool>>,
+}
+
+/// When a server's program is ready. Before that the case does not begin. Without `line` and `command`: when it listens on its
+/// port.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadySpec {
+    /// When it has written a line that matches this regular expression.
+    pub line: Option<Spanned<String>>,
+    /// When this command succeeds, which is run beside it again and again; with the placeholders of `exec`.
+    pub command: Option<Spanned<Vec<Spanned<String>>>>,
+    /// How long it may take until then (default 60s); after that the case is an error.
+    pub within: Option<Spanned<Time>>,
+}
