@@ -435,6 +435,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::ProgramStarted { .. }
         | Observation::ProgramExited { .. }
         | Observation::ProgramOutput { .. }
+        | Observation::PayloadReceived { .. }
         | Observation::ServerStarted { .. }
         | Observation::ServerReady { .. }
         | Observation::ServerExited { .. }

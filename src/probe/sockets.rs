@@ -6,6 +6,7 @@
 //! A connection on which both ends have sent data since the last fault is left alone, until something is sent again.
 //! That a socket is no more the kernel tells by itself, with its last TCP_INFO.
 
+mod arrivals;
 mod diag;
 mod history;
 mod namespace;
@@ -13,6 +14,7 @@ pub(crate) mod options;
 pub(crate) mod program;
 pub(crate) mod server;
 mod tracker;
+mod turns;
 mod watch;
 
 use std::cell::{Cell, RefCell};

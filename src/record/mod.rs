@@ -29,7 +29,7 @@ pub use socket::{Socket, SocketChange, SocketTimer, TcpInfo, TcpState, TimerKind
 /// Version of the record's shape; it rises when a field changes its meaning.
 ///
 /// 2: faults are made of effects.
-pub const RECORD_VERSION: u32 = 2;
+pub const RECORD_VERSION: u32 = 3;
 
 /// One observation and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -314,6 +314,15 @@ pub enum Observation {
         /// Bytes before this text that were not kept.
         dropped: u64,
     },
+    /// Payload reached a client's program. Of several segments that came at once this is the last. Since version 3.
+    PayloadReceived {
+        /// Client's name.
+        client: String,
+        /// Its own address.
+        local: SocketAddr,
+        /// Where it came from, as the client sees it.
+        remote: SocketAddr,
+    },
     /// A server's program was started.
     ServerStarted {
         /// Server's name.
@@ -452,7 +461,7 @@ pub enum Observation {
 }
 
 /// Which clock a case ran on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockName {
     /// The host kernel's.

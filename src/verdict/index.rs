@@ -29,6 +29,9 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// A packet's own stamp may lie this far before the event that the client writes of it.
 pub(super) const STAMP_SLACK: Duration = Duration::from_millis(20);
 
+/// Records tell of what reached a program from this version on.
+const ARRIVALS_SINCE: u32 = 3;
+
 /// An address and port that are the same whether an IPv4 or an IPv6 socket showed them.
 type Endpoint = (IpAddr, u16);
 
@@ -70,6 +73,9 @@ pub(super) struct Index<'a> {
     closed: Filed<Endpoint, Moment>,
     unnumbered: Filed<Endpoint, (Moment, &'a str)>,
     exchanges: Filed<IpAddr, Exchange<'a>>,
+    arrivals: Filed<Endpoint, Moment>,
+    /// The record tells what reached a program.
+    pub knows_arrivals: bool,
     sent: Filed<Endpoint, (Moment, &'a Segment)>,
     received: Filed<Endpoint, (Moment, &'a Segment)>,
     syns: Filed<IpAddr, (Moment, &'a Segment)>,
@@ -116,14 +122,16 @@ impl<'a> Index<'a> {
                 kernel,
                 hz,
                 case,
+                record_version,
                 ..
             } = &event.what
             else {
                 return None;
             };
-            Some((*clock, kernel.as_str(), *hz, case.as_ref()))
+            let version = *record_version;
+            Some((*clock, kernel.as_str(), *hz, case.as_ref(), version))
         });
-        let (clock, kernel, hz, case) = started?;
+        let (clock, kernel, hz, case, version) = started?;
         let hz = Kernel::of(kernel, hz).hz;
         let mut index = Self {
             case,
@@ -146,6 +154,8 @@ impl<'a> Index<'a> {
             closed: HashMap::new(),
             unnumbered: HashMap::new(),
             exchanges: HashMap::new(),
+            arrivals: HashMap::new(),
+            knows_arrivals: version >= ARRIVALS_SINCE,
             sent: HashMap::new(),
             received: HashMap::new(),
             syns: HashMap::new(),
@@ -407,6 +417,9 @@ impl<'a> Index<'a> {
                 code,
                 signal,
             } => self.client_mut(client).exited = Some((at.at, *code, *signal)),
+            Observation::PayloadReceived { local, .. } => {
+                self.arrivals.entry(canonical(*local)).or_default().push(at);
+            }
             Observation::CaseStarted { .. }
             | Observation::ServerListening { .. }
             | Observation::ProgramStarted { .. }

@@ -8,10 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::plan::Client;
-use crate::record::{EndedBy, RequestError};
+use crate::record::{ClockName, EndedBy, RequestError};
 
 use super::connections::Connection;
-use super::index::{AT_ONCE, Index};
+use super::index::{AT_ONCE, Index, STAMP_SLACK};
 use super::request::{Outcome, Request};
 use super::requests::Requests;
 use super::timeline::Moment;
@@ -52,6 +52,7 @@ fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> V
     let mut requests: Vec<(Request, &str, Option<&Connection>)> = Vec::new();
     // Those without an answer, the oldest first: by server and peer.
     let mut waiting: HashMap<(&str, SocketAddr), VecDeque<usize>> = HashMap::new();
+    let arrivals = Arrivals { index };
     for exchange in index.exchanges(&own) {
         let (at, server) = (exchange.at, exchange.server);
         let waiting = waiting.entry((server, exchange.peer)).or_default();
@@ -65,13 +66,56 @@ fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> V
             };
             requests.push((request, server, connection));
         } else if let Some(oldest) = waiting.pop_front() {
-            let alive = index.timeline.server_answers(server, at);
-            requests[oldest].0.outcome = Some((at, Outcome::Answered { alive }));
+            let (request, _, connection) = &requests[oldest];
+            let closed = connection.and_then(Connection::ended);
+            // What a server sends is no answer before it has come.
+            if let Some(came) = arrivals.of_response(exchange.peer, request.first, at, closed) {
+                let alive = index.timeline.server_answers(server, at);
+                requests[oldest].0.outcome = Some((came, Outcome::Answered { alive }));
+            }
         }
     }
     let all = requests.into_iter();
     all.filter_map(|(request, server, on)| without_answer(request, server, on, index))
         .collect()
+}
+
+/// What reached a program. TCP keeps the order: what comes after a response was sent, came after that response.
+struct Arrivals<'i, 'a> {
+    index: &'i Index<'a>,
+}
+
+impl Arrivals<'_, '_> {
+    /// When the response reached the program at `local` that a server sent `at` a moment to what it was `asked` before; `None`
+    /// if it never did, or met a socket that the program had `closed`.
+    fn of_response(
+        &self,
+        local: SocketAddr,
+        asked: Moment,
+        at: Moment,
+        closed: Option<Moment>,
+    ) -> Option<Moment> {
+        if !self.index.knows_arrivals {
+            return Some(at);
+        }
+        // On the real clock a packet may be there before its server has told that it sent it.
+        let early = match self.index.clock {
+            ClockName::Real => STAMP_SLACK,
+            ClockName::Virtual => Duration::ZERO,
+        };
+        let all = self.index.arrivals(local);
+        let before = |arrived: &Moment| arrived.at + early < at.at || *arrived < asked;
+        let next = all.partition_point(before);
+        let arrived = all.get(next).copied();
+        arrived.filter(|at| !self.is_refused(local, *at, closed))
+    }
+
+    /// Whether the program's kernel refused what came: it had closed that socket. (Who shuts down one half has an answer still.)
+    fn is_refused(&self, local: SocketAddr, at: Moment, closed: Option<Moment>) -> bool {
+        let mut after = self.index.sent_from(local, at.at, at.at + AT_ONCE).iter();
+        closed.is_some_and(|closed| closed < at)
+            && after.any(|(_, segment)| segment.flags.contains('R'))
+    }
 }
 
 /// A request that a server received and did not answer ends with its connection. One that is on its way when the case

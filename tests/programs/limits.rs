@@ -170,7 +170,12 @@ fn a_program_s_close_tells_how_long_after_what_it_came() {
     let told = impatient.iter().filter(|c| c.closed_at.is_some());
     for connection in told {
         let evidence = &connection.evidence;
-        assert!(evidence.contains("1.500 s after its request"), "{evidence}");
+        // A poll(2) of 1.5 s ends with a tick, of 4 ms here.
+        let told = (1500..=1504).map(|ms| format!("1.{} s after its request", ms - 1000));
+        assert!(
+            told.into_iter().any(|told| evidence.contains(&told)),
+            "{evidence}"
+        );
     }
 }
 

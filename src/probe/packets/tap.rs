@@ -36,7 +36,7 @@ pub(crate) enum Hears {
     Everything,
     /// ICMP errors on `lo`: what a namespace's own kernel answers to its own sockets.
     OwnErrors,
-    /// TCP segments that open or close a connection, and ICMP, on every link.
+    /// TCP segments that open or close a connection or carry payload, and ICMP, on every link.
     Turns,
     /// All TCP and ICMP on every link.
     Everywhere,
@@ -312,8 +312,16 @@ const WHOLE: u32 = u32::MAX;
 const ETHERTYPE: u32 = (-0x1000_i32).cast_unsigned();
 /// `SKF_AD_OFF + SKF_AD_PKTTYPE`: whether it comes or goes.
 const PACKET_TYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
+const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+const AND: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
+const SHIFT_RIGHT: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
+const ADD_INDEX: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
+const TO_INDEX: u32 = libc::BPF_MISC | libc::BPF_TAX;
+const EQUAL_TO_INDEX: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_X;
 /// Where TCP's flags stand in its header.
 const TCP_FLAGS: u32 = 13;
+/// Where the length of its header stands there: four bits, in words of four bytes.
+const DATA_OFFSET: u32 = 12;
 
 /// `yes` and `no` count the instructions skipped.
 fn op(code: u32, yes: u8, no: u8, value: u32) -> SockFilter {
@@ -359,24 +367,38 @@ fn own_errors() -> Vec<SockFilter> {
     ]
 }
 
-/// As [`all`], but of TCP only segments with SYN, FIN or RST. (Of a later fragment it may let one through that is none;
-/// the parser knows.)
+/// As [`all`], but of TCP only segments with SYN, FIN, RST or payload. (Of a later fragment it may let one through that is
+/// none; the parser knows.)
 fn turns() -> Vec<SockFilter> {
     let turn = u32::from(SYN | FIN | RST);
     vec![
         op(LOAD_WORD, 0, 0, ETHERTYPE),
-        op(EQUAL, 0, 6, 0x0800),
+        op(EQUAL, 0, 13, 0x0800),
         op(LOAD_BYTE, 0, 0, 9),
-        op(EQUAL, 12, 0, 1),
-        op(EQUAL, 0, 12, 6),
+        op(EQUAL, 25, 0, 1),
+        op(EQUAL, 0, 25, 6),
         op(LOAD_HEADER_LENGTH, 0, 0, 0),
         op(LOAD_BYTE_AFTER, 0, 0, TCP_FLAGS),
-        op(ANY_OF, 8, 9, turn),
-        op(EQUAL, 0, 8, 0x86dd),
+        op(ANY_OF, 21, 0, turn),
+        // Payload: the packet is longer than both headers.
+        op(LOAD_BYTE_AFTER, 0, 0, DATA_OFFSET),
+        op(AND, 0, 0, 0xf0),
+        op(SHIFT_RIGHT, 0, 0, 2),
+        op(ADD_INDEX, 0, 0, 0),
+        op(TO_INDEX, 0, 0, 0),
+        op(LOAD_HALF, 0, 0, 2),
+        op(EQUAL_TO_INDEX, 15, 14, 0),
+        op(EQUAL, 0, 14, 0x86dd),
         op(LOAD_BYTE, 0, 0, 6),
-        op(EQUAL, 0, 2, 6),
+        op(EQUAL, 0, 8, 6),
         op(LOAD_BYTE, 0, 0, 40 + TCP_FLAGS),
-        op(ANY_OF, 3, 4, turn),
+        op(ANY_OF, 9, 0, turn),
+        op(LOAD_BYTE, 0, 0, 40 + DATA_OFFSET),
+        op(AND, 0, 0, 0xf0),
+        op(SHIFT_RIGHT, 0, 0, 2),
+        op(TO_INDEX, 0, 0, 0),
+        op(LOAD_HALF, 0, 0, 4),
+        op(EQUAL_TO_INDEX, 4, 3, 0),
         op(EQUAL, 0, 3, 58),
         op(LOAD_BYTE, 0, 0, 40),
         op(AT_LEAST, 1, 0, 128),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use tokio::sync::Notify;
 
+use super::arrivals::Arrivals;
 use super::diag::Shown;
 use super::namespace::Sockets;
 use super::options::Kept;
@@ -18,6 +19,7 @@ use super::tracker::{Death, Tracker};
 use super::{LISTENING, options};
 use crate::linux::namespace::Namespace;
 use crate::linux::{LinuxError, sysctl};
+use crate::probe::packets::parse::{FIN, Packet, RST, SYN};
 use crate::probe::packets::tap::{Hears, Tap};
 use crate::record::{Event, Observation, Recorder};
 
@@ -29,6 +31,7 @@ const SYN_RETRIES: u8 = 6;
 /// Watches the connections of one program.
 pub(crate) struct ProgramProbe {
     tap: Tap,
+    arrivals: RefCell<Arrivals>,
     sockets: Sockets,
     tracker: RefCell<Tracker>,
     /// A socket is to be looked at.
@@ -59,6 +62,7 @@ impl ProgramProbe {
         let syn_limit = namespace.visit(syn_limit).unwrap_or(SYN_RETRIES);
         let probe = Rc::new(Self {
             tap: Tap::open(client, namespace, Hears::Turns)?,
+            arrivals: RefCell::new(Arrivals::at(addresses.clone())),
             sockets: Sockets::open(client, namespace)?,
             tracker: RefCell::new(Tracker::new(client, addresses, syn_limit)),
             stirred: Notify::new(),
@@ -185,8 +189,19 @@ impl ProgramProbe {
         let (deaths, more) = self.sockets.take_deaths()?;
         let (now, lost) = (self.recorder.now(), self.tap.lost());
         for (packet, stamp) in self.tap.take(&self.recorder)? {
-            self.record(|tracker| tracker.see(&packet, stamp));
+            if let Packet::Tcp(segment) = &packet {
+                let arrived = self.arrivals.borrow_mut().see(segment, stamp);
+                arrived
+                    .into_iter()
+                    .for_each(|(ends, stamp)| self.arrived(ends, stamp));
+            }
+            if is_turn(&packet) {
+                self.record(|tracker| tracker.see(&packet, stamp));
+            }
         }
+        let rest = self.arrivals.borrow_mut().rest();
+        rest.into_iter()
+            .for_each(|(ends, stamp)| self.arrived(ends, stamp));
         for shown in &deaths {
             let death = Death {
                 cookie: shown.cookie,
@@ -202,6 +217,16 @@ impl ProgramProbe {
             self.stirred.notify_one();
         }
         Ok(())
+    }
+
+    fn arrived(&self, (local, remote): (SocketAddr, SocketAddr), stamp: Duration) {
+        let client = self.tracker.borrow().client().to_owned();
+        let arrived = Observation::PayloadReceived {
+            client,
+            local,
+            remote,
+        };
+        self.recorder.emit_at(stamp, arrived);
     }
 
     /// The case is over: connections that are open then end with it.
@@ -241,6 +266,14 @@ impl ProgramProbe {
         for (at, what) in observed {
             self.recorder.emit_at(at, what);
         }
+    }
+}
+
+/// Whether a packet opens or ends a connection.
+fn is_turn(packet: &Packet) -> bool {
+    match packet {
+        Packet::Tcp(segment) => segment.has(SYN | FIN | RST),
+        Packet::Icmp { .. } => true,
     }
 }
 

@@ -5,11 +5,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::LISTENING;
 use super::namespace::Sockets;
+use super::turns::Turns;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
 use crate::plan::Server;
@@ -20,7 +21,6 @@ use crate::record::{Observation, Recorder};
 /// Watches the connections of one server.
 pub(crate) struct ServerProbe {
     server: String,
-    ports: Vec<u16>,
     tap: Tap,
     sockets: Sockets,
     exchanges: RefCell<Exchanges>,
@@ -39,7 +39,6 @@ impl ServerProbe {
     ) -> Result<Rc<Self>, LinuxError> {
         Ok(Rc::new(Self {
             server: server.name.clone(),
-            ports: server.listen.iter().map(SocketAddr::port).collect(),
             tap: Tap::open(&server.name, namespace, Hears::Everywhere)?,
             sockets: Sockets::open(&server.name, namespace)?,
             exchanges: RefCell::new(Exchanges::of(server.listen.clone())),
@@ -103,21 +102,31 @@ impl ServerProbe {
         }
     }
 
-    /// Whether a socket listens on the server's port.
+    /// Those of the server's addresses on which a socket listens.
     ///
     /// # Errors
     /// As sock_diag(7).
-    pub(crate) fn listens(&self) -> io::Result<bool> {
+    pub(crate) fn listens(&self) -> io::Result<Vec<SocketAddr>> {
         let all = self.sockets.all(LISTENING)?;
-        Ok(all
-            .iter()
-            .any(|shown| self.ports.contains(&shown.local.port())))
+        let takes = |address: &SocketAddr| all.iter().any(|shown| takes(shown.local, *address));
+        let own = &self.exchanges.borrow().listen;
+        Ok(own.iter().copied().filter(takes).collect())
     }
 
     /// Its program is no more, and neither are its connections: the next one begins anew.
     pub(crate) fn forget(&self) {
         self.exchanges.borrow_mut().peers.clear();
     }
+}
+
+/// Whether a socket that listens on `local` is asked at an address. One for every IPv6 address takes IPv4 too, as a rule.
+fn takes(local: SocketAddr, address: SocketAddr) -> bool {
+    let ip = local.ip().to_canonical();
+    let every = match ip {
+        IpAddr::V4(own) => own.is_unspecified() && address.is_ipv4(),
+        IpAddr::V6(own) => own.is_unspecified(),
+    };
+    local.port() == address.port() && (every || ip == address.ip())
 }
 
 /// What a segment was on a connection.
@@ -141,9 +150,7 @@ struct Exchanges {
 #[derive(Debug, Default)]
 struct Peer {
     accepted: bool,
-    /// The sequence numbers that come next, from the peer and from the server.
-    next: [Option<u32>; 2],
-    asked: bool,
+    turns: Turns,
 }
 
 impl Exchanges {
@@ -184,33 +191,16 @@ impl Exchanges {
             known.accepted = true;
             seen.push((peer, Seen::Accepted));
         }
-        if segment.len > 0 && known.is_new(segment, by_server) {
-            match (by_server, known.asked) {
-                (false, false) => {
-                    known.asked = true;
-                    seen.push((peer, Seen::Asked(segment.len)));
-                }
-                (true, true) => {
-                    known.asked = false;
-                    seen.push((peer, Seen::Answered));
-                }
-                (false, true) | (true, false) => {}
-            }
+        if known.turns.see(segment, !by_server) == Some(true) {
+            seen.push((
+                peer,
+                match by_server {
+                    true => Seen::Answered,
+                    false => Seen::Asked(segment.len),
+                },
+            ));
         }
         seen
-    }
-}
-
-impl Peer {
-    /// Whether a segment has payload that none before it had.
-    fn is_new(&mut self, segment: &TcpSegment, by_server: bool) -> bool {
-        let end = segment.seq.wrapping_add(segment.len);
-        let next = &mut self.next[usize::from(by_server)];
-        let new = next.is_none_or(|next| end.wrapping_sub(next).cast_signed() > 0);
-        if new {
-            *next = Some(end);
-        }
-        new
     }
 }
 
@@ -246,6 +236,23 @@ mod tests {
             all.extend(exchanges.see(&segment).into_iter().map(|(_, seen)| seen));
         }
         all
+    }
+
+    #[test]
+    fn a_socket_listens_on_its_own_address_or_on_every_one() {
+        let takes = |local: &str, address: &str| takes(at(local), at(address));
+        for local in [
+            "0.0.0.0:80",
+            "10.0.0.1:80",
+            "[::]:80",
+            "[::ffff:10.0.0.1]:80",
+        ] {
+            assert!(takes(local, "10.0.0.1:80"), "{local}");
+        }
+        for local in ["127.0.0.1:80", "0.0.0.0:81", "[::1]:80", "10.0.0.2:80"] {
+            assert!(!takes(local, "10.0.0.1:80"), "{local}");
+        }
+        assert!(takes("[::]:80", "[fd00::1]:80") && !takes("0.0.0.0:80", "[fd00::1]:80"));
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl<'a> Index<'a> {
         all
     }
 
+    /// When payload reached a program at one of its addresses.
+    pub(in crate::verdict) fn arrivals(&self, local: SocketAddr) -> &[Moment] {
+        filed(&self.arrivals, &canonical(local))
+    }
+
     /// What was sent from an address within a time, in the order of the packets' own stamps.
     pub(in crate::verdict) fn sent_from(
         &self,

@@ -70,9 +70,9 @@ fn an_error_names_its_line() {
 #[test]
 fn a_record_of_a_later_version_is_refused() {
     let text =
-        lines(&stories::a2().end()).replace("\"record_version\":2,", "\"record_version\":3,");
+        lines(&stories::a2().end()).replace("\"record_version\":3,", "\"record_version\":4,");
     assert_eq!(
         error(text.as_bytes()),
-        "line 1: record version 3; this program reads up to 2"
+        "line 1: record version 4; this program reads up to 3"
     );
 }

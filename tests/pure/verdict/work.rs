@@ -157,22 +157,42 @@ fn program() -> Story {
 
 /// A request that a server received on a connection, and its answer.
 fn received(story: &mut Story, t: f64, connection: u32, server: &str, answered: bool) {
-    let (server, peer) = (server.to_owned(), story.local("c", connection));
+    match answered {
+        true => received_by(story, t, connection, server, Some(t + 0.002)),
+        false => {
+            asked(story, t, connection, server);
+        }
+    }
+}
+
+fn asked(story: &mut Story, t: f64, connection: u32, server: &str) {
     let request = Observation::ServerRequest {
-        server: server.clone(),
-        peer,
+        server: server.to_owned(),
+        peer: story.local("c", connection),
         request: None,
         line: "GET /lock".to_owned(),
     };
     story.event(t, request);
-    if answered {
-        let response = Observation::ServerResponse {
-            server,
-            peer,
-            request: None,
-            status: Some(200),
+}
+
+/// The same, and when the answer came, if it did.
+fn received_by(story: &mut Story, t: f64, connection: u32, server: &str, came: Option<f64>) {
+    asked(story, t, connection, server);
+    let local = story.local("c", connection);
+    let response = Observation::ServerResponse {
+        server: server.to_owned(),
+        peer: local,
+        request: None,
+        status: Some(200),
+    };
+    story.event(t + 0.001, response);
+    if let Some(at) = came {
+        let arrived = Observation::PayloadReceived {
+            client: "c".to_owned(),
+            local,
+            remote: local,
         };
-        story.event(t + 0.001, response);
+        story.event(at, arrived);
     }
 }
 
@@ -240,8 +260,41 @@ fn sends_in_vain(again: bool) -> Story {
 #[test]
 fn what_a_program_sent_again_in_vain_was_a_request() {
     let recovered = |again| client(sends_in_vain(again)).recovered_after;
-    assert_eq!(recovered(true), Some(seconds(11.001)));
-    assert_eq!(recovered(false), Some(seconds(1.001)));
+    assert_eq!(recovered(true), Some(seconds(11.002)));
+    assert_eq!(recovered(false), Some(seconds(1.002)));
+}
+
+/// A server has sent an answer, which comes at some time, or never, or to a socket that the program has closed.
+#[test]
+fn an_answer_counts_when_it_has_come() {
+    let recovered = |came: Option<f64>, refused: bool| {
+        let mut story = program();
+        story.open(1.0, "c", 1, "aa-1");
+        received(&mut story, 1.1, 1, "aa-1", true);
+        story.open(1.2, "c", 2, "aa-2");
+        story.cut(10.0, &[("c", Phase::Idle)]);
+        story.closed(20.0, "c", 1, ended(EndedBy::Client));
+        received_by(&mut story, 21.0, 2, "aa-2", came);
+        if refused {
+            story.closed(22.0, "c", 2, ended(EndedBy::Client));
+            let local = story.local("c", 2);
+            let reset = Segment {
+                node: "node1".to_owned(),
+                from: local,
+                to: story.case.lab.servers[1].listen[0],
+                flags: "R".to_owned(),
+                seq: 1,
+                len: 0,
+                retransmission: 0,
+                stamp_ns: 23_000_000_000,
+            };
+            story.event(23.0, Observation::Segment(reset));
+        }
+        client(story).recovered_after
+    };
+    assert_eq!(recovered(Some(23.0), false), Some(seconds(13.0)));
+    assert_eq!(recovered(None, false), None);
+    assert_eq!(recovered(Some(23.0), true), None);
 }
 
 #[test]
@@ -263,6 +316,6 @@ fn a_programs_request_on_its_way_at_the_end_takes_no_recovery_back() {
         received(&mut story, last, 2, "aa-2", false);
         client(story).recovered_after
     };
-    assert_eq!(recovered(40.5), Some(seconds(11.001)));
+    assert_eq!(recovered(40.5), Some(seconds(11.002)));
     assert_eq!(recovered(30.0), None);
 }

@@ -1,0 +1,34 @@
+//! Who speaks on a connection, by its payload: one asks, the other answers.
+
+use crate::probe::packets::parse::TcpSegment;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// The sequence numbers that come next: of who asks, and of who answers.
+    next: [Option<u32>; 2],
+    asked: bool,
+}
+
+impl Turns {
+    /// What a segment is of whoever asks, or of the other one; nothing if it has no payload that none before it had. Else
+    /// whether it is the first of its side: of who asks since the last answer, of who answers since it was asked.
+    pub(super) fn see(&mut self, segment: &TcpSegment, asks: bool) -> Option<bool> {
+        if segment.len == 0 || !self.is_new(segment, asks) {
+            return None;
+        }
+        let first = self.asked != asks;
+        self.asked = asks;
+        Some(first)
+    }
+
+    fn is_new(&mut self, segment: &TcpSegment, asks: bool) -> bool {
+        let end = segment.seq.wrapping_add(segment.len);
+        let next = &mut self.next[usize::from(!asks)];
+        let new = next.is_none_or(|next| end.wrapping_sub(next).cast_signed() > 0);
+        if new {
+            *next = Some(end);
+        }
+        new
+    }
+}
