@@ -361,9 +361,10 @@ fn a_pool_closes_the_connection_of_a_stream_that_timed_out() {
 fn after_a_pool_closed_it_a_pause_after_its_last_use_the_client_dials() {
     let of_both = pooled("2m").replace("http://s1/", "http://web/");
     let p = predicted(", response_delay: 3s", &of_both, "at: 1500ms");
-    // The dial may be lucky: the request that timed out 8.5 s after the fault, a pause, and 3 s for its response.
+    // The dial may be lucky: the request that timed out 8.5 s after the fault, or 250 ms later if its connection took as long to
+    // open, a pause, and 3 s for its response.
     let (_, max) = seconds(p.recovery).expect("a window");
-    assert!((131.5..132.1).contains(&max), "{max}");
+    assert!((131.75..132.35).contains(&max), "{max}");
 }
 
 #[test]

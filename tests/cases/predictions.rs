@@ -151,7 +151,7 @@ fn probes_keep_an_entry_that_a_pause_would_lose() {
             .replace("every: 120s", "every: 400s")
             .replace("timeout_established: 60", "timeout_established: 150");
         for case in cases(&kept) {
-            detected(&case, "c", "retransmission_timeout", (1034.8, 1038.9));
+            detected(&case, "c", "retransmission_timeout", (1314.6, 1391.0));
             let own = client(&case, "c");
             assert_eq!(own["predicted"]["cause"], "retransmission_timeout");
             assert_eq!(own["predicted"]["relapses_within_s"], Value::Null);
