@@ -161,6 +161,81 @@ fn clients_believe_its_certificate_and_find_it_behind_a_service_and_on_a_node() 
     assert_eq!(verdict, Verdict::Pass, "{}{}", run.table, run.errors);
 }
 
+/// It asks once a second, and when it has waited for two it gives up for good.
+const GIVES_UP: &str = r#"
+import os, socket, time
+host, port = os.environ["HALFOPEN_ADDRESS"].rsplit(":", 1)
+s = socket.create_connection((host, int(port)), 2)
+try:
+    while True:
+        s.sendall(b"GET / HTTP/1.1\r\nhost: s\r\n\r\n")
+        if not s.recv(65536): raise OSError("closed")
+        print("good", flush=True)
+        time.sleep(1)
+except OSError as error:
+    print("gave up for good", error, flush=True)
+s.close()
+time.sleep(999)
+"#;
+
+/// What a server sends late, or in vain, to a socket that is closed by then has not come.
+#[test]
+fn an_answer_that_nobody_took_is_none() {
+    let Some(clock) = virtual_clock() else { return };
+    let python = needs::python();
+    let program = format!("exec: {{ command: {} }}", http(""));
+    for server in [program.as_str(), "app: echo"] {
+        for fault in [
+            "hang: { server: web }",
+            "loss: { server: web, percent: 100, direction: out }",
+            "loss: { server: web, percent: 100 }",
+            "delay: { server: web, delay: 4s }",
+        ] {
+            let yaml = format!(
+                "name: vain\nduration: 60s\nnodes: [n1, n2]\nservers: {{ web: {{ node: n2, port: 8080, {server} }} }}\n\
+                 clients: {{ c: {{ node: n1, url: 'http://web:8080/', workload: {{ exec: {{ command: [{python}, -c, {GIVES_UP:?}] }} }} }} }}\n\
+                 faults: [{{ at: 10500ms, for: 20s, fault: {{ {fault} }} }}]\n"
+            );
+            let run = run(&yaml, clock, &[]);
+            let own = run.output();
+            assert!(
+                own.contains("good") && own.contains("gave up for good"),
+                "{own}"
+            );
+            let recovered = run.client("c").recovered_after;
+            assert_eq!(recovered, None, "{server}, {fault}: {}", run.table);
+        }
+    }
+}
+
+#[test]
+fn one_that_does_not_come_back_is_told_of() {
+    let Some(clock) = virtual_clock() else { return };
+    let python = needs::python();
+    let once = |then: &str| {
+        let exec = format!(
+            "[sh, -c, 'test -e {{data}}/x && {then}; touch {{data}}/x; exec {python} -m http.server {{port}}']"
+        );
+        let fault = "at: 5s, for: 5s, fault: { power_loss: { node: n2 } }";
+        let run = run(
+            &scenario(&exec, ", ready: { within: 4s }", fault),
+            clock,
+            &[],
+        );
+        let warnings = run.case().warnings.iter().map(|note| note.text.as_str());
+        warnings.collect::<String>()
+    };
+    let exits = once("exit 3");
+    assert!(
+        exits.contains("server web exited with 3 by itself"),
+        "{exits}"
+    );
+    let late = once("sleep 100");
+    let told = "server web was not ready again: it did not listen on its port within 4s";
+    assert!(late.contains(told), "{late}");
+    assert_eq!(once("sleep 2"), "");
+}
+
 /// Each says why it can't be, where its command stands.
 #[test]
 fn one_that_is_never_ready_is_an_error_with_its_last_lines() {
@@ -171,7 +246,7 @@ fn one_that_is_never_ready_is_an_error_with_its_last_lines() {
             "there is no program `no-such-program`",
         ),
         (
-            "[sh, -c, 'echo one; echo two >&2; exit 3']",
+            "[sh, -c, 'echo one; echo two; exit 3']",
             "",
             "server web was never ready: its program ended before; it wrote last: \"one\", \"two\"",
         ),

@@ -134,7 +134,7 @@ nodes: [node1, node2]
 servers:
   a: { node: node2, exec: { command: [] } }
   b: { node: node2, port: 1, exec: { command: [x, "{selv}", "{url}"] }, app: echo, protocols: [h1], response_delay: 1s, backlog: 1, accepts: 1 }
-  c: { node: node2, port: 1, exec: { command: [x] }, ready: { line: "(", command: [y], within: 0s } }
+  c: { node: node2, host_network: true, port: 1, exec: { command: [x] }, ready: { line: "(", command: [y], within: 0s } }
   d: { node: node2, ready: { within: 1s } }
   e: { node: node2, port: 1, exec: { command: [x], user: root, cwd: / } }
 clients:
@@ -142,6 +142,7 @@ clients:
   path: { node: node1, url: "tcp://b/x", workload: { exec: { command: [x] } } }
   port: { node: node1, url: "tcp://node2", workload: { exec: { command: [x] } } }
   other: { node: node1, url: "tcp://b:2", workload: { exec: { command: [x] } } }
+  beside: { node: node2, host_network: true, url: "tcp://b", workload: { exec: { command: [x] } } }
 faults:
   - { at: 5s, fault: { power_loss: { node: node2 } } }
 duration: 20s

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
 use regex::Regex;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::files::{Files, Own};
 use super::init::Orders;
@@ -43,6 +44,8 @@ pub(in crate::lab) struct ProgramServer {
     recorder: Recorder,
     /// Whether it is ready, and who waits for that.
     ready: Cell<bool>,
+    /// It was so once.
+    was_ready: Cell<bool>,
     /// It has ended by itself.
     ended: Cell<bool>,
     changed: Notify,
@@ -87,6 +90,7 @@ impl ProgramServer {
             files: Rc::clone(files),
             recorder: recorder.clone(),
             ready: Cell::new(false),
+            was_ready: Cell::new(false),
             ended: Cell::new(false),
             changed: Notify::new(),
             lines: RefCell::new(Lines::of(&program.ready)),
@@ -157,11 +161,7 @@ impl ProgramServer {
         }
         let why = match in_time {
             true => String::from("its program ended before"),
-            false => format!(
-                "{} within {}",
-                self.program.ready,
-                humantime::format_duration(self.program.within)
-            ),
+            false => self.not_in_time(),
         };
         Err(LabError::Program {
             why: format!(
@@ -238,9 +238,9 @@ impl ProgramServer {
         });
     }
 
-    /// Of a program that was ready: nothing of the scenario has ended it.
+    /// Of a program that was ready before: nothing of the scenario has ended it.
     fn warn_of_end(&self, code: Option<i32>, signal: Option<i32>) {
-        if !self.ready.get() {
+        if !self.was_ready.get() {
             return;
         }
         let how = match (code, signal) {
@@ -248,45 +248,63 @@ impl ProgramServer {
             (None, Some(signal)) => format!("was ended by signal {signal}"),
             (None, None) => String::from("ended"),
         };
-        let text = format!(
-            "the program of server {} {how} by itself{}",
-            self.name(),
-            self.lines.borrow().told()
-        );
-        self.recorder.emit(Observation::Warning { text });
+        self.warn(&format!("{how} by itself"));
     }
 
     /// Looks whether the program is ready, until it is.
     async fn becomes_ready(&self) -> Result<(), LabError> {
+        let begun = Instant::now();
+        let mut told = false;
         loop {
             let is = match &self.program.ready {
-                Ready::Listens => self.listens()?,
+                Ready::Listens => !self.listens()?.is_empty(),
                 Ready::Line(_) => self.lines.borrow().found,
                 Ready::Command(command) => self.succeeds(command).await?,
             };
             if is && !self.ended.get() {
                 break;
             }
+            // The first time it is the case's error.
+            if self.was_ready.get() && !told && begun.elapsed() >= self.program.within {
+                told = true;
+                self.warn(&format!("was not ready again: {}", self.not_in_time()));
+            }
             sleep(EVERY).await;
         }
         self.ready.set(true);
+        self.was_ready.set(true);
         self.changed.notify_one();
         self.recorder.emit(Observation::ServerReady {
             server: self.server.name.clone(),
         });
-        for address in &self.server.listen {
+        for address in self.listens()? {
             self.recorder.emit(Observation::ServerListening {
                 server: self.server.name.clone(),
-                address: *address,
+                address,
             });
         }
         Ok(())
     }
 
-    fn listens(&self) -> Result<bool, LabError> {
+    /// The server's addresses on which a socket listens.
+    fn listens(&self) -> Result<Vec<SocketAddr>, LabError> {
         let listens = self.probe.listens();
         let doing = format!("asking whether server {} listens", self.name());
         listens.map_err(|error| LinuxError::kernel(doing)(error).into())
+    }
+
+    fn not_in_time(&self) -> String {
+        format!(
+            "{} within {}",
+            self.program.ready,
+            humantime::format_duration(self.program.within)
+        )
+    }
+
+    fn warn(&self, what: &str) {
+        let (name, last) = (self.name(), self.lines.borrow().told());
+        let text = format!("the program of server {name} {what}{last}");
+        self.recorder.emit(Observation::Warning { text });
     }
 
     /// Whether a command beside the program succeeds.

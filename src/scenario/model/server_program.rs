@@ -30,6 +30,7 @@ pub struct ReadySpec {
     pub line: Option<Spanned<String>>,
     /// When this command succeeds, which is run beside it again and again; with the placeholders of `exec`.
     pub command: Option<Spanned<Vec<Spanned<String>>>>,
-    /// How long it may take until then (default 60s); after that the case is an error.
+    /// How long it may take until then (default 60s); after that the case is an error, and a warning tells of one that was
+    /// started again.
     pub within: Option<Spanned<Time>>,
 }

@@ -68,6 +68,19 @@ pub(super) fn is_alone(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ClientSpe
     if !on_host(spec) {
         return;
     }
+    // A program that serves there asks others too.
+    let servers = cx.scenario.servers.get().into_iter();
+    let mut servers = servers.flat_map(|servers| servers.iter());
+    let server = servers.find(|(_, _, server)| {
+        let host = given(&server.host_network).copied().unwrap_or_default();
+        host && server.exec.is_some() && server.node.get() == spec.node.get()
+    });
+    if let Some((server, _, _)) = server {
+        let message = "a program on a node's own network can't stand beside a server there that is a program too: by their \
+                       addresses nobody could tell their connections apart";
+        let problem = Problem::new(name.span, message).also(server.span, "the server");
+        cx.push(problem.help("leave out `host_network`, or move one of them to another node"));
+    }
     let other = clients
         .iter()
         .find(|(_, other, s)| *other != word && on_host(s) && s.node.get() == spec.node.get());
