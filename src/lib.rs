@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod comparison;
 pub mod contract;
 pub mod explain;
 pub mod fault;

@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::report::{self, ReportTarget};
+use crate::comparison::Tolerance;
+use crate::report::{self, ComparisonFormat, ReportTarget};
 use crate::verdict::Allowed;
 
 /// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
@@ -53,6 +55,29 @@ pub enum Command {
         /// What counts as tested.
         #[command(flatten)]
         gate: GateArguments,
+    },
+    /// Say what has changed from one run to another; exit code 1 if anything is worse.
+    ///
+    /// Slower clients and worse verdicts are for the worse. Other causes, and cases or clients that only one of both has, are
+    /// told. Repetitions are compared as distributions.
+    Compare {
+        /// The old run: its JSON report, or the folder with its records.
+        old: PathBuf,
+        /// The new one.
+        new: PathBuf,
+        /// Only cases of the old run whose name contains this text, which is then left out of it: with --new-case, cases of other
+        /// names are compared, e.g. those of two versions in one report.
+        #[arg(long, value_name = "TEXT", requires = "new_case")]
+        old_case: Option<String>,
+        /// The same of the new run.
+        #[arg(long, value_name = "TEXT", requires = "old_case")]
+        new_case: Option<String>,
+        /// What counts as no change.
+        #[command(flatten)]
+        tolerance: ToleranceArguments,
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = ComparisonFormat::Table)]
+        format: ComparisonFormat,
     },
     /// Tell the story of one case: what its clients saw, why it took that long, and what would have shortened it.
     Explain {
@@ -161,6 +186,36 @@ impl GateArguments {
             skipped: self.allow_skipped,
             measured: !self.strict,
         }
+    }
+}
+
+/// What counts as no change between two runs.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ToleranceArguments {
+    /// Times may differ by this much.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    pub absolute: Duration,
+    /// Times may differ by this share of the old one, in percent, where that is more.
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0, value_parser = percent)]
+    pub relative: f64,
+}
+
+impl ToleranceArguments {
+    /// As the comparison takes it.
+    #[must_use]
+    pub fn tolerance(self) -> Tolerance {
+        Tolerance {
+            absolute: self.absolute,
+            relative: self.relative / 100.0,
+        }
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').parse::<f64>();
+    match number {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err(String::from("write a number of percent, e.g. 5")),
     }
 }
 

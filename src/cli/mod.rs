@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod compare;
 mod doctor;
 mod exit;
 mod explain;
@@ -44,6 +45,17 @@ pub fn main() -> ExitCode {
             reports,
             gate,
         } => report::report(&paths, &reports.targets, gate.allowed()),
+        Command::Compare {
+            old,
+            new,
+            old_case,
+            new_case,
+            tolerance,
+            format,
+        } => {
+            let runs = [(old, old_case), (new, new_case)];
+            compare::compare(&runs, tolerance.tolerance(), format)
+        }
         Command::Explain {
             record,
             client,

@@ -12,23 +12,28 @@ use crate::report::{ReportTarget, record_reader};
 use crate::verdict::{self, Allowed, CaseResult, RunSummary, judge};
 
 pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget], allowed: Allowed) -> Exit {
-    let files = match inputs::files(paths, &["ndjson"]) {
-        Ok(files) => files,
-        Err(error) => return Exit::usage(&error),
-    };
-    let judged: Result<Vec<Judged>, String> = files.iter().map(|file| judge_file(file)).collect();
-    let mut judged = match judged {
-        Ok(judged) => judged,
+    let results = match judged(paths) {
+        Ok(results) => results,
         Err(error) => return Exit::usage(&error),
     };
     let reports = match reports::open(targets) {
         Ok(reports) => reports,
         Err(exit) => return exit,
     };
-    compare_clocks(&mut judged);
-    let results = folded(judged);
     let exit = Exit::of_run(&RunSummary::of(&results), allowed);
     reports::write(&results, &reports, exit)
+}
+
+/// What the records below `paths` come to.
+///
+/// # Errors
+/// A sentence, if one can't be read or there is none.
+pub(super) fn judged(paths: &[PathBuf]) -> Result<Vec<CaseResult>, String> {
+    let files = inputs::files(paths, &["ndjson"])?;
+    let judged: Result<Vec<Judged>, String> = files.iter().map(|file| judge_file(file)).collect();
+    let mut judged = judged?;
+    compare_clocks(&mut judged);
+    Ok(folded(judged))
 }
 
 /// A record's result, and what it is of.

@@ -153,7 +153,7 @@ fn longest_run(text: &str) -> usize {
 }
 
 /// Keeps a name from being read as Markdown or HTML.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in printable(&text.replace('\n', " ")).chars() {
         if matches!(character, '|' | '*' | '<' | '>' | '`' | '[' | ']' | '\\') {

@@ -2,6 +2,7 @@
 //!
 //! A report is a pure function of the results; nothing here measures or judges.
 
+mod comparison;
 mod distribution;
 mod figures;
 mod program;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use crate::printable::printable;
 use crate::verdict::{CaseResult, RunSummary, Verdict};
 
+pub use comparison::{ComparisonFormat, write_comparison};
 pub use json::SCHEMA_VERSION;
 pub(crate) use table::trimmed;
 pub use table::{Table, write_coloured};

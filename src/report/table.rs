@@ -13,7 +13,7 @@ use crate::result::Note;
 use crate::verdict::{CaseResult, Verdict};
 
 /// A line below the header, and no more.
-const STYLE: TableStyle =
+pub(super) const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The table, without colours.

@@ -80,7 +80,8 @@ pub struct Scenario {
     pub expect_counters: Option<Spanned<CountersSpec>>,
     /// Figures that others have published of this, by client.
     pub published: Option<Spanned<Named<PublishedSpec>>>,
-    /// Dotted paths into this file, each with the values it shall take: one case for every combination.
+    /// Dotted paths into this file, each with the values it shall take: one case for every combination. A list of values, or a
+    /// mapping from names to them, which then stand in the cases' names: `{ "1.2": [...], "1.3": [...] }`.
     pub matrix: Option<Spanned<Matrix>>,
 }
 
@@ -325,8 +326,20 @@ impl JsonSchema for Matrix {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "additionalProperties": { "type": "array", "minItems": 1 },
-            "examples": [{ "sysctls.net.ipv4.tcp_retries2": [15, 9, 8, 5] }],
+            "additionalProperties": {
+                "anyOf": [
+                    { "type": "array", "minItems": 1 },
+                    {
+                        "description": "The values by the names that they have in the cases' names.",
+                        "type": "object",
+                        "minProperties": 1,
+                    },
+                ],
+            },
+            "examples": [
+                { "sysctls.net.ipv4.tcp_retries2": [15, 9, 8, 5] },
+                { "clients.mine.workload.exec.command": { "1.2": ["old/mine"], "1.3": ["new/mine"] } },
+            ],
         })
     }
 }

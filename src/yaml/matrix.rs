@@ -33,12 +33,17 @@ pub(crate) struct Axis {
     /// The shortest end of the path that no other axis has.
     pub(crate) label: String,
     pub(crate) values: Vec<Rc<Node>>,
+    /// What each value is called, where the file says so.
+    names: Option<Vec<String>>,
 }
 
 impl Axis {
-    /// How the `i`-th value is written in a case's name.
+    /// How the `i`-th value is written in a case's name: as the file calls it, else as it is.
     pub(crate) fn value_label(&self, i: usize) -> String {
         const LONGEST: usize = 40;
+        if let Some(name) = self.names.as_ref().and_then(|names| names.get(i)) {
+            return name.clone();
+        }
         let flow = self.values[i].flow().replace(['\n', '\r'], " ");
         match flow.chars().count() <= LONGEST {
             true => flow,
@@ -94,12 +99,22 @@ pub(crate) fn read(root: &Node, problems: &mut Vec<Problem>) -> Vec<Axis> {
 }
 
 fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
-    let Value::List(values) = &entry.value.value else {
-        let found = entry.value.describe();
-        let message = format!("expected a list of values, found {found}");
-        let help = format!("write `[{}]`", entry.value.flow());
-        problems.push(Problem::new(entry.value.span, message).help(help));
-        return None;
+    let (names, values) = match &entry.value.value {
+        Value::List(values) => (None, values.clone()),
+        Value::Map(named) => {
+            let names = named.iter().map(|one| one.key.to_string()).collect();
+            let values = named.iter().map(|one| Rc::clone(&one.value)).collect();
+            (Some(names), values)
+        }
+        Value::Scalar { .. } => {
+            let found = entry.value.describe();
+            let message = format!(
+                "expected a list of values, or a mapping from names to them, found {found}"
+            );
+            let help = format!("write `[{}]`", entry.value.flow());
+            problems.push(Problem::new(entry.value.span, message).help(help));
+            return None;
+        }
     };
     if values.is_empty() {
         problems.push(
@@ -112,7 +127,8 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
         return None;
     }
     let mut seen = std::collections::HashMap::new();
-    for value in values {
+    // Of those that are called something the names tell them apart.
+    for value in values.iter().filter(|_| names.is_none()) {
         if let Some(first) = seen.insert(value.flow(), value.span) {
             let message = format!("{} is here twice", value.describe());
             problems.push(
@@ -127,7 +143,8 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
         path: entry.key.as_str().into(),
         span: entry.key_span,
         label: String::new(),
-        values: values.clone(),
+        values,
+        names,
     })
 }
 

@@ -10,6 +10,7 @@ mod needs;
 mod processes;
 
 mod command_line;
+mod compare;
 mod edges;
 mod leaves_nothing;
 mod profiles;
