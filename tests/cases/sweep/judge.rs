@@ -228,7 +228,10 @@ impl Sendings {
         let (&[before, first, ..], hz) = (counted, model.hz) else {
             return None;
         };
-        let (armed, fired) = (jiffy(before, hz), jiffy(first, hz));
+        // What a timer sends tells where in the case's time the ticks are; what a program sends goes out within one.
+        let whole = first.as_secs_f64() * hz as f64;
+        let early = whole.round() - whole;
+        let (armed, fired) = (jiffy(before, hz, early), jiffy(first, hz, early));
         let fits = |rto: &u64| Rounding::Wheel.fires_at(armed, *rto).abs_diff(fired) <= 1;
         let all = (1..=fired - armed).filter(fits).collect::<Vec<_>>();
         let own = self
@@ -270,11 +273,14 @@ impl Sendings {
 
 /// The kernel's count of ticks (`INITIAL_JIFFIES`: five minutes before it overflows) at a time of the case, which begins
 /// at a whole multiple of the timer wheel's period.
-fn jiffy(time: Duration, hz: u64) -> u64 {
-    (1 << 32) - 300 * hz + ticks(time, hz)
+///
+/// The ticks of the case's time are so much `early`.
+fn jiffy(time: Duration, hz: u64, early: f64) -> u64 {
+    // A stamp is some microseconds off.
+    let ticks = (time.as_secs_f64() * hz as f64 + early + 0.01).floor() as u64;
+    (1 << 32) - 300 * hz + ticks
 }
 
 fn ticks(time: Duration, hz: u64) -> u64 {
-    // What a timer sends is stamped some microseconds before its tick, anything else at any time within one.
-    (time.as_secs_f64() * hz as f64 + 0.025).floor() as u64
+    (time.as_secs_f64() * hz as f64).round() as u64
 }
