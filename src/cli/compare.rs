@@ -1,12 +1,11 @@
 //! `halfopen compare`.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::stdout::UntilClosed;
+use super::stdout::say;
 use super::{Exit, inputs, report};
 use crate::comparison::{Comparison, Tolerance};
 use crate::printable::printable_path;
@@ -35,10 +34,14 @@ pub(super) fn compare(
         None => Exit::Held,
         Some(_) => Exit::Failed,
     };
-    let mut out = UntilClosed(io::stdout().lock());
-    match write_comparison(&comparison, format, &mut out).and_then(|()| out.flush()) {
-        Ok(()) => exit,
-        Err(error) => Exit::broken(&format!("failed to write to standard output: {error}")),
+    let mut text = Vec::new();
+    match write_comparison(&comparison, format, &mut text) {
+        Ok(()) => {
+            let text = String::from_utf8_lossy(&text);
+            // It is ended by who says it.
+            say(text.strip_suffix('\n').unwrap_or(&text), exit)
+        }
+        Err(error) => Exit::broken(&format!("failed to write the comparison: {error}")),
     }
 }
 

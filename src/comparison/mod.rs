@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::plan::Cause;
 use crate::plan::units::measured;
 use crate::record::ClockName;
-use crate::result::{CaseResult, ClientResult, Verdict, word};
+use crate::result::{self, CaseResult, ClientResult, Verdict, word};
 pub use times::{Direction, Times, Tolerance};
 
 /// What has changed from an old run to a new one.
@@ -309,9 +309,7 @@ fn badness(verdict: Verdict) -> u8 {
 
 fn worst(runs: &Runs<'_>) -> Verdict {
     let verdicts = runs.iter().map(|run| run.verdict);
-    verdicts
-        .max_by_key(|verdict| badness(*verdict))
-        .unwrap_or(Verdict::Measured)
+    result::worst(verdicts).unwrap_or(Verdict::Measured)
 }
 
 impl std::fmt::Display for Times {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::result::Spread;
+
 /// What counts as no change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
@@ -46,18 +48,13 @@ impl Times {
     /// The time that half of all runs kept; `None` = it never came in so many.
     #[must_use]
     pub fn median(&self) -> Option<Duration> {
-        self.quantile(1, 2)
+        Spread::of(&self.0).median
     }
 
     /// The time that 95 of 100 kept.
     #[must_use]
     pub fn p95(&self) -> Option<Duration> {
-        self.quantile(19, 20)
-    }
-
-    fn quantile(&self, part: usize, of: usize) -> Option<Duration> {
-        let rank = (self.0.len() * part).div_ceil(of).max(1);
-        self.0.get(rank - 1).copied().flatten()
+        Spread::of(&self.0).p95
     }
 
     /// Which way it has changed, if it has: by more than `tolerance`, in the median or in the 95 of 100, and by more than

@@ -304,6 +304,14 @@ fn everything(told: &Told) -> Vec<Line> {
     story
 }
 
+fn ends(program: &str, code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("{program} exits with {code}"),
+        (None, Some(signal)) => format!("{program} is ended by signal {signal}"),
+        (None, None) => format!("{program} ends"),
+    }
+}
+
 fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -> Option<String> {
     let asked = &told.planned.target.servers;
     Some(match what {
@@ -385,11 +393,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             client,
             code,
             signal,
-        } if client == name => match (code, signal) {
-            (Some(code), _) => format!("its program exits with {code}"),
-            (None, Some(signal)) => format!("its program is ended by signal {signal}"),
-            (None, None) => String::from("its program ends"),
-        },
+        } if client == name => ends("its program", *code, *signal),
         Observation::ServerStarted { server, .. } if asked.contains(server) => {
             format!("the program of server {server} starts")
         }
@@ -400,13 +404,9 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             server,
             code,
             signal,
-        } if asked.contains(server) => match (code, signal) {
-            (Some(code), _) => format!("the program of server {server} exits with {code}"),
-            (None, Some(signal)) => {
-                format!("the program of server {server} is ended by signal {signal}")
-            }
-            (None, None) => format!("the program of server {server} ends"),
-        },
+        } if asked.contains(server) => {
+            ends(&format!("the program of server {server}"), *code, *signal)
+        }
         Observation::Warning { text } => format!("warning: {text}"),
         Observation::CaseStarted { .. }
         | Observation::LabReady { .. }

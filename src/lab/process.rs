@@ -57,8 +57,7 @@ pub fn run(job: LabJob, out: Box<dyn Write>) -> ExitCode {
     } = job;
     let in_guest = clock == ClockName::Virtual;
     // Where a program may make time stand still for ever, what was seen until then must be out.
-    let programs = lab.clients.iter().any(|client| client.program().is_some())
-        || lab.servers.iter().any(|server| server.program.is_some());
+    let programs = lab.programs().next().is_some();
     let out = Rc::new(RefCell::new(Outlet {
         out,
         pending: Vec::new(),

@@ -291,6 +291,17 @@ impl LabPlan {
         own.map(|s| s.response_delay).max().unwrap_or_default()
     }
 
+    /// The programs among its clients and servers: their names and commands.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let clients = self.clients.iter();
+        let clients =
+            clients.filter_map(|c| Some((c.name.as_str(), c.program()?.command.as_slice())));
+        let servers = self.servers.iter();
+        let servers =
+            servers.filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.command.as_slice())));
+        clients.chain(servers)
+    }
+
     /// The servers that `client` may be answered by.
     pub fn servers_of(&self, client: &Client) -> impl Iterator<Item = &Server> {
         let servers = self.servers.iter();

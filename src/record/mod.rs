@@ -5,6 +5,7 @@
 
 mod frame;
 mod namespace;
+mod program;
 mod recorder;
 mod request;
 mod segment;
@@ -21,6 +22,7 @@ use crate::plan::{Case, Keepalive, Phase, Protocol};
 
 pub use frame::{Frame, Frames, LINK_HEADER, SNAP_LENGTH};
 pub use namespace::{Flow, Stage};
+pub use program::{OutputStream, how_ended};
 pub use recorder::{Recorder, monotonic};
 pub use request::{Progress, RequestError, RequestId};
 pub use segment::Segment;
@@ -477,16 +479,6 @@ impl std::fmt::Display for ClockName {
             Self::Virtual => "virtual",
         })
     }
-}
-
-/// Where a program writes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// What ended a connection, or a dial.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{ClientResult, seconds};
 use crate::plan::units::measured;
+use crate::record::how_ended;
 
 /// A client's program: how it ended by itself, and what it wrote last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +26,7 @@ impl ProgramResult {
     /// How it ended, as the rest of a sentence: `exited with 42`.
     #[must_use]
     pub fn how(&self) -> String {
-        match (self.exit_code, self.signal) {
-            (Some(code), _) => format!("exited with {code}"),
-            (None, Some(number)) => match Signal::try_from(number) {
-                Ok(signal) => format!("was ended by signal {number} ({signal})"),
-                Err(_) => format!("was ended by signal {number}"),
-            },
-            (None, None) => String::from("ended"),
-        }
+        how_ended(self.exit_code, self.signal)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
-use super::{Clock, Cpus, Options, Progress, judging, programs_of};
+use super::{Clock, Cpus, Options, Progress, judging};
 use crate::clock::guest::{Guest, GuestOptions};
 use crate::clock::kernel::Kernel;
 use crate::clock::real::LabProcess;
@@ -180,7 +180,7 @@ impl CaseRun<'_> {
 
     /// Runs the case in a guest. Says what went wrong, if anything did.
     async fn run_guest(&mut self, kernel: &Kernel, cpu: usize) -> Option<String> {
-        let programs = u32::try_from(programs_of(&self.case).count()).unwrap_or(u32::MAX);
+        let programs = u32::try_from(self.case.lab.programs().count()).unwrap_or(u32::MAX);
         let memory_mib = match programs {
             0 => GUEST_MEMORY,
             _ => (GUEST_MEMORY + PROGRAM_MEMORY * programs).max(MANY_CONNECTIONS),
@@ -221,7 +221,7 @@ impl CaseRun<'_> {
     /// What of the shell the lab has to know. In a guest that is part of what the case depends on, so it is told no more
     /// than it needs: where programs are found.
     fn shell(&self, clock: ClockName) -> Shell {
-        let needed = clock == ClockName::Real || programs_of(&self.case).next().is_some();
+        let needed = clock == ClockName::Real || self.case.lab.programs().next().is_some();
         match needed {
             true => Shell::current(),
             false => Shell::default(),
@@ -304,7 +304,7 @@ impl CaseRun<'_> {
             }
         };
         let mut suspects: Vec<String> = Vec::new();
-        for (name, command) in programs_of(&self.case) {
+        for (name, command) in self.case.lab.programs() {
             let suspect = format!("{name} (`{}`)", command.join(" "));
             if !suspects.contains(&suspect) {
                 suspects.push(suspect);

@@ -160,16 +160,6 @@ pub async fn run(
     Ok(finished)
 }
 
-/// The programs among a case's clients and servers: their names and commands.
-fn programs_of(case: &Case) -> impl Iterator<Item = (&str, &[String])> {
-    let clients = case.lab.clients.iter();
-    let clients = clients.filter_map(|c| Some((c.name.as_str(), c.program()?.command.as_slice())));
-    let servers = case.lab.servers.iter();
-    let servers =
-        servers.filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.command.as_slice())));
-    clients.chain(servers)
-}
-
 /// The places that a case takes on the real clock at its first attempt, and at those that follow as long as the machine was
 /// too slow for it: an eighth of all, so that it has few beside it, and then all, so that it has none.
 fn attempts(jobs: usize) -> [u32; 3] {

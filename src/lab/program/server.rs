@@ -23,7 +23,7 @@ use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
 use crate::plan::{self, Ready, ServerProgram};
 use crate::probe::sockets::server::ServerProbe;
-use crate::record::{Observation, Recorder};
+use crate::record::{Observation, Recorder, how_ended};
 
 /// How often it is looked whether a program is ready.
 const EVERY: Duration = Duration::from_millis(20);
@@ -50,7 +50,6 @@ pub(in crate::lab) struct ProgramServer {
     ended: Cell<bool>,
     changed: Notify,
     lines: RefCell<Lines>,
-    started_before: Cell<bool>,
 }
 
 /// The last lines of a program, and one to wait for.
@@ -94,7 +93,6 @@ impl ProgramServer {
             ended: Cell::new(false),
             changed: Notify::new(),
             lines: RefCell::new(Lines::of(&program.ready)),
-            started_before: Cell::new(false),
         }))
     }
 
@@ -113,7 +111,7 @@ impl ProgramServer {
     /// # Errors
     /// [`LabError::Program`] if there is no such program, others if it can't be started or watched.
     pub(in crate::lab) async fn run(self: Rc<Self>) -> Result<(), LabError> {
-        if self.started_before.replace(true) && self.program.empty {
+        if self.was_ready.get() && self.program.empty {
             let emptied = self.own.empty();
             emptied.map_err(LinuxError::kernel("emptying a server's folder"))?;
         }
@@ -218,7 +216,10 @@ impl ProgramServer {
             Heard::Exited { code, signal } => {
                 self.ended.set(true);
                 self.changed.notify_one();
-                self.warn_of_end(code, signal);
+                // Nothing of the scenario has ended it.
+                if self.was_ready.get() {
+                    self.warn(&format!("{} by itself", how_ended(code, signal)));
+                }
                 Observation::ServerExited {
                     server,
                     code,
@@ -238,19 +239,6 @@ impl ProgramServer {
         });
     }
 
-    /// Of a program that was ready before: nothing of the scenario has ended it.
-    fn warn_of_end(&self, code: Option<i32>, signal: Option<i32>) {
-        if !self.was_ready.get() {
-            return;
-        }
-        let how = match (code, signal) {
-            (Some(code), _) => format!("exited with {code}"),
-            (None, Some(signal)) => format!("was ended by signal {signal}"),
-            (None, None) => String::from("ended"),
-        };
-        self.warn(&format!("{how} by itself"));
-    }
-
     /// Looks whether the program is ready, until it is.
     async fn becomes_ready(&self) -> Result<(), LabError> {
         let begun = Instant::now();
@@ -261,7 +249,11 @@ impl ProgramServer {
                 Ready::Line(_) => self.lines.borrow().found,
                 Ready::Command(command) => self.succeeds(command).await?,
             };
-            if is && !self.ended.get() {
+            // One that has ended will never be.
+            if self.ended.get() {
+                return Ok(());
+            }
+            if is {
                 break;
             }
             // The first time it is the case's error.

@@ -82,6 +82,7 @@ impl Arrivals {
 mod tests {
     use super::*;
     use crate::probe::packets::parse::{ACK, FIN};
+    use crate::probe::sockets::turns::segment;
 
     /// When something is told of these segments, read at once or each by itself: millisecond, from the program?, flags, sequence
     /// number, payload.
@@ -91,18 +92,11 @@ mod tests {
         let mut arrivals = Arrivals::at(vec![at(own).ip()]);
         let mut all = Vec::new();
         for (ms, from_own, flags, seq, len) in segments {
-            let (from, to) = match from_own {
+            let ends = match from_own {
                 true => (at(own), at(other)),
                 false => (at(other), at(own)),
             };
-            let segment = TcpSegment {
-                from,
-                to,
-                flags: *flags,
-                seq: *seq,
-                ack: 0,
-                len: *len,
-            };
+            let segment = segment(ends, *flags, *seq, *len);
             all.extend(arrivals.see(&segment, Duration::from_millis(*ms)));
             if !at_once {
                 all.extend(arrivals.rest());

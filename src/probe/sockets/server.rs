@@ -208,6 +208,7 @@ impl Exchanges {
 mod tests {
     use super::*;
     use crate::probe::packets::parse::ACK;
+    use crate::probe::sockets::turns::segment;
 
     const PEER: &str = "10.1.0.2:40000";
     const SERVER: &str = "10.1.1.2:5432";
@@ -221,18 +222,11 @@ mod tests {
         let mut exchanges = Exchanges::of(vec![at(SERVER)]);
         let mut all = Vec::new();
         for (by_server, flags, seq, len) in segments {
-            let (from, to) = match by_server {
+            let ends = match by_server {
                 true => (at(SERVER), at(PEER)),
                 false => (at(PEER), at(SERVER)),
             };
-            let segment = TcpSegment {
-                from,
-                to,
-                flags: *flags,
-                seq: *seq,
-                ack: 0,
-                len: *len,
-            };
+            let segment = segment(ends, *flags, *seq, *len);
             all.extend(exchanges.see(&segment).into_iter().map(|(_, seen)| seen));
         }
         all

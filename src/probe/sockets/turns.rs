@@ -2,6 +2,24 @@
 
 use crate::probe::packets::parse::TcpSegment;
 
+/// A segment with payload, for tests.
+#[cfg(test)]
+pub(super) fn segment(
+    (from, to): (std::net::SocketAddr, std::net::SocketAddr),
+    flags: u8,
+    seq: u32,
+    len: u32,
+) -> TcpSegment {
+    TcpSegment {
+        from,
+        to,
+        flags,
+        seq,
+        ack: 0,
+        len,
+    }
+}
+
 /// One connection.
 #[derive(Debug, Default)]
 pub(super) struct Turns {

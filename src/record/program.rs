@@ -1,0 +1,27 @@
+//! What is observed of programs.
+
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+/// Where a program writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a process ended, as the rest of a sentence: `exited with 42`.
+#[must_use]
+pub fn how_ended(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("was ended by signal {number} ({signal})"),
+            Err(_) => format!("was ended by signal {number}"),
+        },
+        (None, None) => String::from("ended"),
+    }
+}
