@@ -64,7 +64,7 @@ fn describe(case: &Case) -> String {
             match client.program() {
                 Some(program) => format!(
                     "exec {}",
-                    program.command.first().map_or("", String::as_str)
+                    program.exec.command.first().map_or("", String::as_str)
                 ),
                 None => client.profile.clone(),
             },

@@ -19,3 +19,5 @@ pub(crate) const CERTIFICATE_FILE: &str = "/run/halfopen/cert.pem";
 pub(crate) const KEY_FILE: &str = "/run/halfopen/key.pem";
 /// The same of the folder that is a server's own.
 pub(crate) const DATA_FOLDER: &str = "/run/halfopen/data";
+/// The same of the folder with the files that the scenario gives it.
+pub(crate) const FILES_FOLDER: &str = "/run/halfopen/files";

@@ -338,7 +338,7 @@ impl Told<'_> {
         let client = self.planned;
         let transport = match (client.program(), client.transport.protocol) {
             (Some(program), _) => {
-                let command = program.command.join(" ");
+                let command = program.exec.command.join(" ");
                 match self.client.spoken() {
                     Some(spoken) => format!("exec {command}, {spoken}"),
                     None => format!("exec {command}"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Told, clock, socket};
+use crate::printable::printable;
 use crate::record::{Observation, SocketChange};
 use crate::result::{ConnectionResult, Step, StepKind, word};
 
@@ -312,6 +313,11 @@ fn ends(program: &str, code: Option<i32>, signal: Option<i32>) -> String {
     }
 }
 
+fn writes(program: &str, text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    format!("{program} writes: {}", lines.join(" ⏎ "))
+}
+
 fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -> Option<String> {
     let asked = &told.planned.target.servers;
     Some(match what {
@@ -394,6 +400,12 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
             code,
             signal,
         } if client == name => ends("its program", *code, *signal),
+        Observation::ProgramOutput { client, text, .. } if client == name => {
+            writes("its program", text)
+        }
+        Observation::ServerOutput { server, text, .. } if asked.contains(server) => {
+            writes(&format!("the program of server {server}"), text)
+        }
         Observation::ServerStarted { server, .. } if asked.contains(server) => {
             format!("the program of server {server} starts")
         }
@@ -435,6 +447,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::ProgramStarted { .. }
         | Observation::ProgramExited { .. }
         | Observation::ProgramOutput { .. }
+        | Observation::ProgramSaid { .. }
         | Observation::PayloadReceived { .. }
         | Observation::ServerStarted { .. }
         | Observation::ServerReady { .. }

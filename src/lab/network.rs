@@ -108,13 +108,23 @@ impl Network {
             pods: Vec::with_capacity(plan.pods.len()),
         };
         for node in &plan.nodes {
-            let prepare = || prepare_node().map(|()| drift.pin_before_links(&node.name));
+            let place = Place::Node(node.name.clone());
+            let prepare = || {
+                prepare_node()?;
+                open_all_ports(plan, &place)?;
+                Ok(drift.pin_before_links(&node.name))
+            };
             let (site, pinned) = Site::make(&node.name, prepare)?;
             sites.nodes.push(site);
             observations.extend(pinned);
         }
         for pod in &plan.pods {
-            let prepare = || prepare_pod().map(|()| drift.pin_before_links(&pod.name));
+            let place = Place::Pod(pod.name.clone());
+            let prepare = || {
+                prepare_pod()?;
+                open_all_ports(plan, &place)?;
+                Ok(drift.pin_before_links(&pod.name))
+            };
             let (site, pinned) = Site::make(&pod.name, prepare)?;
             sites.pods.push(site);
             observations.extend(pinned);
@@ -395,5 +405,16 @@ fn write(key: &str, value: &str) -> Result<(), LinuxError> {
             doing: format!("writing {key} = {value} (is /proc/sys mounted read-only?)"),
             source: e,
         }),
+    }
+}
+
+/// Where a program serves at `place`, the namespace this thread is in: it has no capability, and may listen on every port all
+/// the same, as in containers (Docker's and containerd's default).
+fn open_all_ports(plan: &LabPlan, place: &Place) -> Result<(), LinuxError> {
+    let mut servers = plan.servers.iter();
+    let program = servers.any(|server| server.program.is_some() && server.place == *place);
+    match program {
+        true => write("net.ipv4.ip_unprivileged_port_start", "0"),
+        false => Ok(()),
     }
 }

@@ -35,6 +35,7 @@ metrics![
     not_ready,
     ready_again,
     longest_without_response,
+    exit_code,
 ];
 
 /// Something that can be expected.
@@ -138,6 +139,8 @@ pub enum Value {
     Cause(Cause, String),
     /// Whether it is so, and what says so.
     Fact(bool, String),
+    /// There is none, which is not what anybody expects: why.
+    Not(&'static str),
     /// It is not known: why.
     Unknown(&'static str),
 }

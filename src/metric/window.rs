@@ -46,6 +46,7 @@ pub fn compare(expected: &Expected, value: &Value, lasted: Duration) -> (Verdict
         (Expected::Fact(wanted), Value::Fact(fact, evidence)) => {
             (pass_if(wanted == fact), format!("{fact} ({evidence})"))
         }
+        (_, Value::Not(why)) => (Verdict::Fail, (*why).to_owned()),
         (_, Value::Unknown(why)) => (Verdict::Error, (*why).to_owned()),
         (
             _,

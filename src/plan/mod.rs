@@ -5,6 +5,7 @@
 pub mod address;
 mod app;
 pub(crate) mod counters;
+mod exec;
 mod expected;
 mod fault;
 mod kernel;
@@ -22,6 +23,7 @@ mod workload;
 pub use app::App;
 pub(crate) use app::apps;
 pub use counters::{CounterExpectation, Growth};
+pub use exec::{Exec, Restart};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
     Prediction, TimeWindow, Warning, Window, word,
@@ -242,16 +244,29 @@ pub struct Target {
 /// A program that is a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// The program and its arguments, placeholders filled in.
-    pub command: Vec<String>,
+    /// How it is started.
+    #[serde(flatten)]
+    pub exec: Exec,
     /// The client's URL, as written.
     pub url: String,
-    /// Environment variables besides those that every program gets.
-    pub env: Vec<(String, String)>,
-    /// Pause between its end and its next start; `None` = it is started once.
-    pub every: Option<Duration>,
-    /// Where the command stood.
-    pub location: Location,
+    /// Lines of its output that say how its work went.
+    #[serde(default)]
+    pub output: Option<OwnWords>,
+}
+
+/// Lines of a program's output that say how its work went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnWords {
+    /// Those that match regular expressions.
+    Matching {
+        /// All is well.
+        ok: Option<String>,
+        /// Something failed.
+        error: Option<String>,
+    },
+    /// JSON with `ok` or `error`.
+    Json,
 }
 
 impl Client {
@@ -295,10 +310,10 @@ impl LabPlan {
     pub fn programs(&self) -> impl Iterator<Item = (&str, &[String])> {
         let clients = self.clients.iter();
         let clients =
-            clients.filter_map(|c| Some((c.name.as_str(), c.program()?.command.as_slice())));
+            clients.filter_map(|c| Some((c.name.as_str(), c.program()?.exec.command.as_slice())));
         let servers = self.servers.iter();
-        let servers =
-            servers.filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.command.as_slice())));
+        let servers = servers
+            .filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.exec.command.as_slice())));
         clients.chain(servers)
     }
 

@@ -4,25 +4,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Location;
+use super::Exec;
 
 /// A program that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerProgram {
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// Environment variables besides the ones every program gets.
-    pub env: Vec<(String, String)>,
-    /// The user it runs as; the one who started the run if there is none.
-    pub user: Option<u32>,
+    /// How it is started.
+    #[serde(flatten)]
+    pub exec: Exec,
     /// Whether what it has written is gone when it is started again.
     pub empty: bool,
     /// When it is ready.
     pub ready: Ready,
     /// How long it may take until then.
     pub within: Duration,
-    /// Where its command stands.
-    pub location: Location,
 }
 
 /// When a server's program is ready.

@@ -85,7 +85,7 @@ pub enum Workload {
         every: Duration,
     },
     /// Run a program, as it is.
-    Exec(Program),
+    Exec(Box<Program>),
 }
 
 /// Connections that are closed after a failure.
@@ -139,7 +139,7 @@ impl Workloads {
     #[must_use]
     pub fn program(&self) -> Option<&Program> {
         self.iter().find_map(|work| match &work.kind {
-            Workload::Exec(program) => Some(program),
+            Workload::Exec(program) => Some(&**program),
             _ => None,
         })
     }
@@ -211,7 +211,7 @@ impl Workload {
             Self::Heartbeat { every, lease, .. } => {
                 lease.map_or(*every, |lease| (lease / LEASE_SHARE).max(*every))
             }
-            Self::Exec(program) => program.every.unwrap_or_default(),
+            Self::Exec(program) => program.exec.every.unwrap_or_default(),
         }
     }
 

@@ -316,6 +316,15 @@ pub enum Observation {
         /// Bytes before this text that were not kept.
         dropped: u64,
     },
+    /// A line of a client's program that says how its work went.
+    ProgramSaid {
+        /// Client's name.
+        client: String,
+        /// Whether all is well; or something failed.
+        ok: bool,
+        /// The line, or its beginning.
+        line: String,
+    },
     /// Payload reached a client's program. Of several segments that came at once this is the last. Since version 3.
     PayloadReceived {
         /// Client's name.

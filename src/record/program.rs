@@ -13,6 +13,17 @@ pub enum OutputStream {
     Stderr,
 }
 
+impl OutputStream {
+    /// Its place among both.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Stdout => 0,
+            Self::Stderr => 1,
+        }
+    }
+}
+
 /// How a process ended, as the rest of a sentence: `exited with 42`.
 #[must_use]
 pub fn how_ended(code: Option<i32>, signal: Option<i32>) -> String {

@@ -29,7 +29,8 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let published = clients.iter().flat_map(published);
     let counters = result.expectations.iter().filter_map(counter);
     let spoken = clients.iter().filter_map(spoken);
-    let told = spoken.chain(standing).chain(published);
+    let said = clients.iter().filter_map(said);
+    let told = spoken.chain(said).chain(standing).chain(published);
     told.chain(counters).collect()
 }
 
@@ -37,6 +38,24 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
 fn spoken(client: &ClientResult) -> Option<String> {
     let spoken = client.program.as_ref().and_then(|_| client.spoken())?;
     Some(format!("{}: speaks {spoken}", client.name))
+}
+
+/// What a program says of its work, beside what servers and the wire saw.
+fn said(client: &ClientResult) -> Option<String> {
+    let said = client.program.as_ref()?.said.as_ref()?;
+    let other = match said.agrees {
+        Some(true) => String::from("; so say servers and the wire"),
+        None => String::new(),
+        Some(false) => {
+            let wire = match client.recovered_after {
+                _ if untouched(client) => String::from("nothing happened to it"),
+                Some(after) => format!("it recovered {} after the fault", measured(after)),
+                None => String::from("it never recovered"),
+            };
+            format!("; servers and the wire DISAGREE: {wire}")
+        }
+    };
+    Some(format!("{}: says {}{other}", client.name, said.told()))
 }
 
 /// The expectations that have something to tell: those that failed, and of a failed case those that could not be told

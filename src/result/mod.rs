@@ -24,7 +24,7 @@ pub use client::{
 pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, StepKind};
 pub use distribution::{Distribution, Spread};
 pub use expectation::{Checked, CounterResult, ExpectationResult};
-pub use program::ProgramResult;
+pub use program::{ProgramResult, SaidResult};
 pub use published::{FigureResult, PublishedResult};
 
 /// A verdict.

@@ -4,6 +4,8 @@
 //! may push a problem and give a value all the same, so that what depends on it is looked at too: a scenario with a
 //! problem becomes no case.
 
+use std::path::{Path, PathBuf};
+
 use super::model::{
     ClientSpec, CountersSpec, ExpectSpec, Named, OneOrList, Scenario, Spanned, Text,
 };
@@ -74,6 +76,12 @@ impl<'a> Cx<'a> {
     /// Where something stood, for plans and reports.
     pub(crate) fn locate(&self, span: Span) -> Location {
         self.source.location(span)
+    }
+
+    /// The folder that the scenario's file lies in.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let file = std::path::absolute(self.source.name()).unwrap_or_default();
+        file.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// Keeps account of a thing of the file: what is neither resolved nor refused is a defect. `what` is its kind and name.

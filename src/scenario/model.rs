@@ -30,8 +30,8 @@ pub use server_program::{ReadySpec, ServerExecSpec};
 pub use uptime::Uptime;
 pub use window::{Bounds, CountWindowSpec, TimeWindowSpec};
 pub use workload::{
-    DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec, PollSpec, ResyncSpec,
-    StreamSpec, WatchSpec, WorkloadSpec,
+    BackoffSpec, DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec,
+    OutputSpec, PollSpec, RestartSpec, ResyncSpec, StreamSpec, WatchSpec, WorkloadSpec,
 };
 
 use crate::plan::{App, Emulation, IdleCheck, Protocol, Proxy, RetryOn, TimeoutEnds};

@@ -412,17 +412,26 @@ impl<'a> Index<'a> {
                 text,
                 ..
             } => self.client_mut(client).output.push((*stream, text)),
+            Observation::ProgramSaid { client, ok, .. } => {
+                self.client_mut(client).said.push((at.at, *ok));
+            }
             Observation::ProgramExited {
                 client,
                 code,
                 signal,
-            } => self.client_mut(client).exited = Some((at.at, *code, *signal)),
+            } => {
+                let client = self.client_mut(client);
+                client.exited = Some((at.at, *code, *signal));
+                client.runs_again = false;
+            }
+            Observation::ProgramStarted { client, .. } => {
+                self.client_mut(client).runs_again = true;
+            }
             Observation::PayloadReceived { local, .. } => {
                 self.arrivals.entry(canonical(*local)).or_default().push(at);
             }
             Observation::CaseStarted { .. }
             | Observation::ServerListening { .. }
-            | Observation::ProgramStarted { .. }
             | Observation::ServerStarted { .. }
             | Observation::ServerReady { .. }
             | Observation::ServerExited { .. }

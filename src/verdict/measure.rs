@@ -57,7 +57,7 @@ pub(super) fn of(index: &Index) -> Measured {
         };
         ClientResult {
             published: published::of(index.case, &result),
-            program: program_end::of(client, index),
+            program: program_end::of(client, index, &result),
             predicted: predicted.beforehand.map(Into::into),
             predicted_given_phase: predicted.given_phase.as_ref().map(Into::into),
             outside_prediction: !findings.is_empty(),

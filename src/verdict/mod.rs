@@ -29,6 +29,7 @@ mod published;
 mod request;
 mod requests;
 mod retransmissions;
+mod said;
 mod served;
 mod signs;
 mod standing;

@@ -6,15 +6,16 @@ use crate::plan::Client;
 use crate::record::OutputStream;
 
 use super::index::Index;
+use super::said;
 use crate::result::{ClientResult, ExpectationResult, Note, ProgramResult, Verdict};
 
 /// Last lines of a program's output that are kept, and characters of each.
 const LINES: usize = 10;
 const CHARACTERS: usize = 400;
 
-/// A client's program, if it is one.
-pub(super) fn of(client: &Client, index: &Index) -> Option<ProgramResult> {
-    client.program()?;
+/// A client's program, if it is one; of its other figures what it says is compared with.
+pub(super) fn of(client: &Client, index: &Index, result: &ClientResult) -> Option<ProgramResult> {
+    let listened = client.program()?.output.is_some();
     let Some(events) = index.client(&client.name) else {
         return Some(ProgramResult::default());
     };
@@ -23,15 +24,18 @@ pub(super) fn of(client: &Client, index: &Index) -> Option<ProgramResult> {
         tail.wrote(*stream, text);
     }
     let last_output = tail.lines();
+    let said = listened.then(|| said::of(&events.said, result, index.last));
     Some(match events.exited.filter(|_| events.gone.is_none()) {
         Some((at, exit_code, signal)) => ProgramResult {
-            ended_at: Some(at),
+            ended_at: Some(at).filter(|_| !events.runs_again),
             exit_code,
             signal,
             last_output,
+            said,
         },
         None => ProgramResult {
             last_output,
+            said,
             ..ProgramResult::default()
         },
     })

@@ -14,4 +14,5 @@ mod ends;
 mod libraries;
 mod limits;
 mod reach;
+mod rooms;
 mod servers;

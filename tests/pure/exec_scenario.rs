@@ -1,8 +1,9 @@
 //! What can be wrong with a client that is a program, and what a right one becomes.
 
+use std::path::Path;
 use std::time::Duration;
 
-use halfopen::plan::Ready;
+use halfopen::plan::{OwnWords, Ready};
 use halfopen::scenario::{PlanOptions, parse, render};
 
 const RIGHT: &str = r#"name: programs
@@ -32,7 +33,7 @@ fn a_program_is_resolved_with_its_placeholders_and_nothing_is_predicted_of_it() 
         .remove(0);
     let program = case.lab.clients[0].program().expect("a program");
     assert_eq!(
-        program.command,
+        program.exec.command,
         [
             "curl",
             "--cacert",
@@ -42,9 +43,9 @@ fn a_program_is_resolved_with_its_placeholders_and_nothing_is_predicted_of_it() 
     );
     let env = [("AT", "web=192.168.2.2:8443"), ("RAW", "{host}")]
         .map(|(n, v)| (n.to_owned(), v.to_owned()));
-    assert_eq!(program.env, env);
-    assert_eq!(program.every, Some(Duration::from_secs(2)));
-    assert_eq!(program.location.line, 10);
+    assert_eq!(program.exec.env, env);
+    assert_eq!(program.exec.every, Some(Duration::from_secs(2)));
+    assert_eq!(program.exec.location.line, 10);
     assert_eq!(case.predictions, []);
 }
 
@@ -101,7 +102,7 @@ fn a_server_that_is_a_program_knows_its_own_and_its_peers_addresses() {
     };
     let program = one.program.as_ref().expect("a program");
     assert_eq!(
-        program.command[1..],
+        program.exec.command[1..],
         [
             "192.168.2.2:5432",
             "192.168.3.2",
@@ -112,8 +113,11 @@ fn a_server_that_is_a_program_knows_its_own_and_its_peers_addresses() {
             "/run/halfopen/ca.pem"
         ]
     );
-    assert_eq!(program.env, [("PEER".to_owned(), "192.168.3.2".to_owned())]);
-    assert_eq!((program.user, program.empty), (Some(1000), true));
+    assert_eq!(
+        program.exec.env,
+        [("PEER".to_owned(), "192.168.3.2".to_owned())]
+    );
+    assert_eq!((program.exec.user, program.empty), (Some(1000), true));
     assert_eq!(program.ready, Ready::Line("^ready$".to_owned()));
     assert_eq!(program.within, Duration::from_secs(5));
     let program = other.program.as_ref().expect("a program");
@@ -122,7 +126,7 @@ fn a_server_that_is_a_program_knows_its_own_and_its_peers_addresses() {
     assert_eq!(program.within, Duration::from_secs(60));
     let client = case.lab.clients[0].program().expect("a program");
     assert_eq!(
-        client.command[1..],
+        client.exec.command[1..],
         ["db", "192.168.255.1:5432", "192.168.2.2,192.168.3.2"]
     );
 }
@@ -145,6 +149,77 @@ clients:
   beside: { node: node2, host_network: true, url: "tcp://b", workload: { exec: { command: [x] } } }
 faults:
   - { at: 5s, fault: { power_loss: { node: node2 } } }
+duration: 20s
+"#;
+    insta::assert_snapshot!(errors(wrong));
+}
+
+#[test]
+fn what_a_program_finds_is_resolved_with_its_placeholders() {
+    let text = RIGHT.replace(
+        "every: 2s",
+        "cwd: '{scenario_dir}', stdin: '{host}', user: 1000, restart: on_failure, backoff: { first: 1s }, \
+         files: { conf/a.conf: 'ca {ca} at {files}' }, output: { ok: ^200, error: ^5 }",
+    );
+    let case = parse("/a/b/x.yaml", &text, &PlanOptions::default())
+        .expect("a case")
+        .remove(0);
+    let program = case.lab.clients[0].program().expect("a program");
+    let exec = &program.exec;
+    assert_eq!(exec.cwd.as_deref(), Some(Path::new("/a/b")));
+    assert_eq!(exec.told_of, [Path::new("/a/b"), Path::new("/a/b")]);
+    assert_eq!(exec.stdin.as_deref(), Some("web"));
+    assert_eq!(exec.user, Some(1000));
+    let file = (
+        "conf/a.conf",
+        "ca /run/halfopen/ca.pem at /run/halfopen/files",
+    );
+    assert_eq!(exec.files, [(file.0.to_owned(), file.1.to_owned())]);
+    let restart = exec.restart.expect("a restart");
+    assert_eq!(
+        (restart.always, restart.first),
+        (false, Duration::from_secs(1))
+    );
+    assert_eq!(restart.most, Duration::from_mins(5));
+    let words = OwnWords::Matching {
+        ok: Some(String::from("^200")),
+        error: Some(String::from("^5")),
+    };
+    assert_eq!(program.output, Some(words));
+}
+
+#[test]
+fn every_mistake_in_what_a_program_finds_is_shown_where_it_stands() {
+    let wrong = r#"name: programs
+nodes: [node1, node2]
+servers:
+  web:
+    node: node2
+    port: 80
+    exec: { command: [web], cwd: here, restart: sometimes, files: { ../up: x, a: "{nothing}", a/b: y } }
+clients:
+  one:
+    node: node1
+    url: http://web/
+    workload: { exec: { command: [curl], every: 1s, restart: always, files: { /etc/hosts: x }, output: { ok: "(", json: true } } }
+  two:
+    node: node1
+    url: http://web/
+    workload: { exec: { command: [curl], backoff: { first: 1s }, stdin: "{word}", output: { okay: x } } }
+  three:
+    node: node1
+    url: http://web/
+    workload: { exec: { command: [curl], restart: on_failure, backoff: { first: 0s, most: 10m } } }
+  four:
+    node: node1
+    url: http://web/
+    workload: { exec: { command: [curl], restart: on_failure, backoff: { first: 10m }, output: {} } }
+  ours: { node: node1, url: http://web/, profile: go-http1, workload: { poll: { every: 1s } } }
+faults:
+  - { at: 5s, fault: { power_loss: { node: node2 } } }
+expect:
+  one: { exit_code: 0 }
+  ours: { exit_code: { exactly: 0 } }
 duration: 20s
 "#;
     insta::assert_snapshot!(errors(wrong));

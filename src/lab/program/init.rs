@@ -3,14 +3,16 @@
 //!
 //! A fork of the lab process, which has one thread; so it may do anything a process may do, but must never return.
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::filter;
 use super::path_of;
 use super::room::{MOST_PROCESSES, Room};
+use crate::plan::{Exec, Restart};
+use crate::record::monotonic;
 
 /// Files a program may have open unless it asks for more: some close, or look at, all that there may be.
 const MOST_FILES: u64 = 1024;
@@ -29,9 +33,32 @@ pub(super) struct Orders {
     pub(super) room: Room,
     pub(super) command: Vec<String>,
     pub(super) env: Vec<(String, String)>,
-    pub(super) every: Option<Duration>,
+    /// The folder it is started in; the room's if there is none.
+    pub(super) cwd: Option<PathBuf>,
+    /// What it reads on its standard input.
+    pub(super) stdin: Option<String>,
+    pub(super) again: Again,
     /// Whose rights the program has, where they aren't this process's own.
     pub(super) user: Option<(Uid, Gid)>,
+}
+
+/// When it is started again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Again {
+    Never,
+    /// After this pause, whatever its end.
+    Every(Duration),
+    Restart(Restart),
+}
+
+impl Again {
+    pub(super) fn of(exec: &Exec) -> Self {
+        match (exec.every, exec.restart) {
+            (Some(every), _) => Self::Every(every),
+            (None, Some(restart)) => Self::Restart(restart),
+            (None, None) => Self::Never,
+        }
+    }
 }
 
 /// The ends of the pipes that it writes to.
@@ -53,6 +80,8 @@ pub(super) enum Report {
         code: Option<i32>,
         /// The signal that ended it.
         signal: Option<i32>,
+        /// Whether it will be started again.
+        again: bool,
     },
     /// There is no such program, or it can't be run.
     Missing {
@@ -180,12 +209,25 @@ fn lock_down() -> io::Result<()> {
 
 fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
     let reports = outlets.reports.as_raw_fd();
+    let mut last = None;
     loop {
+        let begun = monotonic();
         let child = start(orders, outlets)?;
         say(reports, &Report::Started {});
-        let again = orders.every.is_some();
+        let mut pause = None;
         reap(child, |status| {
-            if again {
+            let (ran, failure) = (monotonic().saturating_sub(begun), !status.success());
+            pause = match orders.again {
+                Again::Never => None,
+                Again::Every(every) => Some(every),
+                Again::Restart(restart) => {
+                    restart.pause(last, ran, failure).map(|(pause, next)| {
+                        last = Some(next);
+                        pause
+                    })
+                }
+            };
+            if pause.is_some() {
                 // What a run has left behind ends with it.
                 let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
             }
@@ -194,11 +236,12 @@ fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
                 &Report::Exited {
                     code: status.code(),
                     signal: status.signal(),
+                    again: pause.is_some(),
                 },
             );
         });
-        match orders.every {
-            Some(every) => std::thread::sleep(every),
+        match pause {
+            Some(pause) => std::thread::sleep(pause),
             None => return Ok(()),
         }
     }
@@ -216,11 +259,21 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
         .args(orders.command.iter().skip(1))
         .env_clear()
         .envs(orders.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
+        .stdin(input(orders).map_err(failed("writing what it reads"))?)
         .stdout(share(&outlets.stdout)?)
         .stderr(share(&outlets.stderr)?);
     if let Some((user, group)) = orders.user {
         command.uid(user.as_raw()).gid(group.as_raw());
+    }
+    if let Some(folder) = &orders.cwd {
+        if !folder.is_dir() {
+            let why = format!(
+                "there is no folder {} to start the program `{name}` in",
+                folder.display()
+            );
+            return Err(Report::Missing { why });
+        }
+        command.current_dir(folder);
     }
     let child = command.spawn().map_err(|error| {
         let why = match error.raw_os_error() {
@@ -228,7 +281,7 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
                 "the program `{name}` can't be run as user {user}: on the real clock a lab has one user alone. Leave `user` \
                  out, or run it with --clock virtual"
             ),
-            Some(libc::ENOENT) => missing(name, &orders.env),
+            Some(libc::ENOENT) => missing(name, orders),
             Some(libc::EACCES | libc::EPERM) => format!(
                 "the program `{name}` can't be run: it is not executable, or not for this user"
             ),
@@ -239,10 +292,24 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
+/// What a program reads: its text, and then the end.
+fn input(orders: &Orders) -> io::Result<Stdio> {
+    let Some(text) = &orders.stdin else {
+        return Ok(Stdio::null());
+    };
+    let mut file = File::from(memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 /// What is not there, and where it was looked for.
-fn missing(name: &str, env: &[(String, String)]) -> String {
-    let folder = std::env::current_dir().unwrap_or_default();
-    match Path::new(name).is_file() {
+fn missing(name: &str, orders: &Orders) -> String {
+    let folder = match &orders.cwd {
+        Some(folder) => folder.clone(),
+        None => std::env::current_dir().unwrap_or_default(),
+    };
+    match folder.join(name).is_file() && name.contains('/') {
         true => format!(
             "what the program `{name}` needs to run is not there (its interpreter or loader)"
         ),
@@ -255,7 +322,7 @@ fn missing(name: &str, env: &[(String, String)]) -> String {
         }
         false => format!(
             "there is no program `{name}` (looked in PATH: {})",
-            path_of(env)
+            path_of(&orders.env)
         ),
     }
 }

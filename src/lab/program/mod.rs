@@ -5,12 +5,14 @@ mod cover;
 mod files;
 mod filter;
 mod init;
+mod lines;
 mod memory;
 mod output;
 mod process;
 mod room;
 mod server;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +22,8 @@ use nix::unistd::{Gid, Uid};
 use tokio::sync::watch;
 
 pub(super) use self::files::Files;
-use self::init::Orders;
+use self::init::{Again, Orders};
+use self::lines::{LineReader, Listener};
 use self::memory::MOST_MEMORY;
 use self::process::{Heard, Process};
 use self::room::Room;
@@ -29,10 +32,13 @@ use super::LabError;
 use crate::contract::CA_FILE;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
-use crate::plan::{self, Program};
+use crate::plan::{self, Exec, Program};
 use crate::probe::sockets::options;
 use crate::probe::sockets::program::ProgramProbe;
-use crate::record::{Observation, Recorder, monotonic};
+use crate::record::{Observation, OutputStream, Recorder, monotonic};
+
+/// Characters recorded of a line that says how a program's work went.
+const LONGEST_SAID: usize = 200;
 
 /// A client that is a program.
 pub(super) struct ProgramClient {
@@ -42,6 +48,8 @@ pub(super) struct ProgramClient {
     recorder: Recorder,
     files: Rc<Files>,
     probe: Rc<ProgramProbe>,
+    /// What it says of its work, if anybody listens.
+    words: Option<(Listener, RefCell<[LineReader; 2]>)>,
 }
 
 impl ProgramClient {
@@ -59,7 +67,11 @@ impl ProgramClient {
     ) -> Result<Rc<Self>, LabError> {
         Ok(Rc::new(Self {
             probe: ProgramProbe::open(&client.name, addresses, &namespace, recorder)?,
-            process: Process::new(&client.name, &program.location, &namespace),
+            process: Process::new(&client.name, &program.exec.location, &namespace),
+            words: program
+                .output
+                .as_ref()
+                .map(|words| (Listener::of(words), RefCell::default())),
             client: client.clone(),
             program: program.clone(),
             recorder: recorder.clone(),
@@ -169,13 +181,15 @@ impl ProgramClient {
     }
 
     fn orders(&self) -> Orders {
-        let env = self.environment();
+        let (exec, env) = (&self.program.exec, self.environment());
         Orders {
-            room: Room::new(&self.files, &self.program.command, path_of(&env)),
-            command: self.program.command.clone(),
+            room: Room::new(&self.files, exec, &exec.command, path_of(&env)),
+            command: exec.command.clone(),
             env,
-            every: self.program.every,
-            user: program_user(),
+            cwd: exec.cwd.clone(),
+            stdin: exec.stdin.clone(),
+            again: Again::of(exec),
+            user: user_of(exec),
         }
     }
 
@@ -187,7 +201,23 @@ impl ProgramClient {
             ("HALFOPEN_HOST", target.host.clone()),
             ("HALFOPEN_ADDRESS", target.address.to_string()),
         ];
-        environment(own, &self.program.env)
+        environment(own, &self.program.exec.env)
+    }
+
+    /// Records the lines that say how its work went.
+    fn listen(&self, stream: OutputStream, bytes: &[u8]) {
+        let Some((listener, readers)) = &self.words else {
+            return;
+        };
+        readers.borrow_mut()[stream.index()].take(bytes, |line| {
+            if let Some(ok) = listener.hear(line) {
+                self.recorder.emit(Observation::ProgramSaid {
+                    client: self.client.name.clone(),
+                    ok,
+                    line: line.chars().take(LONGEST_SAID).collect(),
+                });
+            }
+        });
     }
 
     fn heard(&self, heard: Heard<'_>) {
@@ -195,14 +225,17 @@ impl ProgramClient {
         self.recorder.emit(match heard {
             Heard::Started => Observation::ProgramStarted {
                 client,
-                command: self.program.command.clone(),
+                command: self.program.exec.command.clone(),
             },
-            Heard::Exited { code, signal } => Observation::ProgramExited {
+            Heard::Exited { code, signal, .. } => Observation::ProgramExited {
                 client,
                 code,
                 signal,
             },
-            Heard::Wrote(_) => return self.probe.wrote(),
+            Heard::Wrote(stream, bytes) => {
+                self.probe.wrote();
+                return self.listen(stream, bytes);
+            }
             Heard::Output(stream, text, dropped) => Observation::ProgramOutput {
                 client,
                 stream,
@@ -258,4 +291,11 @@ pub(crate) fn run_as(user: Uid, group: Gid) {
 /// See [`run_as`].
 fn program_user() -> Option<(Uid, Gid)> {
     USER.get().copied().filter(|(user, _)| !user.is_root())
+}
+
+/// Whose rights a program has, where they are not the lab process's own.
+fn user_of(exec: &Exec) -> Option<(Uid, Gid)> {
+    let own = exec.user;
+    own.map(|user| (Uid::from_raw(user), Gid::from_raw(user)))
+        .or_else(program_user)
 }

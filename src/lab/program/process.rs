@@ -44,9 +44,11 @@ pub(super) enum Heard<'a> {
     Exited {
         code: Option<i32>,
         signal: Option<i32>,
+        /// Whether it will be started again.
+        again: bool,
     },
     /// It wrote this just now.
-    Wrote(&'a [u8]),
+    Wrote(OutputStream, &'a [u8]),
     /// Something that it wrote is to be recorded, with the bytes before it that are not.
     Output(OutputStream, String, u64),
 }
@@ -146,7 +148,15 @@ impl Process {
     fn told(&self, report: Report) -> Result<Heard<'static>, LabError> {
         match report {
             Report::Started {} => Ok(Heard::Started),
-            Report::Exited { code, signal } => Ok(Heard::Exited { code, signal }),
+            Report::Exited {
+                code,
+                signal,
+                again,
+            } => Ok(Heard::Exited {
+                code,
+                signal,
+                again,
+            }),
             Report::Missing { why } => Err(LabError::Program {
                 why,
                 location: self.location.clone(),
@@ -160,9 +170,9 @@ impl Process {
 
     async fn read(&self, stream: OutputStream, mut pipe: Receiver, heard: &impl Fn(Heard<'_>)) {
         let mut buffer = vec![0; CHUNK];
-        let index = usize::from(stream == OutputStream::Stderr);
+        let index = stream.index();
         while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-            heard(Heard::Wrote(&buffer[..length]));
+            heard(Heard::Wrote(stream, &buffer[..length]));
             let piece = self.outputs.borrow_mut()[index].take(&buffer[..length]);
             if let Some((text, dropped)) = piece {
                 heard(Heard::Output(stream, text, dropped));

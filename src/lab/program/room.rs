@@ -13,7 +13,8 @@ use nix::unistd::{Gid, Uid, chown};
 
 use super::cover;
 use super::files::{Files, Own};
-use crate::contract::{CA_FILE, CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
+use crate::contract::{CA_FILE, CERTIFICATE_FILE, DATA_FOLDER, FILES_FOLDER, KEY_FILE};
+use crate::plan::Exec;
 
 /// Devices that belong to nobody.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -23,6 +24,9 @@ const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Most that a program may write to one of its places.
 const SPACE: &str = "mode=1777,size=64m";
+
+/// Room for what a program is told of: the texts of a scenario, which has 1 MiB at most, and folders for them.
+const RUN_SPACE: &str = "mode=755,size=8m";
 
 /// What a room is made from; all paths are of the lab's own mount namespace.
 #[derive(Debug)]
@@ -41,11 +45,15 @@ pub(super) struct Room {
     named: Vec<PathBuf>,
     /// What is a server's own.
     own: Option<Own>,
+    /// The scenario's files for it: their names and texts.
+    texts: Vec<(String, String)>,
 }
 
 impl Room {
-    pub(super) fn new(files: &Files, command: &[String], path: &str) -> Self {
+    /// Of a program that is started by `command` (its own, or another beside it) and looks for others in `path`.
+    pub(super) fn new(files: &Files, exec: &Exec, command: &[String], path: &str) -> Self {
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let told_of = exec.told_of.iter().cloned();
         Self {
             hosts: files.hosts(),
             resolver: files.resolver(),
@@ -54,8 +62,9 @@ impl Room {
             empty: files.empty(),
             on_machine: files.on_machine(),
             folder,
-            named: named(command, path),
+            named: named(told_of, command, path),
             own: None,
+            texts: exec.files.clone(),
         }
     }
 
@@ -160,10 +169,15 @@ impl Room {
     fn own_run(&self) -> io::Result<()> {
         let ca = fs::read(&self.ca)?;
         let own = self.own.as_ref().map(Opened::of).transpose()?;
-        mount_new("tmpfs", "/run", "mode=755,size=1m")?;
+        mount_new("tmpfs", "/run", RUN_SPACE)?;
         let file = Path::new(CA_FILE);
         fs::create_dir_all(file.parent().unwrap_or(file))?;
         fs::write(file, ca)?;
+        for (name, text) in &self.texts {
+            let file = Path::new(FILES_FOLDER).join(name);
+            fs::create_dir_all(file.parent().unwrap_or(&file))?;
+            fs::write(file, text)?;
+        }
         own.map_or(Ok(()), Opened::lay)
     }
 
@@ -242,10 +256,11 @@ impl Opened {
     }
 }
 
-/// What of a program's command and PATH is a path, without links.
-fn named(command: &[String], path: &str) -> Vec<PathBuf> {
+/// What a program is told of, by its command and PATH as well, without links.
+fn named(told_of: impl Iterator<Item = PathBuf>, command: &[String], path: &str) -> Vec<PathBuf> {
     let words = command.iter().map(PathBuf::from);
-    words
+    told_of
+        .chain(words)
         .chain(std::env::split_paths(path))
         .filter(|word| word.is_absolute())
         .flat_map(|word| [word.canonicalize().ok(), Some(word)])

@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid};
 use regex::Regex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::files::{Files, Own};
-use super::init::Orders;
+use super::init::{Again, Orders};
+use super::lines::LineReader;
 use super::process::{Heard, Process};
 use super::room::Room;
-use super::{environment, path_of, program_user};
+use super::{environment, path_of, user_of};
 use crate::contract::tls::Authority;
 use crate::contract::{CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
 use crate::lab::LabError;
@@ -23,14 +23,12 @@ use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
 use crate::plan::{self, Ready, ServerProgram};
 use crate::probe::sockets::server::ServerProbe;
-use crate::record::{Observation, Recorder, how_ended};
+use crate::record::{Observation, OutputStream, Recorder, how_ended};
 
 /// How often it is looked whether a program is ready.
 const EVERY: Duration = Duration::from_millis(20);
 /// Lines of output that an error tells.
 const LAST_LINES: usize = 8;
-/// A longer line is cut for that, and for what says that the program is ready.
-const LONGEST_LINE: usize = 4 << 10;
 
 /// A server that is a program.
 pub(in crate::lab) struct ProgramServer {
@@ -49,6 +47,8 @@ pub(in crate::lab) struct ProgramServer {
     /// It has ended by itself.
     ended: Cell<bool>,
     changed: Notify,
+    /// Its first process has started it, once more perhaps.
+    started_again: Notify,
     lines: RefCell<Lines>,
 }
 
@@ -56,8 +56,8 @@ pub(in crate::lab) struct ProgramServer {
 #[derive(Default)]
 struct Lines {
     last: VecDeque<String>,
-    /// The one that has no end yet.
-    open: Vec<u8>,
+    /// Of both streams.
+    readers: [LineReader; 2],
     wanted: Option<Regex>,
     found: bool,
 }
@@ -78,9 +78,9 @@ impl ProgramServer {
         let pem = authority.server_pem(server);
         let pem = pem.map_err(|error| LabError::Setup(error.to_string()))?;
         let doing = format!("making the files of server {}", server.name);
-        let own = files.own(&server.name, pem, user_of(program));
+        let own = files.own(&server.name, pem, user_of(&program.exec));
         Ok(Rc::new(Self {
-            process: Process::new(&server.name, &program.location, &namespace),
+            process: Process::new(&server.name, &program.exec.location, &namespace),
             probe: ServerProbe::open(server, &namespace, recorder)?,
             own: own.map_err(LinuxError::kernel(doing))?,
             server: server.clone(),
@@ -92,6 +92,7 @@ impl ProgramServer {
             was_ready: Cell::new(false),
             ended: Cell::new(false),
             changed: Notify::new(),
+            started_again: Notify::new(),
             lines: RefCell::new(Lines::of(&program.ready)),
         }))
     }
@@ -117,9 +118,10 @@ impl ProgramServer {
         }
         self.ready.set(false);
         self.ended.set(false);
-        *self.lines.borrow_mut() = Lines::of(&self.program.ready);
         let doing = format!("starting server {}", self.name());
-        let pipes = self.process.start(&self.orders(&self.program.command));
+        let pipes = self
+            .process
+            .start(&self.orders(&self.program.exec.command, Again::of(&self.program.exec)));
         let pipes = pipes.map_err(LinuxError::kernel(doing))?;
         let watching = async {
             let read = self.probe.run().await;
@@ -167,7 +169,7 @@ impl ProgramServer {
                 self.name(),
                 self.lines.borrow().told()
             ),
-            location: self.program.location.clone(),
+            location: self.program.exec.location.clone(),
         })
     }
 
@@ -184,7 +186,8 @@ impl ProgramServer {
         self.process.hang(hangs);
     }
 
-    fn orders(&self, command: &[String]) -> Orders {
+    fn orders(&self, command: &[String], again: Again) -> Orders {
+        let exec = &self.program.exec;
         let own = [
             ("HALFOPEN_SERVER", self.server.name.clone()),
             ("HALFOPEN_PORT", self.port().to_string()),
@@ -192,13 +195,15 @@ impl ProgramServer {
             ("HALFOPEN_CERT", CERTIFICATE_FILE.to_owned()),
             ("HALFOPEN_KEY", KEY_FILE.to_owned()),
         ];
-        let env = environment(own, &self.program.env);
+        let env = environment(own, &exec.env);
         Orders {
-            room: Room::new(&self.files, command, path_of(&env)).with(self.own.clone()),
+            room: Room::new(&self.files, exec, command, path_of(&env)).with(self.own.clone()),
             command: command.to_vec(),
             env,
-            every: None,
-            user: user_of(&self.program),
+            cwd: exec.cwd.clone(),
+            stdin: exec.stdin.clone(),
+            again,
+            user: user_of(exec),
         }
     }
 
@@ -209,16 +214,26 @@ impl ProgramServer {
     fn heard(&self, heard: Heard<'_>) {
         let server = self.server.name.clone();
         self.recorder.emit(match heard {
-            Heard::Started => Observation::ServerStarted {
-                server,
-                command: self.program.command.clone(),
-            },
-            Heard::Exited { code, signal } => {
-                self.ended.set(true);
+            Heard::Started => {
+                *self.lines.borrow_mut() = Lines::of(&self.program.ready);
+                self.started_again.notify_one();
+                Observation::ServerStarted {
+                    server,
+                    command: self.program.exec.command.clone(),
+                }
+            }
+            Heard::Exited {
+                code,
+                signal,
+                again,
+            } => {
+                self.ready.set(false);
+                self.ended.set(!again);
                 self.changed.notify_one();
                 // Nothing of the scenario has ended it.
                 if self.was_ready.get() {
-                    self.warn(&format!("{} by itself", how_ended(code, signal)));
+                    let then = if again { ", and is started again" } else { "" };
+                    self.warn(&format!("{} by itself{then}", how_ended(code, signal)));
                 }
                 Observation::ServerExited {
                     server,
@@ -226,8 +241,8 @@ impl ProgramServer {
                     signal,
                 }
             }
-            Heard::Wrote(bytes) => {
-                self.lines.borrow_mut().take(bytes);
+            Heard::Wrote(stream, bytes) => {
+                self.lines.borrow_mut().take(stream, bytes);
                 return;
             }
             Heard::Output(stream, text, dropped) => Observation::ServerOutput {
@@ -239,8 +254,21 @@ impl ProgramServer {
         });
     }
 
-    /// Looks whether the program is ready, until it is.
+    /// Looks whether the program is ready, until it is, and anew whenever it is started again for having ended. Comes back when
+    /// it has ended for good.
     async fn becomes_ready(&self) -> Result<(), LabError> {
+        loop {
+            self.waits_until_ready().await?;
+            while self.ready.get() {
+                self.started_again.notified().await;
+            }
+            if self.ended.get() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn waits_until_ready(&self) -> Result<(), LabError> {
         let begun = Instant::now();
         let mut told = false;
         loop {
@@ -302,8 +330,8 @@ impl ProgramServer {
     /// Whether a command beside the program succeeds.
     async fn succeeds(&self, command: &[String]) -> Result<bool, LabError> {
         let name = format!("{}, the command that says whether it is ready", self.name());
-        let process = Process::new(&name, &self.program.location, &self.namespace);
-        let pipes = process.start(&self.orders(command));
+        let process = Process::new(&name, &self.program.exec.location, &self.namespace);
+        let pipes = process.start(&self.orders(command, Again::Never));
         let pipes = pipes.map_err(LinuxError::kernel(format!("starting {name}")))?;
         let succeeded = Cell::new(false);
         let follow = process.follow(pipes, |heard| {
@@ -330,27 +358,27 @@ impl Lines {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LONGEST_LINE - self.open.len();
-            self.open.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.open);
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                self.found |= self.wanted.as_ref().is_some_and(|w| w.is_match(&line));
-                self.last.push_back(line);
-                if self.last.len() > LAST_LINES {
-                    self.last.pop_front();
-                }
+    fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
+        let Self {
+            last,
+            readers,
+            wanted,
+            found,
+        } = self;
+        readers[stream.index()].take(bytes, |line| {
+            *found |= wanted.as_ref().is_some_and(|w| w.is_match(line));
+            last.push_back(line.to_owned());
+            if last.len() > LAST_LINES {
+                last.pop_front();
             }
-        }
+        });
     }
 
     /// What it wrote last, for an error.
     fn told(&self) -> String {
-        let open = String::from_utf8_lossy(&self.open);
-        let open = Some(open.trim_end()).filter(|line| !line.is_empty());
-        let lines = self.last.iter().map(String::as_str).chain(open);
+        let open = self.readers.iter().map(LineReader::open);
+        let open = open.filter(|line| !line.is_empty());
+        let lines = self.last.iter().cloned().chain(open);
         let lines: Vec<_> = lines.map(|line| format!("\"{line}\"")).collect();
         match lines.is_empty() {
             true => String::from("; it wrote nothing"),
@@ -359,20 +387,16 @@ impl Lines {
     }
 }
 
-/// Whose rights a server's program has, where they are not the lab process's own.
-fn user_of(program: &ServerProgram) -> Option<(Uid, Gid)> {
-    let own = program.user;
-    own.map(|user| (Uid::from_raw(user), Gid::from_raw(user)))
-        .or_else(program_user)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn lines(wanted: &str, pieces: &[&str]) -> Lines {
         let mut lines = Lines::of(&Ready::Line(wanted.to_owned()));
-        pieces.iter().for_each(|piece| lines.take(piece.as_bytes()));
+        let out = OutputStream::Stdout;
+        pieces
+            .iter()
+            .for_each(|piece| lines.take(out, piece.as_bytes()));
         lines
     }
 
@@ -391,12 +415,5 @@ mod tests {
         let told = lines("x", &[&all, "no end"]).told();
         let last: String = (13..=20).map(|n| format!("\"line {n}\", ")).collect();
         assert_eq!(told, format!("; it wrote last: {last}\"no end\""));
-    }
-
-    #[test]
-    fn a_line_without_end_takes_no_more_room_than_the_longest() {
-        let long = "x".repeat(100_000);
-        let lines = lines("x", &[&long, &long]);
-        assert_eq!((lines.open.len(), lines.found), (LONGEST_LINE, false));
     }
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::{Named, Spanned, Time};
+use super::{BackoffSpec, Named, RestartSpec, Spanned, Time};
 
 /// A program of the user's as a server, as it is.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -11,12 +11,24 @@ pub struct ServerExecSpec {
     /// The program and its arguments. `{port}` stands for the server's port, `{self}` for its IP address, another server's
     /// name for that one's, `{name}` for its own name, `{data}` for a folder that is its own to write to and is there again
     /// when it is started again, `{ca}`, `{cert}` and `{key}` for files with the certificate authority, the server's
-    /// certificate and its key (PEM); `{{port}}` for `{port}`.
+    /// certificate and its key (PEM), `{files}` for the folder with its `files`, `{scenario_dir}` for this file's folder;
+    /// `{{port}}` for `{port}`.
     pub command: Spanned<Vec<Spanned<String>>>,
     /// Environment variables besides the ones every program gets, with the same placeholders.
     pub env: Option<Spanned<Named<String>>>,
     /// The user it runs as, by number (default: who starts the run). On the virtual clock.
     pub user: Option<Spanned<u32>>,
+    /// The folder it is started in (default: the one that the run is started in), with the same placeholders.
+    pub cwd: Option<Spanned<String>>,
+    /// Files that it finds in the folder `{files}`: their texts by their names, with the same placeholders.
+    pub files: Option<Spanned<Named<String>>>,
+    /// What it reads on its standard input (default: nothing).
+    pub stdin: Option<Spanned<String>>,
+    /// Start it again when it has failed (`on_failure`) or ended (`always`) by itself, as the kubelet does it: at once, then
+    /// after pauses that double (default: it is not started again).
+    pub restart: Option<Spanned<RestartSpec>>,
+    /// The pauses of `restart`.
+    pub backoff: Option<Spanned<BackoffSpec>>,
     /// Whether its folder is empty when it is started again after a fault (default false: as it was at the cut).
     pub empty: Option<Spanned<bool>>,
 }

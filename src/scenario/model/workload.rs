@@ -24,7 +24,7 @@ pub enum WorkloadSpec {
     /// A long response, or a request and a response that both go on.
     Stream(StreamSpec),
     /// Run a program of yours, as it is.
-    Exec(ExecSpec),
+    Exec(Box<ExecSpec>),
 }
 
 /// GET, then a pause, for ever.
@@ -152,12 +152,62 @@ pub struct MessagesSpec {
 pub struct ExecSpec {
     /// The program and its arguments. `{url}`, `{host}`, `{address}` and `{ca}` stand for the client's URL, its host
     /// name, the IP address and port, and the path of the file with the certificate authority, a server's name for that one's
-    /// IP address; `{{url}}` for `{url}`.
+    /// IP address, `{files}` for the folder with its `files`, `{scenario_dir}` for this file's folder; `{{url}}` for `{url}`.
     pub command: Spanned<Vec<Spanned<String>>>,
     /// Environment variables besides the ones every program gets, with the same placeholders.
     pub env: Option<Spanned<Named<String>>>,
+    /// The user it runs as, by number (default: who starts the run). On the virtual clock.
+    pub user: Option<Spanned<u32>>,
+    /// The folder it is started in (default: the one that the run is started in), with the same placeholders.
+    pub cwd: Option<Spanned<String>>,
+    /// Files that it finds in the folder `{files}`: their texts by their names, with the same placeholders.
+    pub files: Option<Spanned<Named<String>>>,
+    /// What it reads on its standard input (default: nothing).
+    pub stdin: Option<Spanned<String>>,
     /// Run it again and again, with this pause between its end and its next start. Without it, it is started once.
     pub every: Option<Spanned<Time>>,
+    /// Start it again when it has failed (`on_failure`) or ended (`always`), as the kubelet does it: at once, then after pauses
+    /// that double (default: it is not started again).
+    pub restart: Option<Spanned<RestartSpec>>,
+    /// The pauses of `restart`.
+    pub backoff: Option<Spanned<BackoffSpec>>,
+    /// Lines of its output that say how its work went: a second witness, which the report shows beside what servers and the
+    /// wire saw.
+    pub output: Option<Spanned<OutputSpec>>,
+}
+
+/// Which lines of a program's output say that something was answered well, or that it failed.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// A line that matches this regular expression says that all is well.
+    pub ok: Option<Spanned<String>>,
+    /// A line that matches this regular expression says that something failed.
+    pub error: Option<Spanned<String>>,
+    /// Lines are JSON: `{"ok": true}` says that all is well, `{"ok": false}` or one with an `error` that something failed
+    /// (default false).
+    pub json: Option<Spanned<bool>>,
+}
+
+/// After which end a program is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartSpec {
+    /// When it has exited with another code than 0, or was ended by a signal.
+    OnFailure,
+    /// Whenever it has ended.
+    Always,
+}
+
+/// The pauses before a program is started again. The first restart waits for nothing; after a run of twice `most` it begins
+/// anew.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackoffSpec {
+    /// Before the second restart; then it doubles (default 10s, the kubelet's).
+    pub first: Option<Spanned<Time>>,
+    /// The longest (default 5m, the kubelet's).
+    pub most: Option<Spanned<Time>>,
 }
 
 impl WorkloadSpec {

@@ -5,6 +5,7 @@ mod condition;
 mod counters;
 mod draw;
 mod duration;
+mod exec;
 mod expectation;
 mod fault;
 mod names;

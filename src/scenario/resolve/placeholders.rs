@@ -116,27 +116,26 @@ pub(super) fn command(
     words.into_iter().collect()
 }
 
-/// Environment variables.
-pub(super) fn environment(
+/// Texts by their names: environment variables, files.
+pub(super) fn named_texts(
     cx: &mut Cx<'_>,
     field: &Option<Spanned<Named<String>>>,
     known: &Words,
 ) -> Option<Vec<(String, String)>> {
-    let mut env = Vec::new();
-    for (name, value) in given(field).into_iter().flat_map(|env| &env.0) {
-        let wrong = |name: &String| name.is_empty() || name.contains(['=', '\0']);
-        if name.get().is_some_and(wrong) {
-            let message = "no environment variable can be called so";
-            cx.push(Problem::new(name.span, message));
-        }
-        let value = text(cx, value, known);
-        env.push(name.get().cloned().zip(value));
-    }
-    env.into_iter().collect()
+    let all = given(field).into_iter().flat_map(|named| &named.0);
+    let all: Vec<_> = all
+        .map(|(name, value)| name.get().cloned().zip(text(cx, value, known)))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// Whether a text has this placeholder.
+pub(super) fn names(text: &str, word: &str) -> bool {
+    pieces(text).contains(&Piece::Placeholder(word))
 }
 
 /// A text with its placeholders filled in.
-fn text(cx: &mut Cx<'_>, text: &Spanned<String>, known: &Words) -> Option<String> {
+pub(super) fn text(cx: &mut Cx<'_>, text: &Spanned<String>, known: &Words) -> Option<String> {
     let word = text.get()?;
     if word.contains('\0') {
         let message = "no program can be given a NUL character";

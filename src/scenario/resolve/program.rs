@@ -1,17 +1,18 @@
 //! Programs as clients: their commands with the placeholders filled in.
 
-use super::placeholders::{Words, command, environment};
+use super::exec::{self, regular_expression};
+use super::placeholders::Words;
 use crate::contract::CA_FILE;
-use crate::plan::{Program, Target};
+use crate::plan::{OwnWords, Program, Target};
 use crate::scenario::cx::Cx;
-use crate::scenario::model::{ClientSpec, ExecSpec, Spanned, WorkloadSpec};
-use crate::yaml::{Problem, Span, given};
+use crate::scenario::model::{ClientSpec, ExecSpec, OutputSpec, Spanned, WorkloadSpec};
+use crate::yaml::{Problem, Span, given, placed};
 
 /// The program a client is, if it is one.
 pub(crate) fn of(spec: &ClientSpec) -> Option<&ExecSpec> {
     let mut works = spec.works().filter_map(Spanned::get);
     works.find_map(|work| match work {
-        WorkloadSpec::Exec(exec) => Some(exec),
+        WorkloadSpec::Exec(exec) => Some(&**exec),
         WorkloadSpec::Poll(_)
         | WorkloadSpec::LeaderElection(_)
         | WorkloadSpec::Watch(_)
@@ -38,25 +39,50 @@ pub(super) fn resolve(
     }
     let url = client.url.get();
     let words = words(cx, url.zip(target));
-    let filled = command(cx, &spec.command, "[curl, -sS, \"{url}\"]", &words);
-    let env = environment(cx, &spec.env, &words);
+    let exec = exec::resolve(cx, &spec.into(), "[curl, -sS, \"{url}\"]", &words);
+    let output = placed(&spec.output).map(|(at, output)| own_words(cx, at, output));
     Some(Program {
-        command: filled?,
+        exec: exec?,
         url: url?.clone(),
-        env: env?,
-        every: given(&spec.every).map(|every| every.0),
-        location: cx.locate(spec.command.span),
+        output,
     })
+}
+
+/// Which of its lines say how its work went.
+fn own_words(cx: &mut Cx<'_>, at: Span, spec: &OutputSpec) -> OwnWords {
+    let patterns = [placed(&spec.ok), placed(&spec.error)];
+    let [ok, error] = patterns.map(|pattern| {
+        let (span, pattern) = pattern?;
+        regular_expression(cx, span, pattern, "ok: \"^HTTP 200\"");
+        Some(pattern.clone())
+    });
+    match placed(&spec.json).filter(|(_, json)| **json) {
+        Some((span, _)) if ok.is_some() || error.is_some() => {
+            let message = "lines are JSON, or match `ok` and `error`, not both";
+            cx.push(Problem::new(span, message).help("leave `json` out, or `ok` and `error`"));
+            OwnWords::Json
+        }
+        Some(_) => OwnWords::Json,
+        None if ok.is_none() && error.is_none() => {
+            let message = "no line is named here, so nothing would be heard";
+            let help =
+                "write e.g. `output: { ok: ^fine, error: ^bad }`, or `output: { json: true }`";
+            cx.push(Problem::new(at, message).help(help));
+            OwnWords::Json
+        }
+        None => OwnWords::Matching { ok, error },
+    }
 }
 
 /// What a client's program may be told: whom it asks, and where each server is.
 fn words(cx: &Cx<'_>, asked: Option<(&String, &Target)>) -> Words {
     let target = |of: fn(&Target) -> String| asked.map(|(_, target)| of(target));
-    Words::of_servers(cx)
+    let words = Words::of_servers(cx)
         .with("url", asked.map(|(url, _)| url.clone()))
         .with("host", target(|target| target.host.clone()))
         .with("address", target(|target| target.address.to_string()))
-        .with("ca", Some(CA_FILE.to_owned()))
+        .with("ca", Some(CA_FILE.to_owned()));
+    exec::with_common(cx, words)
 }
 
 /// On a node's own network only its address tells whose connections are whose.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::placeholders::{Words, command, environment};
+use super::exec::{self, regular_expression};
+use super::placeholders::{Words, command};
 use crate::contract::{CA_FILE, CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
 use crate::plan::{Ready, ServerProgram};
 use crate::scenario::cx::Cx;
@@ -33,18 +34,14 @@ pub(super) fn resolve(
     }
     let words = words(cx, name);
     let example = "[redis-server, --port, \"{port}\"]";
-    let filled = command(cx, &exec.command, example, &words);
-    let env = environment(cx, &exec.env, &words);
+    let started = exec::resolve(cx, &exec.into(), example, &words);
     let ready = ready(cx, given(&spec.ready), &words);
     let (ready, within) = ready?;
     Some(Some(ServerProgram {
-        command: filled?,
-        env: env?,
-        user: given(&exec.user).copied(),
+        exec: started?,
         empty: given(&exec.empty).copied().unwrap_or_default(),
         ready,
         within,
-        location: cx.locate(exec.command.span),
     }))
 }
 
@@ -52,14 +49,15 @@ pub(super) fn resolve(
 fn words(cx: &Cx<'_>, name: &Spanned<String>) -> Words {
     let own = name.get().and_then(|name| cx.topology.server(name));
     let own = own.and_then(|server| server.listen.first());
-    Words::of_servers(cx)
+    let words = Words::of_servers(cx)
         .with("port", own.map(|address| address.port().to_string()))
         .with("self", own.map(|address| address.ip().to_string()))
         .with("name", name.get().cloned())
         .with("data", Some(DATA_FOLDER.to_owned()))
         .with("ca", Some(CA_FILE.to_owned()))
         .with("cert", Some(CERTIFICATE_FILE.to_owned()))
-        .with("key", Some(KEY_FILE.to_owned()))
+        .with("key", Some(KEY_FILE.to_owned()));
+    exec::with_common(cx, words)
 }
 
 /// What is said of servers that are none of the user's programs.
@@ -97,14 +95,7 @@ fn ready(cx: &mut Cx<'_>, spec: Option<&ReadySpec>, words: &Words) -> Option<(Re
     }
     let ready = match (placed(&spec.line), &spec.command) {
         (Some((span, line)), _) => {
-            if let Err(error) = regex::Regex::new(line) {
-                // The last line says what; those before it draw what is marked here.
-                let error = error.to_string();
-                let why = error.lines().last().unwrap_or_default();
-                let why = why.trim_start_matches("error: ");
-                let message = format!("this is no regular expression: {why}");
-                cx.push(Problem::new(span, message).help("write e.g. `line: \"ready to accept\"`"));
-            }
+            regular_expression(cx, span, line, "line: \"ready to accept\"");
             Ready::Line(line.clone())
         }
         (None, Some(field)) => {

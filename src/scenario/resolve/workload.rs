@@ -179,7 +179,9 @@ fn kind(
             interval: messages.interval.get()?.0,
             every: or(&messages.every, AGAIN),
         },
-        WorkloadSpec::Exec(exec) => Workload::Exec(program::resolve(cx, exec, client, target)?),
+        WorkloadSpec::Exec(exec) => {
+            Workload::Exec(Box::new(program::resolve(cx, exec, client, target)?))
+        }
     })
 }
 

@@ -29,8 +29,12 @@ pub(in crate::verdict) struct ClientEvents<'a> {
     pub ready: Vec<(Moment, bool)>,
     /// What its program wrote, and where to.
     pub output: Vec<(OutputStream, &'a str)>,
+    /// When its program said how its work went, and whether well.
+    pub said: Vec<(Duration, bool)>,
     /// When its program ended by itself, with which exit code, or by which signal.
     pub exited: Option<(Duration, Option<i32>, Option<i32>)>,
+    /// It was started again since.
+    pub runs_again: bool,
     /// When it was no more.
     pub gone: Option<Moment>,
 }

@@ -2,8 +2,8 @@
 //! and the wire tell.
 
 use halfopen::plan::{
-    Cause, Direction, Effect, End, Location, Path, Phase, Program, Protocol, Where, Work, Workload,
-    Workloads,
+    Cause, Direction, Effect, End, Exec, Location, Path, Phase, Program, Protocol, Where, Work,
+    Workload, Workloads,
 };
 use halfopen::record::{EndedBy, Event, Observation, RequestError, RequestId, Segment};
 use halfopen::verdict::result::ClientResult;
@@ -146,13 +146,25 @@ fn a_silent_watch_that_was_never_anything_but_well_recovers_at_once() {
 /// A program's case.
 fn program() -> Story {
     let program = Program {
-        command: vec!["curl".to_owned()],
+        exec: Exec {
+            command: vec!["curl".to_owned()],
+            env: Vec::new(),
+            user: None,
+            cwd: None,
+            files: Vec::new(),
+            stdin: None,
+            told_of: Vec::new(),
+            every: None,
+            restart: None,
+            location: Location::default(),
+        },
+        output: None,
         url: "https://aa/lock".to_owned(),
-        env: Vec::new(),
-        every: None,
-        location: Location::default(),
     };
-    story(Protocol::H1, Workloads::one(Workload::Exec(program), None))
+    story(
+        Protocol::H1,
+        Workloads::one(Workload::Exec(Box::new(program)), None),
+    )
 }
 
 /// A request that a server received on a connection, and its answer.

@@ -1,0 +1,129 @@
+//! What a program said of its own work, as a witness beside servers and the wire.
+
+use std::time::Duration;
+
+use crate::result::{ClientResult, SaidResult};
+
+/// A pause longer than the longest before the fault, by this much: what a scheduler or a timer adds.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// The same as a factor, for programs whose pauses differ.
+const UNUSUAL: u32 = 2;
+
+/// By how much both witnesses may differ of a program that did not say twice that it is well before the fault.
+const ONE_POLL: Duration = Duration::from_secs(1);
+
+/// What the `lines` say, each with its time since the case's start, of a program that `result` is of; the case lasted until
+/// `last`.
+pub(super) fn of(lines: &[(Duration, bool)], result: &ClientResult, last: Duration) -> SaidResult {
+    let count = |wanted| lines.iter().filter(|(_, ok)| *ok == wanted).count();
+    let fault = result.fault_at;
+    let after = fault.map(|fault| after(lines, fault, last));
+    let usual = fault.and_then(|fault| usual(lines, fault));
+    let agrees = after.and_then(|own| agree(own, result, usual));
+    let (recovered_after, noticed) = match after {
+        Some(Own::Well) | None => (None, false),
+        Some(Own::Recovered(after)) => (Some(after), true),
+        Some(Own::Never) => (None, true),
+    };
+    SaidResult {
+        ok: count(true),
+        errors: count(false),
+        noticed,
+        recovered_after,
+        agrees,
+    }
+}
+
+/// What a program says of its outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// It had none.
+    Well,
+    /// So long after the fault it was well again for good.
+    Recovered(Duration),
+    Never,
+}
+
+/// The longest pause from one good line to the next before the fault.
+fn usual(lines: &[(Duration, bool)], fault: Duration) -> Option<Duration> {
+    let good = lines.iter().filter(|(at, ok)| *ok && *at <= fault);
+    let good: Vec<Duration> = good.map(|(at, _)| *at).collect();
+    good.windows(2).map(|pair| pair[1] - pair[0]).max()
+}
+
+/// An outage ends with the good line that follows an error or an unusual pause, if nothing of the kind comes later.
+fn after(lines: &[(Duration, bool)], fault: Duration, last: Duration) -> Own {
+    let longest = usual(lines, fault).map(|usual| usual * UNUSUAL + SLACK);
+    let too_long = |from: Duration, to: Duration| {
+        // Before the fault no pause counts, whatever began there.
+        longest.is_some_and(|longest| to > fault && to.saturating_sub(from) > longest)
+    };
+    let mut own = Own::Well;
+    let mut before: Option<(Duration, bool)> = None;
+    for &(at, ok) in lines {
+        if at > fault {
+            let ill =
+                before.is_some_and(|(since, well)| !well && since > fault || too_long(since, at));
+            own = match (ok, ill) {
+                (false, _) => Own::Never,
+                (true, true) => Own::Recovered(at - fault),
+                (true, false) => own,
+            };
+        }
+        before = Some((at, ok));
+    }
+    match before {
+        Some((since, true)) if too_long(since, last) => Own::Never,
+        _ => own,
+    }
+}
+
+/// Whether both witnesses tell the same, to one poll; nothing where one has nothing to tell.
+fn agree(own: Own, result: &ClientResult, usual: Option<Duration>) -> Option<bool> {
+    let poll = usual.unwrap_or(ONE_POLL) + SLACK;
+    let affected = result.affected?;
+    Some(match (own, result.recovered_after) {
+        (Own::Well, _) if !affected => true,
+        // What was over within a poll need not show.
+        (Own::Well, wire) => wire.is_some_and(|wire| wire <= poll),
+        (Own::Recovered(own), Some(wire)) => own.abs_diff(wire) <= poll,
+        (Own::Never, None) => true,
+        (Own::Recovered(_), None) | (Own::Never, Some(_)) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULT: Duration = Duration::from_secs(10);
+
+    /// Lines a second each: `+` good, `-` an error, ` ` nothing.
+    fn said(lines: &str, last: u64) -> Own {
+        let lines = (1..).zip(lines.chars()).filter(|(_, c)| *c != ' ');
+        let lines: Vec<_> = lines
+            .map(|(at, c)| (Duration::from_secs(at), c == '+'))
+            .collect();
+        after(&lines, FAULT, Duration::from_secs(last))
+    }
+
+    #[test]
+    fn an_outage_ends_with_the_first_good_line_after_what_was_bad() {
+        let recovered = |after| Own::Recovered(Duration::from_secs(after));
+        assert_eq!(said("++++++++++++++++++++", 20), Own::Well);
+        assert_eq!(said("++++++++++---+++++++", 20), recovered(4));
+        assert_eq!(said("++++++++++     +++++", 20), recovered(6));
+        assert_eq!(said("++++++++++  -    +++", 20), recovered(8));
+        assert_eq!(said("++++++++++-+-+++++++", 20), recovered(4));
+        assert_eq!(said("++++++++++--        ", 20), Own::Never);
+        assert_eq!(said("++++++++++          ", 20), Own::Never);
+        assert_eq!(said("++++++++++-++++     ", 20), Own::Never);
+    }
+
+    #[test]
+    fn what_was_bad_before_the_fault_is_no_outage_of_it() {
+        assert_eq!(said("--+   +++-++++++++++", 20), Own::Well);
+        assert_eq!(said("          ++++++++++", 20), Own::Well);
+    }
+}
