@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use crate::result::{ClientResult, SaidResult};
 
-/// A pause longer than the longest before the fault, by this much: what a scheduler or a timer adds.
+/// What a scheduler or a timer adds to a pause.
 const SLACK: Duration = Duration::from_millis(100);
-
-/// The same as a factor, for programs whose pauses differ.
-const UNUSUAL: u32 = 2;
 
 /// By how much both witnesses may differ of a program that did not say twice that it is well before the fault.
 const ONE_POLL: Duration = Duration::from_secs(1);
@@ -52,9 +49,14 @@ fn usual(lines: &[(Duration, bool)], fault: Duration) -> Option<Duration> {
     good.windows(2).map(|pair| pair[1] - pair[0]).max()
 }
 
+/// The longest pause that is nothing unusual: half as long again as the longest before the fault.
+fn not_unusual(usual: Duration) -> Duration {
+    usual + usual / 2 + SLACK
+}
+
 /// An outage ends with the good line that follows an error or an unusual pause, if nothing of the kind comes later.
 fn after(lines: &[(Duration, bool)], fault: Duration, last: Duration) -> Own {
-    let longest = usual(lines, fault).map(|usual| usual * UNUSUAL + SLACK);
+    let longest = usual(lines, fault).map(not_unusual);
     let too_long = |from: Duration, to: Duration| {
         // Before the fault no pause counts, whatever began there.
         longest.is_some_and(|longest| to > fault && to.saturating_sub(from) > longest)
@@ -85,8 +87,11 @@ fn agree(own: Own, result: &ClientResult, usual: Option<Duration>) -> Option<boo
     let affected = result.affected?;
     Some(match (own, result.recovered_after) {
         (Own::Well, _) if !affected => true,
-        // What was over within a poll need not show.
-        (Own::Well, wire) => wire.is_some_and(|wire| wire <= poll),
+        // Whose rhythm is not known may have been silent for too long; what was over within a poll need not show.
+        (Own::Well, wire) => {
+            let longest = not_unusual(usual?);
+            wire.is_some_and(|wire| wire <= longest)
+        }
         (Own::Recovered(own), Some(wire)) => own.abs_diff(wire) <= poll,
         (Own::Never, None) => true,
         (Own::Recovered(_), None) | (Own::Never, Some(_)) => false,

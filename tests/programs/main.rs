@@ -15,4 +15,5 @@ mod libraries;
 mod limits;
 mod reach;
 mod rooms;
+mod scoreboard;
 mod servers;
