@@ -4,7 +4,8 @@
 //! its task, not by dropping its future.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct PhaseBoard {
     clients: RefCell<BTreeMap<String, ClientRequests>>,
     armed: RefCell<Vec<ArmedCallback>>,
     changed: Notify,
+    /// Who asks from an address: clients that don't say it.
+    addresses: RefCell<HashMap<IpAddr, String>>,
 }
 
 struct ArmedCallback {
@@ -103,6 +106,7 @@ impl PhaseBoard {
             clients: RefCell::default(),
             armed: RefCell::default(),
             changed: Notify::new(),
+            addresses: RefCell::default(),
         })
     }
 
@@ -226,6 +230,31 @@ impl PhaseBoard {
                 return;
             }
         }
+    }
+
+    /// An answer to a client is about to reach it. Whether something waited for that, and has happened now.
+    pub(crate) fn before_response(&self, client: &str) -> bool {
+        let due = self.is_due(client, Phase::WaitingForResponse);
+        if due {
+            self.fire(client, Phase::WaitingForResponse);
+        }
+        due
+    }
+
+    /// `client`, which does not say its name, asks from this address.
+    pub(crate) fn asks_from(&self, client: &str, address: IpAddr) {
+        let address = address.to_canonical();
+        self.addresses
+            .borrow_mut()
+            .insert(address, client.to_owned());
+    }
+
+    /// Who asks from this address, if it does not say it.
+    pub(crate) fn asker(&self, address: IpAddr) -> Option<String> {
+        self.addresses
+            .borrow()
+            .get(&address.to_canonical())
+            .cloned()
     }
 
     /// Makes a client known, idle.

@@ -131,9 +131,9 @@ impl Lab {
         let emulations = TwRecycle::load(&network, &plan)?;
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
-        let (programs, program_servers) =
-            programs(&plan, &network, &authority, &recorder, in_guest)?;
         let phases = PhaseBoard::new(recorder.clone());
+        let watched = (&recorder, &phases);
+        let (programs, program_servers) = programs(&plan, &network, &authority, watched, in_guest)?;
         let commons = Commons::new(recorder.clone(), authority, phases);
         Ok(Self {
             recorder,

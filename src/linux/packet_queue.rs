@@ -42,10 +42,12 @@ const COPIED: u32 = 128;
 const ROOM: usize = 4096;
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It goes on as if nobody had looked.
     Accept,
+    /// This one goes on in its place.
+    Replace(Vec<u8>),
     /// It vanishes.
     Drop,
 }
@@ -129,12 +131,14 @@ impl PacketQueue {
         let Some((id, packet)) = queued(&buffer)? else {
             return Ok(());
         };
-        let verdict: u32 = match judge(&packet)? {
-            Fate::Accept => NF_ACCEPT,
-            Fate::Drop => NF_DROP,
+        let (verdict, other): (u32, _) = match judge(&packet)? {
+            Fate::Accept => (NF_ACCEPT, None),
+            Fate::Replace(other) => (NF_ACCEPT, Some(other)),
+            Fate::Drop => (NF_DROP, None),
         };
         let value = [verdict.to_be_bytes(), id.to_be_bytes()].concat();
-        let attributes = vec![DefaultNla::new(NFQA_VERDICT_HDR, value)];
+        let mut attributes = vec![DefaultNla::new(NFQA_VERDICT_HDR, value)];
+        attributes.extend(other.map(|packet| DefaultNla::new(NFQA_PAYLOAD, packet)));
         let bytes = serialized(message(NFQNL_MSG_VERDICT, self.number, attributes));
         socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map(drop)
     }

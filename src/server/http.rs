@@ -162,13 +162,14 @@ impl HttpServer {
     }
 
     /// A request is there; time passes before it is answered.
-    async fn hold(&self, arrived: Observation, id: Option<&RequestId>) {
+    async fn hold(&self, arrived: Observation, id: Option<&RequestId>, peer: SocketAddr) {
         let AppContext {
             server, commons, ..
         } = &self.context;
         commons.recorder.emit(arrived);
-        if let Some(id) = id {
-            commons.phases.hold(&id.client).await;
+        let said = id.map(|id| id.client.clone());
+        if let Some(client) = said.or_else(|| commons.phases.asker(peer.ip())) {
+            commons.phases.hold(&client).await;
         }
         if !server.response_delay.is_zero() {
             tokio::time::sleep(server.response_delay).await;
@@ -203,7 +204,7 @@ impl Exchange {
         let wanted = StreamQuery::of(head.uri.query());
         if let Some(Ok(wanted)) = wanted {
             // Its request's body may go on as well, so nobody waits for the end of that.
-            self.server.hold(arrived, id.as_ref()).await;
+            self.server.hold(arrived, id.as_ref(), self.peer).await;
             let parts = ResponseParts::of(wanted, body);
             return Ok(self.response(id, StatusCode::OK, Content::Parts(parts)));
         }
@@ -218,7 +219,7 @@ impl Exchange {
             method: head.method,
             peer: self.peer,
         };
-        self.server.hold(arrived, id.as_ref()).await;
+        self.server.hold(arrived, id.as_ref(), self.peer).await;
         let response = match wanted {
             Some(Err(error)) => WholeResponse::error(StatusCode::BAD_REQUEST, &error),
             _ => self.server.app.respond(&whole),

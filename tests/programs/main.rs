@@ -13,6 +13,7 @@ mod clients;
 mod ends;
 mod libraries;
 mod limits;
+mod phases;
 mod reach;
 mod rooms;
 mod scoreboard;

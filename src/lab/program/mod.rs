@@ -8,6 +8,7 @@ mod init;
 mod lines;
 mod memory;
 mod output;
+mod phases;
 mod process;
 mod room;
 mod server;
@@ -25,14 +26,16 @@ pub(super) use self::files::Files;
 use self::init::{Again, Orders};
 use self::lines::{LineReader, Listener};
 use self::memory::MOST_MEMORY;
+use self::phases::PhaseWatch;
 use self::process::{Heard, Process};
 use self::room::Room;
 pub(super) use self::server::ProgramServer;
 use super::LabError;
 use crate::contract::CA_FILE;
+use crate::contract::phase::PhaseBoard;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
-use crate::plan::{self, Exec, Program};
+use crate::plan::{self, Exec, LabPlan, Program};
 use crate::probe::sockets::options;
 use crate::probe::sockets::program::ProgramProbe;
 use crate::record::{Observation, OutputStream, Recorder, monotonic};
@@ -50,6 +53,8 @@ pub(super) struct ProgramClient {
     probe: Rc<ProgramProbe>,
     /// What it says of its work, if anybody listens.
     words: Option<(Listener, RefCell<[LineReader; 2]>)>,
+    /// What it is doing, if a fault waits for that.
+    phases: Option<Rc<PhaseWatch>>,
 }
 
 impl ProgramClient {
@@ -62,10 +67,13 @@ impl ProgramClient {
         program: &Program,
         addresses: Vec<IpAddr>,
         namespace: Rc<Namespace>,
+        plan: &LabPlan,
         recorder: &Recorder,
-        files: &Rc<Files>,
+        (files, board): (&Rc<Files>, &Rc<PhaseBoard>),
     ) -> Result<Rc<Self>, LabError> {
+        let phases = PhaseWatch::of(client, plan, &addresses, &namespace, board, recorder)?;
         Ok(Rc::new(Self {
+            phases: phases.map(Rc::new),
             probe: ProgramProbe::open(&client.name, addresses, &namespace, recorder)?,
             process: Process::new(&client.name, &program.exec.location, &namespace),
             words: program
@@ -116,11 +124,21 @@ impl ProgramClient {
             // A program that has ended leaves its connections to be watched.
             std::future::pending().await
         };
+        let phases = async {
+            match &self.phases {
+                Some(watch) => watch.run().await,
+                None => std::future::pending().await,
+            }
+        };
         let stopped = async { _ = stop.wait_for(|stop| *stop).await };
         let result = tokio::select! {
             () = stopped => Ok(()),
             () = self.watch_memory() => Ok(()),
             result = work => result,
+            result = phases => result.map_err(|error| {
+                let doing = format!("looking at packets of {}", self.name());
+                LabError::from(LinuxError::kernel(doing)(error))
+            }),
             result = watching => result.map_err(LabError::from),
         };
         let finished = self.probe.finish();

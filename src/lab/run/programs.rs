@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Lab, addresses};
+use crate::contract::phase::PhaseBoard;
 use crate::contract::tls::Authority;
 use crate::lab::LabError;
 use crate::lab::network::Network;
@@ -18,7 +19,7 @@ pub(super) fn programs(
     plan: &LabPlan,
     network: &Network,
     authority: &Authority,
-    recorder: &Recorder,
+    (recorder, board): (&Recorder, &Rc<PhaseBoard>),
     in_guest: bool,
 ) -> Result<Programs, LabError> {
     let clients = plan.clients.iter();
@@ -38,8 +39,9 @@ pub(super) fn programs(
             program,
             addresses(client, plan),
             namespace,
+            plan,
             recorder,
-            &files,
+            (&files, board),
         )
     };
     let server = |(server, program): (&plan::Server, _)| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{observable, program, workload};
+use super::{observable, workload};
 use crate::fault::{Context, FaultKindSpec};
 use crate::plan::{Effect, End, Fault, Place, Trigger};
 use crate::scenario::cx::{Cx, Kind};
@@ -83,9 +83,6 @@ fn trigger(cx: &mut Cx<'_>, fault: &Spanned<FaultSpec>, spec: &FaultSpec) -> Opt
         (None, Some(when)) => {
             if let Some(when) = when.get() {
                 cx.existing(Kind::Client, &when.client);
-                let what = "nobody sees the phases of one";
-                let instead = "fire the fault `at` a time, or when another client is in a phase";
-                program::unknowable(cx, &when.client, when.client.span, what, instead);
                 workload::has_phase(cx, when);
             }
         }
