@@ -449,6 +449,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::ProgramOutput { .. }
         | Observation::ProgramSaid { .. }
         | Observation::PayloadReceived { .. }
+        | Observation::PayloadWithheld { .. }
         | Observation::ServerStarted { .. }
         | Observation::ServerReady { .. }
         | Observation::ServerExited { .. }

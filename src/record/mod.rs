@@ -334,6 +334,16 @@ pub enum Observation {
         /// Where it came from, as the client sees it.
         remote: SocketAddr,
     },
+    /// Payload that had reached a client's link was taken out of its segment, of which the acknowledgement alone went on: a fault
+    /// waited for its request to be acknowledged and not answered.
+    PayloadWithheld {
+        /// Client's name.
+        client: String,
+        /// Its own address.
+        local: SocketAddr,
+        /// Where it came from, as the client sees it.
+        remote: SocketAddr,
+    },
     /// A server's program was started.
     ServerStarted {
         /// Server's name.

@@ -45,6 +45,9 @@ impl SaidResult {
     /// What it says, as the rest of a sentence.
     #[must_use]
     pub fn told(&self) -> String {
+        if self.ok + self.errors == 0 {
+            return String::from("nothing: no line of its output is one that `output` names");
+        }
         let errors = match self.errors {
             0 => String::from("no error"),
             1 => String::from("1 error"),

@@ -74,6 +74,8 @@ pub(super) struct Index<'a> {
     unnumbered: Filed<Endpoint, (Moment, &'a str)>,
     exchanges: Filed<IpAddr, Exchange<'a>>,
     arrivals: Filed<Endpoint, Moment>,
+    /// Of these, what was taken out of its segment on the way.
+    withheld: Filed<Endpoint, Duration>,
     /// The record tells what reached a program.
     pub knows_arrivals: bool,
     sent: Filed<Endpoint, (Moment, &'a Segment)>,
@@ -155,6 +157,7 @@ impl<'a> Index<'a> {
             unnumbered: HashMap::new(),
             exchanges: HashMap::new(),
             arrivals: HashMap::new(),
+            withheld: HashMap::new(),
             knows_arrivals: version >= ARRIVALS_SINCE,
             sent: HashMap::new(),
             received: HashMap::new(),
@@ -182,6 +185,7 @@ impl<'a> Index<'a> {
             syns.sort_by_key(|(_, segment)| segment.stamp_ns);
         }
         index.icmp.settle(&by_own_link);
+        index.withhold();
         Some(index)
     }
 
@@ -430,6 +434,12 @@ impl<'a> Index<'a> {
             Observation::PayloadReceived { local, .. } => {
                 self.arrivals.entry(canonical(*local)).or_default().push(at);
             }
+            Observation::PayloadWithheld { local, .. } => {
+                self.withheld
+                    .entry(canonical(*local))
+                    .or_default()
+                    .push(at.at);
+            }
             Observation::CaseStarted { .. }
             | Observation::ServerListening { .. }
             | Observation::ServerStarted { .. }
@@ -437,6 +447,23 @@ impl<'a> Index<'a> {
             | Observation::ServerExited { .. }
             | Observation::ServerOutput { .. }
             | Observation::Rules { .. } => {}
+        }
+    }
+
+    /// What was withheld did not arrive, though the link has seen it.
+    fn withhold(&mut self) {
+        for (end, times) in std::mem::take(&mut self.withheld) {
+            let Some(arrivals) = self.arrivals.get_mut(&end) else {
+                continue;
+            };
+            for time in times {
+                let apart = |at: &Moment| at.at.abs_diff(time);
+                let nearest = (0..arrivals.len()).min_by_key(|place| apart(&arrivals[*place]));
+                if let Some(place) = nearest.filter(|place| apart(&arrivals[*place]) <= STAMP_SLACK)
+                {
+                    arrivals.remove(place);
+                }
+            }
         }
     }
 

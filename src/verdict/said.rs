@@ -17,7 +17,10 @@ pub(super) fn of(lines: &[(Duration, bool)], result: &ClientResult, last: Durati
     let fault = result.fault_at;
     let after = fault.map(|fault| after(lines, fault, last));
     let usual = fault.and_then(|fault| usual(lines, fault));
-    let agrees = after.and_then(|own| agree(own, result, usual));
+    let silent = fault.and_then(|fault| longest_silence(lines, fault, last));
+    let agrees = after
+        .filter(|_| !lines.is_empty())
+        .and_then(|own| agree(own, result, usual, silent));
     let (recovered_after, noticed) = match after {
         Some(Own::Well) | None => (None, false),
         Some(Own::Recovered(after)) => (Some(after), true),
@@ -81,10 +84,33 @@ fn after(lines: &[(Duration, bool)], fault: Duration, last: Duration) -> Own {
     }
 }
 
+/// The longest time after the fault without a good line.
+fn longest_silence(
+    lines: &[(Duration, bool)],
+    fault: Duration,
+    last: Duration,
+) -> Option<Duration> {
+    let good = lines.iter().filter(|(_, ok)| *ok).map(|(at, _)| *at);
+    let good: Vec<Duration> = good.chain([last]).collect();
+    let pairs = good.windows(2).filter(|pair| pair[1] > fault);
+    pairs.map(|pair| pair[1] - pair[0].max(fault)).max()
+}
+
 /// Whether both witnesses tell the same, to one poll; nothing where one has nothing to tell.
-fn agree(own: Own, result: &ClientResult, usual: Option<Duration>) -> Option<bool> {
+fn agree(
+    own: Own,
+    result: &ClientResult,
+    usual: Option<Duration>,
+    silent: Option<Duration>,
+) -> Option<bool> {
     let poll = usual.unwrap_or(ONE_POLL) + SLACK;
     let affected = result.affected?;
+    // It says that it had answers while no server gave one.
+    if let (Some(own), Some(servers)) = (silent, result.longest_without_response)
+        && own + poll < servers
+    {
+        return Some(false);
+    }
     Some(match (own, result.recovered_after) {
         (Own::Well, _) if !affected => true,
         // Whose rhythm is not known may have been silent for too long; what was over within a poll need not show.
@@ -124,6 +150,21 @@ mod tests {
         assert_eq!(said("++++++++++--        ", 20), Own::Never);
         assert_eq!(said("++++++++++          ", 20), Own::Never);
         assert_eq!(said("++++++++++-++++     ", 20), Own::Never);
+    }
+
+    #[test]
+    fn a_silence_counts_from_the_fault_on() {
+        let seconds = Duration::from_secs;
+        let lines: Vec<_> = [1, 9, 16, 18].map(|at| (seconds(at), true)).into();
+        assert_eq!(
+            longest_silence(&lines, FAULT, seconds(20)),
+            Some(seconds(6))
+        );
+        assert_eq!(
+            longest_silence(&lines, FAULT, seconds(30)),
+            Some(seconds(12))
+        );
+        assert_eq!(longest_silence(&[], FAULT, seconds(30)), None);
     }
 
     #[test]

@@ -102,6 +102,94 @@ fn an_acknowledged_request_waits_and_nothing_is_sent_again() {
     }
 }
 
+/// A server that is a program, with what it does for a request.
+fn serves(does: &str) -> String {
+    let program = format!(
+        "import socket, sys, time, threading\ns = socket.create_server(('', 80))\ndef serve(c):\n  while c.recv(9999):\n    {does}\n\
+         while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n"
+    );
+    let python = needs::python();
+    let asks = "import socket, sys, time\nc = None\nwhile True:\n  try:\n    c = c or socket.create_connection((sys.argv[1], 80), 5)\n    c.sendall(b'x')\n    \
+                while not c.recv(99999).endswith(b'.'): pass\n    print('fine', flush=True)\n  except Exception as e:\n    print('bad', e, flush=True); c = None\n  time.sleep(2)\n";
+    format!(
+        "name: phases\nduration: 30s\nnodes: [n1, n2]\nservers:\n  web: {{ node: n2, port: 80, exec: {{ command: [{python}, -c, {program:?}] }} }}\nclients:\n  c:\n    \
+         node: n1\n    url: 'tcp://web'\n    workload: {{ exec: {{ command: [{python}, -c, {asks:?}, web], output: {{ ok: ^fine, error: ^bad }} }} }}\n\
+         faults: [{{ when: {{ client: c, phase: PHASE, after: 5s }}, for: 8s, fault: {{ power_loss: {{ node: n2 }} }} }}]\n"
+    )
+}
+
+#[test]
+fn an_answer_that_comes_at_once_leaves_its_acknowledgement_alone() {
+    let Some(clock) = virtual_clock() else { return };
+    let yaml = serves("c.sendall(b'.')").replace("PHASE", "waiting_for_response");
+    let run = run(&yaml, clock, &[]);
+    let (at, phase) = struck(&run);
+    assert_eq!(phase, Some(Phase::WaitingForResponse), "{}", run.table);
+    let all = run.records.iter().flatten();
+    let withheld = all.filter(|e| matches!(e.what, Observation::PayloadWithheld { .. }));
+    assert_eq!(withheld.count(), 1);
+    assert_eq!(
+        again(&run, at, Duration::from_secs(4)),
+        (0, 0),
+        "{}",
+        run.table
+    );
+    // It waits for its own 5 s, from the request on.
+    let detected = run.client("c").detected_after.expect("its own limit");
+    assert!(
+        (4.9..5.0).contains(&detected.as_secs_f64()),
+        "{}",
+        run.table
+    );
+}
+
+#[test]
+fn a_slow_answer_is_waited_for_from_its_acknowledgement_on() {
+    let Some(clock) = virtual_clock() else { return };
+    let yaml = serves("time.sleep(1.5); c.sendall(b'.')").replace("PHASE", "waiting_for_response");
+    // 3.5 s a turn: requests at 3.5 and 7 s, so that at 5.5 s it pauses.
+    let run = run(&yaml.replace("after: 5s", "after: 5500ms"), clock, &[]);
+    let (at, _) = struck(&run);
+    // The delayed acknowledgement (40 ms) of the request at 7 s, and not the answer at 8.5 s.
+    assert!((7.0..7.1).contains(&at.as_secs_f64()), "{at:?}");
+}
+
+#[test]
+fn an_answer_in_many_packets_ends_in_a_pause() {
+    let Some(clock) = virtual_clock() else { return };
+    for does in [
+        "c.sendall(b'x' * 3000000 + b'.')",
+        "[(c.sendall(b'x'), time.sleep(0.02)) for n in range(50)]; c.sendall(b'.')",
+    ] {
+        let run = run(&serves(does).replace("PHASE", "idle"), clock, &[]);
+        let (at, phase) = struck(&run);
+        assert_eq!(phase, Some(Phase::Idle), "{}", run.table);
+        assert_eq!(
+            again(&run, at, Duration::from_millis(900)),
+            (0, 0),
+            "{}",
+            run.table
+        );
+        let detected = run.client("c").detected_after.expect("its own limit");
+        assert!(
+            (5.0..7.0).contains(&detected.as_secs_f64()),
+            "{}",
+            run.table
+        );
+    }
+}
+
+#[test]
+fn who_only_pauses_does_not_stream() {
+    let Some(clock) = virtual_clock() else { return };
+    let streams = "[(c.sendall(b'x'), time.sleep(0.02)) for n in range(50)]; c.sendall(b'.')";
+    // A second of answer and two of pause: it pauses at 5 s, and streams from 6 s on.
+    let run = run(&serves(streams).replace("PHASE", "streaming"), clock, &[]);
+    let (at, phase) = struck(&run);
+    assert_eq!(phase, Some(Phase::Streaming), "{}", run.table);
+    assert!((6.0..6.2).contains(&at.as_secs_f64()), "{at:?}");
+}
+
 #[test]
 fn an_idle_one_notices_with_its_next_request() {
     let Some(clock) = virtual_clock() else { return };

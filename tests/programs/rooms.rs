@@ -151,6 +151,39 @@ fn its_own_words_are_a_second_witness() {
 }
 
 #[test]
+fn who_is_rarely_silent_but_had_no_answer_is_not_believed() {
+    let python = needs::python();
+    let Some(clock) = virtual_clock() else { return };
+    // After each try of 3 s it says that all is well.
+    let exec = format!(
+        "{}\n        output: {{ ok: '^fine|^bad' }}",
+        asks(&python, ["fine", "bad"])
+    );
+    let fault = POWER.replace("8s", "18s");
+    let seen = run(
+        &scenario(&exec, &fault, "recovered: { within: 25s }"),
+        clock,
+        &[],
+    );
+    assert_eq!(said(&seen).agrees, Some(false), "{}", seen.table);
+    let deaf = run(
+        &scenario(
+            &exec.replace("^fine|^bad", "^never$"),
+            &fault,
+            "recovered: { within: 25s }",
+        ),
+        clock,
+        &[],
+    );
+    assert_eq!(said(&deaf).agrees, None, "{}", deaf.table);
+    assert!(
+        deaf.table.contains("says nothing: no line"),
+        "{}",
+        deaf.table
+    );
+}
+
+#[test]
 fn json_lines_say_the_same() {
     let python = needs::python();
     let Some(clock) = virtual_clock() else { return };

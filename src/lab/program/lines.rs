@@ -68,7 +68,8 @@ impl Listener {
             }
             Self::Json => {
                 let said: Value = serde_json::from_str(line).ok()?;
-                let error = said.get("error").filter(|error| !error.is_null());
+                let none = [Value::Null, Value::Bool(false), Value::from("")];
+                let error = said.get("error").filter(|error| !none.contains(error));
                 match error {
                     Some(_) => Some(false),
                     None => said.get("ok")?.as_bool(),
@@ -124,6 +125,7 @@ mod tests {
             (r#"{"ok":false}"#, Some(false)),
             (r#"{"error":"refused"}"#, Some(false)),
             (r#"{"ok":true,"error":null}"#, Some(true)),
+            (r#"{"ok":true,"error":""}"#, Some(true)),
             (r#"{"ok":"yes"}"#, None),
             (r#"{"started":1}"#, None),
             ("ok", None),

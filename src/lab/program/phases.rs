@@ -58,6 +58,8 @@ struct Flow {
     came: Option<Duration>,
     /// Packets with payload, both ways.
     seen: u64,
+    /// Somebody waits for it to rest.
+    watched: bool,
 }
 
 /// Sequence numbers of what was sent and what was acknowledged.
@@ -196,6 +198,7 @@ impl PhaseWatch {
             answers: 0,
             came: None,
             seen: 0,
+            watched: false,
         };
         flows.insert(pair, flow);
         self.board
@@ -240,52 +243,68 @@ impl PhaseWatch {
             self.board.over(&self.client, number);
             return Fate::Accept;
         }
-        if segment.len == 0 {
-            return Fate::Accept;
-        }
         let warm = flow.answers >= self.warm_after;
         let (number, asked) = (flow.number, flow.asked);
-        if asked && warm && self.holds {
+        if asked && warm && self.holds && !wire.unacknowledged() {
             drop(flows);
-            if self.board.before_response(&self.client) {
+            let struck = self.board.before_response(&self.client);
+            if struck && segment.len > 0 {
                 // What it acknowledges has come; what it carries has not been sent yet.
+                self.recorder.emit(Observation::PayloadWithheld {
+                    client: self.client.clone(),
+                    local: pair.0,
+                    remote: pair.1,
+                });
                 return bare(packet).map_or(Fate::Drop, Fate::Replace);
             }
             flows = self.flows.borrow_mut();
         }
-        let Some(flow) = flows.get_mut(&pair) else {
+        let Some(flow) = flows.get_mut(&pair).filter(|_| segment.len > 0) else {
             return Fate::Accept;
         };
         let goes_on = !asked && flow.came.is_some_and(|came| now > came + GOES_ON_AFTER);
         flow.came = Some(now);
         flow.seen += 1;
-        if asked {
+        if asked || goes_on {
             flow.asked = false;
             flow.answers += 1;
         }
-        let seen = flow.seen;
+        let rests_later = !std::mem::replace(&mut flow.watched, true);
         drop(flows);
         if asked {
             self.board.over(&self.client, number);
-            self.rests_later(pair, seen);
         } else if goes_on && warm {
             self.board.streaming(&self.client, number, wire);
+        }
+        if rests_later {
+            tokio::task::spawn_local(Rc::clone(self).rests(pair));
         }
         Fate::Accept
     }
 
-    /// It pauses if nothing more is seen on the connection.
-    fn rests_later(self: &Rc<Self>, pair: (SocketAddr, SocketAddr), seen: u64) {
-        let watch = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+    /// It pauses when nothing more has been seen on the connection for a while: nobody but the program knows more.
+    async fn rests(self: Rc<Self>, pair: (SocketAddr, SocketAddr)) {
+        let seen = || self.flows.borrow().get(&pair).map(|flow| flow.seen);
+        let mut before = seen();
+        loop {
             tokio::time::sleep(IDLE_AFTER).await;
-            let rests = watch.flows.borrow().get(&pair).is_some_and(|flow| {
-                flow.seen == seen && flow.answers >= watch.warm_after && !flow.asked
-            });
-            if rests {
-                watch.board.rest(&watch.client);
+            let now = seen();
+            if now == before {
+                break;
             }
-        });
+            before = now;
+        }
+        let rests = match self.flows.borrow_mut().get_mut(&pair) {
+            None => return,
+            Some(flow) => {
+                flow.watched = false;
+                (flow.answers >= self.warm_after && !flow.asked).then_some(flow.number)
+            }
+        };
+        if let Some(number) = rests {
+            self.board.over(&self.client, number);
+            self.board.rest(&self.client);
+        }
     }
 }
 
