@@ -118,6 +118,7 @@ impl ProgramServer {
         }
         self.ready.set(false);
         self.ended.set(false);
+        *self.lines.borrow_mut() = Lines::of(&self.program.ready);
         let doing = format!("starting server {}", self.name());
         let pipes = self
             .process
@@ -215,7 +216,6 @@ impl ProgramServer {
         let server = self.server.name.clone();
         self.recorder.emit(match heard {
             Heard::Started => {
-                *self.lines.borrow_mut() = Lines::of(&self.program.ready);
                 self.started_again.notify_one();
                 Observation::ServerStarted {
                     server,
@@ -234,6 +234,10 @@ impl ProgramServer {
                 if self.was_ready.get() {
                     let then = if again { ", and is started again" } else { "" };
                     self.warn(&format!("{} by itself{then}", how_ended(code, signal)));
+                }
+                if again {
+                    // What it writes from now on is another run's: that may be before it is said to have started.
+                    *self.lines.borrow_mut() = Lines::of(&self.program.ready);
                 }
                 Observation::ServerExited {
                     server,
