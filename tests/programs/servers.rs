@@ -130,7 +130,9 @@ fn its_folder_is_as_it_was_at_the_cut_or_empty_where_that_is_said() {
 /// It speaks TLS with the certificate that it is given.
 const TLS: &str = r#"
 import http.server, ssl, sys
-server = http.server.HTTPServer(("", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+# One connection for all requests: where a dial leads is up to the dice.
+http.server.SimpleHTTPRequestHandler.protocol_version = "HTTP/1.1"
+server = http.server.ThreadingHTTPServer(("", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[2], sys.argv[3])
 server.socket = context.wrap_socket(server.socket, server_side=True)
