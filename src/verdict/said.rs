@@ -84,7 +84,7 @@ fn after(lines: &[(Duration, bool)], fault: Duration, last: Duration) -> Own {
     }
 }
 
-/// The longest time after the fault without a good line.
+/// The longest time without a good line that ends after the fault, counted as that of servers without a response is.
 fn longest_silence(
     lines: &[(Duration, bool)],
     fault: Duration,
@@ -93,7 +93,7 @@ fn longest_silence(
     let good = lines.iter().filter(|(_, ok)| *ok).map(|(at, _)| *at);
     let good: Vec<Duration> = good.chain([last]).collect();
     let pairs = good.windows(2).filter(|pair| pair[1] > fault);
-    pairs.map(|pair| pair[1] - pair[0].max(fault)).max()
+    pairs.map(|pair| pair[1] - pair[0]).max()
 }
 
 /// Whether both witnesses tell the same, to one poll; nothing where one has nothing to tell.
@@ -153,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_counts_from_the_fault_on() {
+    fn a_silence_counts_from_the_last_good_line_before_the_fault() {
         let seconds = Duration::from_secs;
         let lines: Vec<_> = [1, 9, 16, 18].map(|at| (seconds(at), true)).into();
         assert_eq!(
             longest_silence(&lines, FAULT, seconds(20)),
-            Some(seconds(6))
+            Some(seconds(7))
         );
         assert_eq!(
             longest_silence(&lines, FAULT, seconds(30)),
