@@ -132,8 +132,8 @@ impl Lab {
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
         let phases = PhaseBoard::new(recorder.clone());
-        let watched = (&recorder, &phases);
-        let (programs, program_servers) = programs(&plan, &network, &authority, watched, in_guest)?;
+        let (programs, program_servers) =
+            programs(&plan, &network, &authority, &recorder, &phases, in_guest)?;
         let commons = Commons::new(recorder.clone(), authority, phases);
         Ok(Self {
             recorder,

@@ -2,6 +2,7 @@
 //!
 //! The first stage: whatever is judged reads from here, and never walks the events again. Filing takes one pass.
 
+mod arrivals;
 mod icmp;
 mod look_up;
 mod of_client;
@@ -16,6 +17,7 @@ use crate::record::{ClockName, Event, Observation, RequestId, Segment, Socket, S
 use crate::timeout_model::Kernel;
 
 use super::timeline::{Moment, Timeline};
+use arrivals::Arrivals;
 use icmp::IcmpErrors;
 pub(super) use icmp::Unreachable;
 pub(super) use of_client::{ClientEvents, ConnectionEvent, RequestEvent};
@@ -73,9 +75,7 @@ pub(super) struct Index<'a> {
     closed: Filed<Endpoint, Moment>,
     unnumbered: Filed<Endpoint, (Moment, &'a str)>,
     exchanges: Filed<IpAddr, Exchange<'a>>,
-    arrivals: Filed<Endpoint, Moment>,
-    /// Of these, what was taken out of its segment on the way.
-    withheld: Filed<Endpoint, Duration>,
+    arrivals: Arrivals,
     /// The record tells what reached a program.
     pub knows_arrivals: bool,
     sent: Filed<Endpoint, (Moment, &'a Segment)>,
@@ -156,8 +156,7 @@ impl<'a> Index<'a> {
             closed: HashMap::new(),
             unnumbered: HashMap::new(),
             exchanges: HashMap::new(),
-            arrivals: HashMap::new(),
-            withheld: HashMap::new(),
+            arrivals: Arrivals::default(),
             knows_arrivals: version >= ARRIVALS_SINCE,
             sent: HashMap::new(),
             received: HashMap::new(),
@@ -185,7 +184,7 @@ impl<'a> Index<'a> {
             syns.sort_by_key(|(_, segment)| segment.stamp_ns);
         }
         index.icmp.settle(&by_own_link);
-        index.withhold();
+        index.arrivals.settle();
         Some(index)
     }
 
@@ -432,13 +431,10 @@ impl<'a> Index<'a> {
                 self.client_mut(client).runs_again = true;
             }
             Observation::PayloadReceived { local, .. } => {
-                self.arrivals.entry(canonical(*local)).or_default().push(at);
+                self.arrivals.came(*local, at);
             }
             Observation::PayloadWithheld { local, .. } => {
-                self.withheld
-                    .entry(canonical(*local))
-                    .or_default()
-                    .push(at.at);
+                self.arrivals.withheld(*local, at);
             }
             Observation::CaseStarted { .. }
             | Observation::ServerListening { .. }
@@ -447,23 +443,6 @@ impl<'a> Index<'a> {
             | Observation::ServerExited { .. }
             | Observation::ServerOutput { .. }
             | Observation::Rules { .. } => {}
-        }
-    }
-
-    /// What was withheld did not arrive, though the link has seen it.
-    fn withhold(&mut self) {
-        for (end, times) in std::mem::take(&mut self.withheld) {
-            let Some(arrivals) = self.arrivals.get_mut(&end) else {
-                continue;
-            };
-            for time in times {
-                let apart = |at: &Moment| at.at.abs_diff(time);
-                let nearest = (0..arrivals.len()).min_by_key(|place| apart(&arrivals[*place]));
-                if let Some(place) = nearest.filter(|place| apart(&arrivals[*place]) <= STAMP_SLACK)
-                {
-                    arrivals.remove(place);
-                }
-            }
         }
     }
 

@@ -48,6 +48,12 @@ fn struck(run: &Run) -> (Duration, Option<Phase>) {
     (at, own.phase)
 }
 
+/// When its own limit ended the connection, in seconds.
+fn detected(run: &Run) -> f64 {
+    let detected = run.client("c").detected_after;
+    detected.expect("its own limit").as_secs_f64()
+}
+
 /// What the client sent again within so long after `from`: with payload, and SYNs.
 fn again(run: &Run, from: Duration, within: Duration) -> (usize, usize) {
     let all = run.records.iter().flatten();
@@ -91,14 +97,11 @@ fn an_acknowledged_request_waits_and_nothing_is_sent_again() {
         let run = run(&yaml, clock, &[]);
         let (at, phase) = struck(&run);
         assert_eq!(phase, Some(Phase::WaitingForResponse), "{}", run.table);
-        let detected = run.client("c").detected_after.expect("its own limit");
-        assert_eq!(again(&run, at, detected), (0, 0), "{}", run.table);
+        let detected = detected(&run);
+        let until = Duration::from_secs_f64(detected);
+        assert_eq!(again(&run, at, until), (0, 0), "{}", run.table);
         // Its limit of 5 s counts from the request: what was left of it is not that of an idle one.
-        assert!(
-            (4.5..5.0).contains(&detected.as_secs_f64()),
-            "{}",
-            run.table
-        );
+        assert!((4.5..5.0).contains(&detected), "{}", run.table);
     }
 }
 
@@ -135,12 +138,8 @@ fn an_answer_that_comes_at_once_leaves_its_acknowledgement_alone() {
         run.table
     );
     // It waits for its own 5 s, from the request on.
-    let detected = run.client("c").detected_after.expect("its own limit");
-    assert!(
-        (4.9..5.0).contains(&detected.as_secs_f64()),
-        "{}",
-        run.table
-    );
+    let detected = detected(&run);
+    assert!((4.9..5.0).contains(&detected), "{}", run.table);
 }
 
 #[test]
@@ -170,12 +169,8 @@ fn an_answer_in_many_packets_ends_in_a_pause() {
             "{}",
             run.table
         );
-        let detected = run.client("c").detected_after.expect("its own limit");
-        assert!(
-            (5.0..7.0).contains(&detected.as_secs_f64()),
-            "{}",
-            run.table
-        );
+        let detected = detected(&run);
+        assert!((5.0..7.0).contains(&detected), "{}", run.table);
     }
 }
 
@@ -199,12 +194,8 @@ fn an_idle_one_notices_with_its_next_request() {
         assert_eq!(phase, Some(Phase::Idle), "{}", run.table);
         assert_eq!(again(&run, at, Duration::from_millis(1500)), (0, 0));
         // The rest of the pause, and its limit.
-        let detected = run.client("c").detected_after.expect("its own limit");
-        assert!(
-            (5.0..7.0).contains(&detected.as_secs_f64()),
-            "{}",
-            run.table
-        );
+        let detected = detected(&run);
+        assert!((5.0..7.0).contains(&detected), "{}", run.table);
     }
 }
 

@@ -26,16 +26,15 @@ pub(super) use self::files::Files;
 use self::init::{Again, Orders};
 use self::lines::{LineReader, Listener};
 use self::memory::MOST_MEMORY;
-use self::phases::PhaseWatch;
+pub(super) use self::phases::PhaseWatch;
 use self::process::{Heard, Process};
 use self::room::Room;
 pub(super) use self::server::ProgramServer;
 use super::LabError;
 use crate::contract::CA_FILE;
-use crate::contract::phase::PhaseBoard;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
-use crate::plan::{self, Exec, LabPlan, Program};
+use crate::plan::{self, Exec, Program};
 use crate::probe::sockets::options;
 use crate::probe::sockets::program::ProgramProbe;
 use crate::record::{Observation, OutputStream, Recorder, monotonic};
@@ -67,11 +66,10 @@ impl ProgramClient {
         program: &Program,
         addresses: Vec<IpAddr>,
         namespace: Rc<Namespace>,
-        plan: &LabPlan,
         recorder: &Recorder,
-        (files, board): (&Rc<Files>, &Rc<PhaseBoard>),
+        files: &Rc<Files>,
+        phases: Option<PhaseWatch>,
     ) -> Result<Rc<Self>, LabError> {
-        let phases = PhaseWatch::of(client, plan, &addresses, &namespace, board, recorder)?;
         Ok(Rc::new(Self {
             phases: phases.map(Rc::new),
             probe: ProgramProbe::open(&client.name, addresses, &namespace, recorder)?,

@@ -32,7 +32,7 @@ const IDLE_AFTER: Duration = Duration::from_millis(50);
 const GOES_ON_AFTER: Duration = Duration::from_millis(10);
 
 /// Holds up a program's packets for as long as it takes to look at them.
-pub(super) struct PhaseWatch {
+pub(in crate::lab) struct PhaseWatch {
     client: String,
     own: Vec<IpAddr>,
     queue: PacketQueue,
@@ -85,7 +85,7 @@ impl PhaseWatch {
     ///
     /// # Errors
     /// [`LinuxError::Missing`] if this machine has no NFQUEUE, [`LinuxError::Kernel`] if it refuses it.
-    pub(super) fn of(
+    pub(in crate::lab) fn of(
         client: &plan::Client,
         plan: &LabPlan,
         own: &[IpAddr],

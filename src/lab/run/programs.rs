@@ -7,7 +7,7 @@ use crate::contract::phase::PhaseBoard;
 use crate::contract::tls::Authority;
 use crate::lab::LabError;
 use crate::lab::network::Network;
-use crate::lab::program::{Files, ProgramClient, ProgramServer};
+use crate::lab::program::{Files, PhaseWatch, ProgramClient, ProgramServer};
 use crate::plan::{self, LabPlan};
 use crate::record::Recorder;
 
@@ -19,7 +19,8 @@ pub(super) fn programs(
     plan: &LabPlan,
     network: &Network,
     authority: &Authority,
-    (recorder, board): (&Recorder, &Rc<PhaseBoard>),
+    recorder: &Recorder,
+    board: &Rc<PhaseBoard>,
     in_guest: bool,
 ) -> Result<Programs, LabError> {
     let clients = plan.clients.iter();
@@ -34,15 +35,9 @@ pub(super) fn programs(
     let files = Rc::new(Files::write(plan, authority.trust().pem(), in_guest)?);
     let client = |(client, program): (&plan::Client, _)| {
         let namespace = network.namespace(&client.place);
-        ProgramClient::new(
-            client,
-            program,
-            addresses(client, plan),
-            namespace,
-            plan,
-            recorder,
-            (&files, board),
-        )
+        let own = addresses(client, plan);
+        let phases = PhaseWatch::of(client, plan, &own, &namespace, board, recorder)?;
+        ProgramClient::new(client, program, own, namespace, recorder, &files, phases)
     };
     let server = |(server, program): (&plan::Server, _)| {
         let namespace = network.namespace(&server.place);

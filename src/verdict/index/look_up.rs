@@ -42,7 +42,7 @@ impl<'a> Index<'a> {
 
     /// When payload reached a program at one of its addresses.
     pub(in crate::verdict) fn arrivals(&self, local: SocketAddr) -> &[Moment] {
-        filed(&self.arrivals, &canonical(local))
+        self.arrivals.of(local)
     }
 
     /// What was sent from an address within a time, in the order of the packets' own stamps.
@@ -129,7 +129,7 @@ impl<'a> Index<'a> {
 }
 
 /// What `key` has.
-fn filed<'i, K: std::hash::Hash + Eq, V>(lists: &'i Filed<K, V>, key: &K) -> &'i [V] {
+pub(super) fn filed<'i, K: std::hash::Hash + Eq, V>(lists: &'i Filed<K, V>, key: &K) -> &'i [V] {
     lists.get(key).map_or(&[], Vec::as_slice)
 }
 
