@@ -126,11 +126,7 @@ fn by_the_kernel(
     {
         return None;
     }
-    let closed_at = measured.fault_at? + ended;
-    let mut connections = measured.connections.iter();
-    let waited_on = connections.find(|c| c.closed_at == Some(closed_at))?;
-    let lasted = waited_on.retransmissions.as_ref()?.gave_up_after?;
-    let sent = ended.checked_sub(lasted)?;
+    let ends = ends(measured)?;
     let kernel = Kernel::of(result.kernel.as_deref().unwrap_or_default(), result.hz);
     let path = Path {
         rtt: case.lab.round_trip(),
@@ -140,10 +136,14 @@ fn by_the_kernel(
     for candidate in knobs::kernel_knobs(client, &case.lab, result) {
         let sysctls = TcpSysctls::with(candidate.plan.sysctls_at(&client.place));
         let of_kernel = retransmission(&sysctls, path, None, kernel);
-        let window = Window {
-            min: sent + of_kernel.min,
-            max: sent + of_kernel.max + WORTH / 2,
-        };
+        // The client waits for the last of them.
+        let after = ends.iter().map(|end| match *end {
+            End::Kernel { sent } => (sent + of_kernel.min, sent + of_kernel.max + WORTH / 2),
+            End::Other { at } => (at, at),
+        });
+        let last = after.reduce(|(min, max), (a, b)| (min.max(a), max.max(b)));
+        let (min, max) = last?;
+        let window = Window { min, max };
         match window.max + WORTH < ended {
             false => considered.no_help.push(candidate.knob),
             true => considered.shorten.push(Change {
@@ -157,6 +157,37 @@ fn by_the_kernel(
     }
     considered.sort();
     Some(considered)
+}
+
+/// What ended the wait on a dead connection, from the fault on.
+enum End {
+    /// The kernel's retransmissions of what was sent first then.
+    Kernel { sent: Duration },
+    /// Something else, which the kernel's retransmissions have no part in.
+    Other { at: Duration },
+}
+
+/// The ends that a client waited for: of each of its workloads, where it has several.
+fn ends(measured: &ClientResult) -> Option<Vec<End>> {
+    let workloads = measured.workloads.iter();
+    let mut waits: Vec<_> = workloads
+        .filter_map(|w| Some((w.cause, w.detected_after?)))
+        .collect();
+    if waits.is_empty() {
+        waits.push((measured.cause, measured.detected_after?));
+    }
+    let each = waits.into_iter().map(|(cause, at)| {
+        if cause != Some(Cause::RetransmissionTimeout) {
+            return Some(End::Other { at });
+        }
+        let closed_at = measured.fault_at? + at;
+        let mut connections = measured.connections.iter();
+        let waited_on = connections.find(|c| c.closed_at == Some(closed_at))?;
+        let lasted = waited_on.retransmissions.as_ref()?.gave_up_after?;
+        let sent = at.checked_sub(lasted)?;
+        Some(End::Kernel { sent })
+    });
+    each.collect()
 }
 
 /// Whether a client of this plan can't be answered by a server of its, though all are well: its own limits are shorter

@@ -197,12 +197,15 @@ fn transport_knobs(client: &Client, lab: &LabPlan) -> Vec<Candidate> {
         Protocol::H2 => {
             if !is_grpc(client) {
                 let knob = format!("HTTP/1.1 with a request timeout of {}", exact(timeout));
-                let settings = vec![
+                let mut settings = vec![
                     (own("protocol"), word(&Protocol::H1)),
                     (limit(client), written(timeout)),
                 ];
+                // HTTP/1.1 has none.
+                settings.extend(t.ping.map(|_| (own("ping"), String::from("off"))));
                 add(knob, settings, &|c| {
                     c.transport.protocol = Protocol::H1;
+                    c.transport.ping = None;
                     limit_requests(c, timeout);
                 });
             }

@@ -8,6 +8,7 @@ use halfopen::plan::Case;
 use halfopen::record::{Event, Observation};
 use halfopen::verdict::judge;
 use serde_json::Value;
+use serde_yaml::{Mapping, Value as Yaml};
 
 use crate::command::{Run, client, kernel_or_skip, repository};
 
@@ -69,17 +70,36 @@ fn proposed(scenario: &Path) -> Vec<Proposed> {
 }
 
 impl Proposed {
-    /// The scenario with the change made, as a matrix of one value.
+    /// The scenario's one case with the change made, which may not go with the matrix' other cases.
     fn changed(&self) -> String {
         let text = fs::read_to_string(&self.scenario).expect("a scenario");
-        let rows = self.change.settings.iter();
-        let rows: String = rows
-            .map(|(path, value)| format!("  {path}: [{value}]\n"))
-            .collect();
-        match text.contains("\nmatrix:\n") {
-            true => text.replace("\nmatrix:\n", &format!("\nmatrix:\n{rows}")),
-            false => format!("{text}\nmatrix:\n{rows}"),
+        let mut scenario: Mapping = serde_yaml::from_str(&text).expect("YAML");
+        // It is measured, whatever was expected of the case as it was.
+        for expected in ["expect", "expect_when"] {
+            scenario.remove(expected);
         }
+        let empty = || Yaml::Mapping(Mapping::new());
+        let matrix = scenario.entry("matrix".into()).or_insert_with(empty);
+        let matrix = matrix.as_mapping_mut().expect("a mapping");
+        for (_, values) in matrix.iter_mut() {
+            match values {
+                Yaml::Sequence(values) => values.retain(|value| self.has(value)),
+                Yaml::Mapping(values) => values.retain(|name, _| self.has(name)),
+                _ => {}
+            }
+        }
+        for (path, value) in &self.change.settings {
+            let value: Yaml = serde_yaml::from_str(value).expect("YAML");
+            matrix.insert(path.as_str().into(), Yaml::Sequence(vec![value]));
+        }
+        serde_yaml::to_string(&scenario).expect("YAML")
+    }
+
+    /// Whether the case is one of those with this value in the matrix.
+    fn has(&self, value: &Yaml) -> bool {
+        let value = serde_yaml::to_string(value).expect("YAML");
+        let mut parts = self.case.split([',', ' ']);
+        parts.any(|part| part.split_once('=').is_some_and(|(_, v)| v == value.trim()))
     }
 
     /// What is wrong with the claim, by what was measured; nothing if it held.
@@ -89,10 +109,13 @@ impl Proposed {
         fs::write(&file, self.changed()).expect("written");
         let run = Run::of(&[&file], &["--clock", "virtual", "--allow-skipped"]);
         let mut own: Vec<&Value> = run.cases().iter().filter(|c| self.is_of(c)).collect();
-        own.retain(|case| {
-            case.get("distributions")
-                .is_none_or(|all| all.as_array().is_none_or(Vec::is_empty))
-        });
+        // Of repetitions the first, as it was proposed for: each of the others begins elsewhere in the client's rhythm.
+        own.retain(
+            |case| match case.get("repetition").filter(|r| !r.is_null()) {
+                Some(repetition) => repetition["number"] == 1,
+                None => case["distributions"].as_array().is_none_or(Vec::is_empty),
+            },
+        );
         assert!(
             !own.is_empty(),
             "{}: no such case: {}",
@@ -119,8 +142,9 @@ impl Proposed {
         let (min, max) = (window.min.as_secs_f64(), window.max.as_secs_f64());
         let lasted = case["duration_s"].as_f64().unwrap_or_default()
             - client["fault_at_s"].as_f64().unwrap_or_default();
+        // A report's times are whole microseconds.
         let holds = match client[key].as_f64() {
-            Some(time) => (min..=max).contains(&time),
+            Some(time) => (min - 1e-6..=max + 1e-6).contains(&time),
             None => lasted < max,
         };
         let measured = &client[key];
