@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Told, clock, socket};
 use crate::printable::printable;
-use crate::record::{Observation, SocketChange};
+use crate::record::{Observation, SocketChange, signal_name};
 use crate::result::{ConnectionResult, Step, StepKind, word};
 
 /// Dials alike that are told one by one; of more, the rest are counted.
@@ -395,6 +395,12 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         Observation::ProgramStarted { client, .. } if client == name => {
             String::from("its program starts")
         }
+        Observation::ProgramStopped { client, signal } if client == name => {
+            format!(
+                "the case is over, and its program is sent {}",
+                signal_name(*signal)
+            )
+        }
         Observation::ProgramExited {
             client,
             code,
@@ -445,6 +451,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::LeaderBelief { .. }
         | Observation::NodeReady { .. }
         | Observation::ProgramStarted { .. }
+        | Observation::ProgramStopped { .. }
         | Observation::ProgramExited { .. }
         | Observation::ProgramOutput { .. }
         | Observation::ProgramSaid { .. }

@@ -169,7 +169,7 @@ impl Lab {
             sleep(self.plan.duration).await;
             self.stop.send_replace(true);
             let all = futures_util::future::join_all(clients);
-            let _ = timeout(self.plan.drain + Duration::from_secs(1), all).await;
+            let _ = timeout(self.plan.longest_end() + Duration::from_secs(1), all).await;
         };
         tokio::select! {
             () = case => {}

@@ -35,8 +35,46 @@ pub struct Exec {
     /// Whether it is started again when it has failed.
     #[serde(default)]
     pub restart: Option<Restart>,
+    /// Whether it writes to a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
+    /// How it is ended with the case; without it, killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// How much of the machine it may take.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
     /// Where its command stands.
     pub location: Location,
+}
+
+/// How a program is told that the case is over, as `docker stop` and the kubelet do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The signal's number.
+    pub signal: i32,
+    /// How long it has to end; then it is killed.
+    pub grace: Duration,
+}
+
+impl Stop {
+    /// Kubernetes' `terminationGracePeriodSeconds`, where nothing else is said.
+    pub const GRACE: Duration = Duration::from_secs(30);
+}
+
+/// How much of the machine a program may take, in bytes, where the scenario says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of memory, with all that it starts. On the virtual clock the guest has so much more of it.
+    pub memory: Option<u64>,
+    /// Of what it writes to each of its places.
+    pub tmpfs: Option<u64>,
+}
+
+impl Limits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When a program that has ended is started again, as the kubelet does it: at once the first time, then after pauses that

@@ -23,7 +23,7 @@ mod workload;
 pub use app::App;
 pub(crate) use app::apps;
 pub use counters::{CounterExpectation, Growth};
-pub use exec::{Exec, Restart};
+pub use exec::{Exec, Limits, Restart, Stop};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
     Prediction, TimeWindow, Warning, Window, word,
@@ -306,15 +306,21 @@ impl LabPlan {
         own.map(|s| s.response_delay).max().unwrap_or_default()
     }
 
-    /// The programs among its clients and servers: their names and commands.
-    pub fn programs(&self) -> impl Iterator<Item = (&str, &[String])> {
+    /// The programs among its clients and servers, by name.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Exec)> {
         let clients = self.clients.iter();
-        let clients =
-            clients.filter_map(|c| Some((c.name.as_str(), c.program()?.exec.command.as_slice())));
+        let clients = clients.filter_map(|c| Some((c.name.as_str(), &c.program()?.exec)));
         let servers = self.servers.iter();
-        let servers = servers
-            .filter_map(|s| Some((s.name.as_str(), s.program.as_ref()?.exec.command.as_slice())));
+        let servers = servers.filter_map(|s| Some((s.name.as_str(), &s.program.as_ref()?.exec)));
         clients.chain(servers)
+    }
+
+    /// How long it may take from the end of the case until every client has ended.
+    #[must_use]
+    pub fn longest_end(&self) -> Duration {
+        let programs = self.clients.iter().filter_map(Client::program);
+        let graces = programs.filter_map(|program| Some(program.exec.stop?.grace));
+        graces.fold(self.drain, Duration::max)
     }
 
     /// The servers that `client` may be answered by.

@@ -22,7 +22,7 @@ use crate::plan::{Case, Keepalive, Phase, Protocol};
 
 pub use frame::{Frame, Frames, LINK_HEADER, SNAP_LENGTH};
 pub use namespace::{Flow, Stage};
-pub use program::{OutputStream, how_ended};
+pub use program::{OutputStream, how_ended, signal_name};
 pub use recorder::{Recorder, monotonic};
 pub use request::{Progress, RequestError, RequestId};
 pub use segment::Segment;
@@ -296,7 +296,14 @@ pub enum Observation {
         /// Its command.
         command: Vec<String>,
     },
-    /// A client's program ended by itself.
+    /// A client's program was told that the case is over.
+    ProgramStopped {
+        /// Client's name.
+        client: String,
+        /// The signal it was sent.
+        signal: i32,
+    },
+    /// A client's program ended by itself, or as it was told to.
     ProgramExited {
         /// Client's name.
         client: String,

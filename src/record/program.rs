@@ -24,15 +24,21 @@ impl OutputStream {
     }
 }
 
+/// A signal's number, with its name where it has one.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    match Signal::try_from(number) {
+        Ok(signal) => format!("signal {number} ({signal})"),
+        Err(_) => format!("signal {number}"),
+    }
+}
+
 /// How a process ended, as the rest of a sentence: `exited with 42`.
 #[must_use]
 pub fn how_ended(code: Option<i32>, signal: Option<i32>) -> String {
     match (code, signal) {
         (Some(code), _) => format!("exited with {code}"),
-        (None, Some(number)) => match Signal::try_from(number) {
-            Ok(signal) => format!("was ended by signal {number} ({signal})"),
-            Err(_) => format!("was ended by signal {number}"),
-        },
+        (None, Some(number)) => format!("was ended by {}", signal_name(number)),
         (None, None) => String::from("ended"),
     }
 }

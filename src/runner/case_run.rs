@@ -162,7 +162,7 @@ impl CaseRun<'_> {
     /// Runs the case in a lab process on this machine's kernel. Says what went wrong, if anything did.
     async fn run_process(&mut self, places: &Places) -> Option<String> {
         let job = self.job(ClockName::Real);
-        let limit = Limit::End(job.lab.duration + job.lab.drain + GRACE);
+        let limit = Limit::End(job.lab.duration + job.lab.longest_end() + GRACE);
         let place = places.set_ups.acquire().await.ok();
         let mut interrupted = self.interrupted.clone();
         tokio::select! {
@@ -180,11 +180,7 @@ impl CaseRun<'_> {
 
     /// Runs the case in a guest. Says what went wrong, if anything did.
     async fn run_guest(&mut self, kernel: &Kernel, cpu: usize) -> Option<String> {
-        let programs = u32::try_from(self.case.lab.programs().count()).unwrap_or(u32::MAX);
-        let memory_mib = match programs {
-            0 => GUEST_MEMORY,
-            _ => (GUEST_MEMORY + PROGRAM_MEMORY * programs).max(MANY_CONNECTIONS),
-        };
+        let memory_mib = self.guest_memory();
         let options = GuestOptions {
             memory_mib,
             seed: self.guest_seed(),
@@ -199,6 +195,23 @@ impl CaseRun<'_> {
             }
             Err(error) => Some(with_source(&error)),
         }
+    }
+
+    /// In MiB.
+    fn guest_memory(&self) -> u32 {
+        let mut programs = self.case.lab.programs().peekable();
+        if programs.peek().is_none() {
+            return GUEST_MEMORY;
+        }
+        let mib = |bytes: u64| u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let each = programs.map(|(_, exec)| {
+            let own = exec.limits.memory.map_or(PROGRAM_MEMORY, mib);
+            // A server's own folder lies on a tmpfs that may take half of the memory.
+            let written = exec.limits.tmpfs.map_or(0, mib).saturating_mul(2);
+            own.max(PROGRAM_MEMORY).saturating_add(written)
+        });
+        each.fold(GUEST_MEMORY, u32::saturating_add)
+            .max(MANY_CONNECTIONS)
     }
 
     fn job(&self, clock: ClockName) -> LabJob {
@@ -304,8 +317,8 @@ impl CaseRun<'_> {
             }
         };
         let mut suspects: Vec<String> = Vec::new();
-        for (name, command) in self.case.lab.programs() {
-            let suspect = format!("{name} (`{}`)", command.join(" "));
+        for (name, exec) in self.case.lab.programs() {
+            let suspect = format!("{name} (`{}`)", exec.command.join(" "));
             if !suspects.contains(&suspect) {
                 suspects.push(suspect);
             }

@@ -112,7 +112,17 @@ pub(super) struct Exchange<'a> {
     pub at: Moment,
     pub server: &'a str,
     pub peer: SocketAddr,
-    pub is_response: bool,
+    pub what: Spoken,
+}
+
+/// What a server heard or said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Request,
+    /// A response, or the head of one that goes on.
+    Response,
+    /// A part of one that goes on.
+    Part,
 }
 
 impl<'a> Index<'a> {
@@ -272,7 +282,7 @@ impl<'a> Index<'a> {
                 request,
                 ..
             } => {
-                self.exchange(at, server, *peer, false);
+                self.exchange(at, server, *peer, Spoken::Request);
                 if let Some(request) = request {
                     let of = self.client_mut(&request.client);
                     of.received.push((at, request.number, server));
@@ -284,7 +294,7 @@ impl<'a> Index<'a> {
                 request,
                 ..
             } => {
-                self.exchange(at, server, *peer, true);
+                self.exchange(at, server, *peer, Spoken::Response);
                 match request {
                     Some(request) => {
                         let answered = &mut self.client_mut(&request.client).answered;
@@ -298,16 +308,17 @@ impl<'a> Index<'a> {
             }
             Observation::ServerStreamed {
                 server,
+                peer,
                 request,
                 sent,
-                ..
-            } => {
-                if let Some(request) = request {
+            } => match request {
+                Some(request) => {
                     let parts = &mut self.client_mut(&request.client).parts;
                     let parts = parts.entry(request.number).or_default();
                     parts.push((at, server, *sent));
                 }
-            }
+                None => self.exchange(at, server, *peer, Spoken::Part),
+            },
             Observation::Segment(segment) => self.segment(at, segment),
             Observation::Socket(socket) => {
                 let key = (socket.place.as_str(), canonical(socket.local));
@@ -437,6 +448,7 @@ impl<'a> Index<'a> {
                 self.arrivals.withheld(*local, at);
             }
             Observation::CaseStarted { .. }
+            | Observation::ProgramStopped { .. }
             | Observation::ServerListening { .. }
             | Observation::ServerStarted { .. }
             | Observation::ServerReady { .. }
@@ -455,13 +467,13 @@ impl<'a> Index<'a> {
         of.requests.push((at, request, event));
     }
 
-    fn exchange(&mut self, at: Moment, server: &'a str, peer: SocketAddr, is_response: bool) {
+    fn exchange(&mut self, at: Moment, server: &'a str, peer: SocketAddr, what: Spoken) {
         let of_peer = self.exchanges.entry(peer.ip().to_canonical());
         of_peer.or_default().push(Exchange {
             at,
             server,
             peer,
-            is_response,
+            what,
         });
     }
 

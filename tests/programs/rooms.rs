@@ -6,7 +6,7 @@ use halfopen::record::Observation;
 use halfopen::result::{SaidResult, Verdict};
 
 use crate::needs;
-use crate::shared::{Run, clocks, run, virtual_clock};
+use crate::shared::{Clock, Run, clocks, run, virtual_clock};
 
 /// A built-in server, and a client with these fields of `exec`.
 fn scenario(exec: &str, faults: &str, expect: &str) -> String {
@@ -279,4 +279,131 @@ fn another_user_may_be_asked_for() {
     let exec = "        command: [id, -u]\n        user: 1234";
     let told = run(&scenario(exec, LATE, ""), clock, &[]).output();
     assert_eq!(told.trim(), "1234");
+}
+
+#[test]
+fn it_is_told_that_the_case_is_over() {
+    let python = needs::python();
+    // Each with what is expected of its exit code; the last of them waits between two runs.
+    let polite = format!(
+        "        command: [{python}, -c, {:?}]\n        stop_signal: INT",
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, lambda *_: (print('good', 'bye'), sys.exit(7)))\ntime.sleep(1e6)"
+    );
+    let deaf = "        command: [sh, -c, \"trap '' TERM; sleep 1000 & wait; sleep 1000\"]\n        stop_grace_period: 2s";
+    let between =
+        "        command: [sh, -c, 'exit 4']\n        every: 20s\n        stop_signal: SIGTERM";
+    let killed = "        command: [sh, -c, \"trap 'echo heard' TERM; sleep 1000\"]";
+    for clock in clocks() {
+        let ended = |exec: &str, code: &str| {
+            let expect = format!("exit_code: {{ {code} }}");
+            let yaml = scenario(exec, &LATE.replace("39s", "1s"), &expect);
+            let run = run(&yaml.replace("duration: 40s", "duration: 3s"), clock, &[]);
+            assert_eq!(run.case().expectations.len(), 1, "{}", run.table);
+            run
+        };
+        let run = ended(&polite, "exactly: 7");
+        assert!(
+            run.output().contains("good bye"),
+            "{clock:?}: {}",
+            run.table
+        );
+        let run = ended(deaf, "exactly: 137");
+        let told =
+            "c did not end within 2s of its stop signal (signal 15 (SIGTERM)), and was killed";
+        assert!(run.table.contains(told), "{clock:?}: {}", run.table);
+        let run = ended(between, "exactly: 4");
+        assert!(
+            !run.table.contains("did not end"),
+            "{clock:?}: {}",
+            run.table
+        );
+        // Without a word of it it is killed.
+        let run = ended(killed, "exactly: 0");
+        assert!(!run.output().contains("heard"), "{clock:?}: {}", run.table);
+    }
+}
+
+#[test]
+fn a_stop_signal_touches_nothing_that_was_measured() {
+    let python = needs::python();
+    let Some(clock) = virtual_clock() else { return };
+    // Its connection is dead when the case ends, and closed by its end.
+    let asks = asks(&python, ["fine", "bad"]).replace(", timeout=3", "");
+    let fault = "{ at: 10500ms, fault: { power_loss: { node: n2 } } }";
+    let told = run(
+        &scenario(&format!("{asks}\n        stop_signal: TERM"), fault, ""),
+        clock,
+        &[],
+    );
+    let killed = run(&scenario(&asks, fault, ""), clock, &[]);
+    let figures = |run: &Run| {
+        let client = run.client("c");
+        (
+            client.detected_after,
+            client.recovered_after,
+            client.cause,
+            client.dials,
+        )
+    };
+    assert_eq!(figures(&told), figures(&killed), "{}", told.table);
+    assert_eq!(figures(&told).0, None, "{}", told.table);
+}
+
+#[test]
+fn a_terminal_is_one_and_adds_nothing() {
+    let python = needs::python();
+    // Without it what is written to a pipe would wait for its end, which never comes.
+    let program = "import sys, time\nprint(sys.stdout.isatty(), sys.stderr.isatty())\nprint('to stderr', file=sys.stderr)\ntime.sleep(1e6)";
+    let exec = format!("        command: [{python}, -c, {program:?}]");
+    for clock in clocks() {
+        let output = |more: &str| {
+            let yaml = scenario(&format!("{exec}{more}"), &LATE.replace("39s", "1s"), "");
+            run(&yaml.replace("duration: 40s", "duration: 2s"), clock, &[]).output()
+        };
+        assert_eq!(
+            output("\n        tty: true"),
+            "True True\nto stderr\n",
+            "{clock:?}"
+        );
+        assert_eq!(output(""), "to stderr\n", "{clock:?}");
+    }
+}
+
+#[test]
+fn it_has_the_room_that_it_asks_for() {
+    let python = needs::python();
+    let program = "import os\nfor name in '/tmp', '/dev/shm':\n  s = os.statvfs(name)\n  print(s.f_blocks * s.f_frsize >> 20)";
+    let exec = format!("        command: [{python}, -c, {program:?}]");
+    for clock in clocks() {
+        let output = |more: &str| {
+            let yaml = scenario(&format!("{exec}{more}"), &LATE.replace("39s", "1s"), "");
+            run(&yaml.replace("duration: 40s", "duration: 2s"), clock, &[]).output()
+        };
+        assert_eq!(output(""), "64\n64\n", "{clock:?}");
+        assert_eq!(output("\n        tmpfs: 300MiB"), "300\n300\n", "{clock:?}");
+    }
+}
+
+#[test]
+fn memory_that_it_asks_for_is_there_and_no_more() {
+    let python = needs::python();
+    let exec = |mebibytes: u32, more: &str| {
+        let program = format!(
+            "import time\nx = b'x' * ({mebibytes} << 20)\nprint('has it', flush=True)\ntime.sleep(1e6)"
+        );
+        let exec = format!("        command: [{python}, -c, {program:?}]\n{more}");
+        scenario(&exec, &LATE.replace("39s", "1s"), "").replace("duration: 40s", "duration: 3s")
+    };
+    // More than a guest has for all its programs otherwise.
+    if let Some(clock) = virtual_clock() {
+        let run = run(&exec(900, "        memory: 1200MiB"), clock, &[]);
+        assert_eq!(run.output(), "has it\n", "{}", run.table);
+    }
+    let run = run(&exec(300, "        memory: 100MiB"), Clock::Real, &[]);
+    assert!(
+        run.table
+            .contains("MiB of memory, and a program may have 100 MiB"),
+        "{}",
+        run.table
+    );
 }

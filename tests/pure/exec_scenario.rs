@@ -65,6 +65,10 @@ clients:
   empty: { node: node1, url: http://web/, workload: { exec: { command: [] } } }
   host: { node: node1, host_network: true, url: http://web/, workload: { exec: { command: [curl] } } }
   host2: { node: node1, host_network: true, url: http://web/, profile: go-http1, workload: { poll: { every: 1s } } }
+  five:
+    node: node1
+    url: http://web/
+    workload: { exec: { command: [curl], stop_signal: SIGNAL, memory: 1kB, tmpfs: 100GiB, tty: maybe, stop_grace_period: soon } }
   ours: { node: node1, url: http://web/, workload: { poll: { every: 1s } } }
 faults:
   - { when: { client: curl, phase: idle }, fault: { power_loss: { node: node2 } } }
@@ -159,6 +163,7 @@ fn what_a_program_finds_is_resolved_with_its_placeholders() {
     let text = RIGHT.replace(
         "every: 2s",
         "cwd: '{scenario_dir}', stdin: '{host}', user: 1000, restart: on_failure, backoff: { first: 1s }, \
+         tty: true, memory: 2GiB, tmpfs: 100MiB, stop_signal: INT, \
          files: { conf/a.conf: 'ca {ca} at {files}' }, output: { ok: ^200, error: ^5 }",
     );
     let case = parse("/a/b/x.yaml", &text, &PlanOptions::default())
@@ -181,6 +186,11 @@ fn what_a_program_finds_is_resolved_with_its_placeholders() {
         (false, Duration::from_secs(1))
     );
     assert_eq!(restart.most, Duration::from_mins(5));
+    assert!(exec.tty);
+    assert_eq!(exec.limits.memory, Some(2 << 30));
+    assert_eq!(exec.limits.tmpfs, Some(100 << 20));
+    let stop = exec.stop.expect("a signal");
+    assert_eq!((stop.signal, stop.grace), (2, Duration::from_secs(30)));
     let words = OwnWords::Matching {
         ok: Some(String::from("^200")),
         error: Some(String::from("^5")),
@@ -196,7 +206,7 @@ servers:
   web:
     node: node2
     port: 80
-    exec: { command: [web], cwd: here, restart: sometimes, files: { ../up: x, a: "{nothing}", a/b: y } }
+    exec: { command: [web], stop_signal: TERM, cwd: here, restart: sometimes, files: { ../up: x, a: "{nothing}", a/b: y } }
 clients:
   one:
     node: node1

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -16,7 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::unistd::{Gid, Pid, Uid, setsid};
+use nix::unistd::{Gid, Pid, Uid, fchown, setsid};
 use serde::{Deserialize, Serialize};
 
 use super::filter;
@@ -40,6 +41,47 @@ pub(super) struct Orders {
     pub(super) again: Again,
     /// Whose rights the program has, where they aren't this process's own.
     pub(super) user: Option<(Uid, Gid)>,
+    /// The signal that it gets by [`TELL_TO_END`].
+    pub(super) stop_signal: Option<i32>,
+    /// Whether what it writes to is a terminal.
+    pub(super) tty: bool,
+}
+
+/// Tells the first process that the program is to end: it passes its own signal on.
+pub(super) const TELL_TO_END: Signal = Signal::SIGUSR1;
+
+/// In place of a program's number: it is being started.
+const STARTING: i32 = -1;
+
+/// The program while it runs, the signal that it is to end by, and whether it was told to: for the signal's handler.
+static RUNS: AtomicI32 = AtomicI32::new(STARTING);
+static STOP_SIGNAL: AtomicI32 = AtomicI32::new(0);
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn tell_to_end(_: libc::c_int) {
+    STOPPED.store(true, Ordering::Relaxed);
+    let (program, signal) = (
+        RUNS.load(Ordering::Relaxed),
+        STOP_SIGNAL.load(Ordering::Relaxed),
+    );
+    // SAFETY: these calls take numbers, and may be made from a signal's handler. Nobody waits for a program between two runs.
+    unsafe {
+        match program {
+            0 => libc::_exit(0),
+            1.. => _ = libc::kill(program, signal),
+            _ => {}
+        }
+    }
+}
+
+/// Listens to [`TELL_TO_END`].
+fn await_the_end(signal: i32) -> io::Result<()> {
+    STOP_SIGNAL.store(signal, Ordering::Relaxed);
+    let handler = SigHandler::Handler(tell_to_end);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing but what is allowed in one.
+    unsafe { sigaction(TELL_TO_END, &action)? };
+    Ok(())
 }
 
 /// When it is started again.
@@ -123,6 +165,15 @@ fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
         outlets.stderr.as_raw_fd(),
     ];
     forget_the_lab(keep).map_err(failed("leaving the lab's descriptors behind"))?;
+    if let Some(signal) = orders.stop_signal {
+        await_the_end(signal).map_err(failed("listening for the end of the case"))?;
+    }
+    if let Some((user, group)) = orders.user {
+        // By /dev/stdout it opens them anew. Where they can't be its own, it can't be started as that user either.
+        for outlet in [&outlets.stdout, &outlets.stderr] {
+            let _ = fchown(outlet, Some(user), Some(group));
+        }
+    }
     let furnished = orders.room.furnish();
     let paths_are_safe = furnished.map_err(|(doing, error)| Report::Failed {
         doing,
@@ -212,12 +263,19 @@ fn run(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
     let mut last = None;
     loop {
         let begun = monotonic();
+        RUNS.store(STARTING, Ordering::Relaxed);
         let child = start(orders, outlets)?;
+        RUNS.store(child.as_raw(), Ordering::Relaxed);
+        if STOPPED.load(Ordering::Relaxed) {
+            tell_to_end(TELL_TO_END as i32);
+        }
         say(reports, &Report::Started {});
         let mut pause = None;
         reap(child, |status| {
+            RUNS.store(0, Ordering::Relaxed);
             let (ran, failure) = (monotonic().saturating_sub(begun), !status.success());
             pause = match orders.again {
+                _ if STOPPED.load(Ordering::Relaxed) => None,
                 Again::Never => None,
                 Again::Every(every) => Some(every),
                 Again::Restart(restart) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-/// Most memory that a program may have with all it starts, in bytes.
+/// Most memory that a program may have with all it starts, in bytes, where nothing else is said.
 pub(super) const MOST_MEMORY: u64 = 1 << 30;
 
 /// How often it is looked at.

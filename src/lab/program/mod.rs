@@ -12,8 +12,9 @@ mod phases;
 mod process;
 mod room;
 mod server;
+mod terminal;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,13 +35,16 @@ use super::LabError;
 use crate::contract::CA_FILE;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
-use crate::plan::{self, Exec, Program};
+use crate::plan::{self, Exec, Program, Stop};
 use crate::probe::sockets::options;
 use crate::probe::sockets::program::ProgramProbe;
-use crate::record::{Observation, OutputStream, Recorder, monotonic};
+use crate::record::{Observation, OutputStream, Recorder, monotonic, signal_name};
 
 /// Characters recorded of a line that says how a program's work went.
 const LONGEST_SAID: usize = 200;
+
+/// How often it is looked whether a program that was told to end has done so.
+const LOOKS: Duration = Duration::from_millis(10);
 
 /// A client that is a program.
 pub(super) struct ProgramClient {
@@ -54,6 +58,8 @@ pub(super) struct ProgramClient {
     words: Option<(Listener, RefCell<[LineReader; 2]>)>,
     /// What it is doing, if a fault waits for that.
     phases: Option<Rc<PhaseWatch>>,
+    /// It has ended for good, and what it wrote was read.
+    over: Cell<bool>,
 }
 
 impl ProgramClient {
@@ -72,6 +78,7 @@ impl ProgramClient {
     ) -> Result<Rc<Self>, LabError> {
         Ok(Rc::new(Self {
             phases: phases.map(Rc::new),
+            over: Cell::new(false),
             probe: ProgramProbe::open(&client.name, addresses, &namespace, recorder)?,
             process: Process::new(&client.name, &program.exec.location, &namespace),
             words: program
@@ -119,6 +126,7 @@ impl ProgramClient {
             self.process
                 .follow(pipes, |heard| self.heard(heard))
                 .await?;
+            self.over.set(true);
             // A program that has ended leaves its connections to be watched.
             std::future::pending().await
         };
@@ -129,20 +137,64 @@ impl ProgramClient {
             }
         };
         let stopped = async { _ = stop.wait_for(|stop| *stop).await };
+        let mut work = std::pin::pin!(work);
         let result = tokio::select! {
             () = stopped => Ok(()),
             () = self.watch_memory() => Ok(()),
-            result = work => result,
+            result = &mut work => result,
             result = phases => result.map_err(|error| {
                 let doing = format!("looking at packets of {}", self.name());
                 LabError::from(LinuxError::kernel(doing)(error))
             }),
             result = watching => result.map_err(LabError::from),
         };
+        // What it does with its connections from here on is no part of the case.
         let finished = self.probe.finish();
+        if let (Ok(()), Some(stop)) = (&result, self.program.exec.stop) {
+            self.told_to_end(stop, work).await;
+        }
         self.end();
         let finished = finished.map_err(LinuxError::kernel("reading a program's last packets"));
         result.and(finished.map_err(LabError::from))
+    }
+
+    /// Tells the program that the case is over, and waits for it to end. `work` goes on meanwhile: what it writes counts.
+    async fn told_to_end(
+        &self,
+        stop: Stop,
+        mut work: impl Future<Output = Result<(), LabError>> + Unpin,
+    ) {
+        if self.over.get() || !self.process.tell_to_end() {
+            return;
+        }
+        let client = self.client.name.clone();
+        self.recorder.emit(Observation::ProgramStopped {
+            client: client.clone(),
+            signal: stop.signal,
+        });
+        let ends = async {
+            // Its end comes with the last of its output.
+            while !self.over.get() {
+                tokio::select! {
+                    biased;
+                    _ = &mut work => return,
+                    () = tokio::time::sleep(LOOKS) => {}
+                }
+            }
+        };
+        if tokio::time::timeout(stop.grace, ends).await.is_err() {
+            let text = format!(
+                "{client} did not end within {} of its stop signal ({}), and was killed",
+                humantime::format_duration(stop.grace),
+                signal_name(stop.signal)
+            );
+            self.recorder.emit(Observation::Warning { text });
+            self.recorder.emit(Observation::ProgramExited {
+                client,
+                code: None,
+                signal: Some(libc::SIGKILL),
+            });
+        }
     }
 
     /// Ends what the program has started when it has too much memory, as a guest's kernel does it when there is no more. Never
@@ -152,6 +204,7 @@ impl ProgramClient {
         if !self.files.on_machine() {
             std::future::pending::<()>().await;
         }
+        let most = self.program.exec.limits.memory.unwrap_or(MOST_MEMORY);
         let mut took = Duration::ZERO;
         loop {
             tokio::time::sleep(memory::EVERY.max(took * memory::PAUSE)).await;
@@ -163,7 +216,7 @@ impl ProgramClient {
             processes.retain(|process| *process != init);
             let used = memory::used(&processes);
             took = monotonic().saturating_sub(begun);
-            if used <= MOST_MEMORY {
+            if used <= most {
                 continue;
             }
             for process in processes {
@@ -173,7 +226,7 @@ impl ProgramClient {
                 "{} was ended: it had {} MiB of memory, and a program may have {} MiB",
                 self.name(),
                 used >> 20,
-                MOST_MEMORY >> 20
+                most >> 20
             );
             self.recorder.emit(Observation::Warning { text });
         }
@@ -206,6 +259,8 @@ impl ProgramClient {
             stdin: exec.stdin.clone(),
             again: Again::of(exec),
             user: user_of(exec),
+            stop_signal: exec.stop.map(|stop| stop.signal),
+            tty: exec.tty,
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::init::{self, Orders, Outlets, Report};
 use super::output::Output;
+use super::terminal;
 use crate::lab::LabError;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
@@ -79,11 +80,16 @@ impl Process {
 
     /// Starts the first process of the program's namespaces, which starts the program.
     pub(super) fn start(&self, orders: &Orders) -> io::Result<Pipes> {
-        let [
-            (reports, reports_in),
-            (stdout, stdout_in),
-            (stderr, stderr_in),
-        ] = [pipe()?, pipe()?, pipe()?];
+        let (reports, reports_in) = pipe()?;
+        let (stdout, stdout_in) = match orders.tty {
+            true => terminal::open()?,
+            false => pipe()?,
+        };
+        let (stderr, stderr_in) = match orders.tty {
+            // All comes by the terminal.
+            true => (pipe()?.0, stdout_in.try_clone()?),
+            false => pipe()?,
+        };
         let outlets = Outlets {
             reports: reports_in,
             stdout: stdout_in,
@@ -93,8 +99,8 @@ impl Process {
         self.init.set(Some(init));
         Ok(Pipes {
             reports: BufReader::new(Receiver::from_owned_fd(reports)?),
-            stdout: Receiver::from_owned_fd(stdout)?,
-            stderr: Receiver::from_owned_fd(stderr)?,
+            stdout: Receiver::from_owned_fd_unchecked(stdout)?,
+            stderr: Receiver::from_owned_fd_unchecked(stderr)?,
         })
     }
 
@@ -195,6 +201,12 @@ impl Process {
                 heard(Heard::Output(stream, text, dropped));
             }
         }
+    }
+
+    /// Has its first process send it the signal that it is to end by, and not start it again. Says whether there is one.
+    pub(super) fn tell_to_end(&self) -> bool {
+        let init = self.init.get();
+        init.is_some_and(|init| kill(init, init::TELL_TO_END).is_ok())
     }
 
     /// Has the kernel run none of its processes, or all of them again.

@@ -22,8 +22,8 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Where programs may write.
 const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// Most that a program may write to one of its places.
-const SPACE: &str = "mode=1777,size=64m";
+/// Most that a program may write to one of its places, in bytes, where nothing else is said.
+const SPACE: u64 = 64 << 20;
 
 /// Room for what a program is told of: the texts of a scenario, which has 1 MiB at most, and folders for them.
 const RUN_SPACE: &str = "mode=755,size=8m";
@@ -47,6 +47,8 @@ pub(super) struct Room {
     own: Option<Own>,
     /// The scenario's files for it: their names and texts.
     texts: Vec<(String, String)>,
+    /// What it may write to each of its places, in bytes.
+    space: u64,
 }
 
 impl Room {
@@ -65,6 +67,7 @@ impl Room {
             named: named(told_of, command, path),
             own: None,
             texts: exec.files.clone(),
+            space: exec.limits.tmpfs.unwrap_or(SPACE),
         }
     }
 
@@ -210,7 +213,7 @@ impl Room {
             for path in self.kept_in(place) {
                 kept.push((File::open(&path)?, path));
             }
-            mount_new("tmpfs", place, SPACE)?;
+            mount_new("tmpfs", place, &format!("mode=1777,size={}", self.space))?;
             for (file, path) in kept {
                 if file.metadata()?.is_dir() {
                     fs::create_dir_all(&path)?;

@@ -205,6 +205,8 @@ impl ProgramServer {
             stdin: exec.stdin.clone(),
             again,
             user: user_of(exec),
+            stop_signal: None,
+            tty: exec.tty,
         }
     }
 

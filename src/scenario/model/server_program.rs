@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::{BackoffSpec, Named, RestartSpec, Spanned, Time};
+use super::{BackoffSpec, Named, RestartSpec, Size, Spanned, Time};
 
 /// A program of the user's as a server, as it is.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -24,6 +24,14 @@ pub struct ServerExecSpec {
     pub files: Option<Spanned<Named<String>>>,
     /// What it reads on its standard input (default: nothing).
     pub stdin: Option<Spanned<String>>,
+    /// What it writes to is a terminal, as of `kubectl run -t`: programs that hold their output back otherwise write each line
+    /// at once (default false: pipes). Standard output and standard error are then one.
+    pub tty: Option<Spanned<bool>>,
+    /// Memory that it may have with all that it starts: on the real clock it is ended if it takes more (default 1GiB); on the
+    /// virtual clock its guest has so much more for it (default 128MiB).
+    pub memory: Option<Spanned<Size>>,
+    /// What it may write to /tmp, /var/tmp and /dev/shm each (default 64MiB); on the virtual clock its guest has memory for that.
+    pub tmpfs: Option<Spanned<Size>>,
     /// Start it again when it has failed (`on_failure`) or ended (`always`) by itself, as the kubelet does it: at once, then
     /// after pauses that double (default: it is not started again).
     pub restart: Option<Spanned<RestartSpec>>,

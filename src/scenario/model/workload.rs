@@ -164,6 +164,14 @@ pub struct ExecSpec {
     pub files: Option<Spanned<Named<String>>>,
     /// What it reads on its standard input (default: nothing).
     pub stdin: Option<Spanned<String>>,
+    /// What it writes to is a terminal, as of `kubectl run -t`: programs that hold their output back otherwise write each line
+    /// at once (default false: pipes). Standard output and standard error are then one.
+    pub tty: Option<Spanned<bool>>,
+    /// Memory that it may have with all that it starts: on the real clock it is ended if it takes more (default 1GiB); on the
+    /// virtual clock its guest has so much more for it (default 128MiB).
+    pub memory: Option<Spanned<Size>>,
+    /// What it may write to /tmp, /var/tmp and /dev/shm each (default 64MiB); on the virtual clock its guest has memory for that.
+    pub tmpfs: Option<Spanned<Size>>,
     /// Run it again and again, with this pause between its end and its next start. Without it, it is started once.
     pub every: Option<Spanned<Time>>,
     /// Start it again when it has failed (`on_failure`) or ended (`always`), as the kubelet does it: at once, then after pauses
@@ -171,6 +179,11 @@ pub struct ExecSpec {
     pub restart: Option<Spanned<RestartSpec>>,
     /// The pauses of `restart`.
     pub backoff: Option<Spanned<BackoffSpec>>,
+    /// The signal it gets when the case is over (default SIGTERM where there is a `stop_grace_period`; otherwise it is killed).
+    pub stop_signal: Option<Spanned<String>>,
+    /// How long it has to end after that, before it is killed (default 30s, Kubernetes', where there is a `stop_signal`). What
+    /// it writes then, and its exit code, count.
+    pub stop_grace_period: Option<Spanned<Time>>,
     /// Lines of its output that say how its work went: a second witness, which the report shows beside what servers and the
     /// wire saw.
     pub output: Option<Spanned<OutputSpec>>,

@@ -2,12 +2,14 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 use super::placeholders::{Words, command, named_texts, names, text};
 use crate::contract::FILES_FOLDER;
-use crate::plan::{Exec, Restart};
+use crate::plan::{Exec, Limits, Restart, Stop};
 use crate::scenario::cx::Cx;
 use crate::scenario::model::{
-    BackoffSpec, ExecSpec, Named, RestartSpec, ServerExecSpec, Spanned, Time,
+    BackoffSpec, ExecSpec, Named, RestartSpec, ServerExecSpec, Size, Spanned, Time,
 };
 use crate::yaml::{Problem, Span, given, placed};
 
@@ -22,9 +24,14 @@ pub(super) struct Fields<'a> {
     cwd: &'a Option<Spanned<String>>,
     files: &'a Option<Spanned<Named<String>>>,
     stdin: &'a Option<Spanned<String>>,
+    tty: &'a Option<Spanned<bool>>,
+    memory: &'a Option<Spanned<Size>>,
+    tmpfs: &'a Option<Spanned<Size>>,
     every: &'a Option<Spanned<Time>>,
     restart: &'a Option<Spanned<RestartSpec>>,
     backoff: &'a Option<Spanned<BackoffSpec>>,
+    stop_signal: &'a Option<Spanned<String>>,
+    stop_grace_period: &'a Option<Spanned<Time>>,
 }
 
 impl<'a> From<&'a ExecSpec> for Fields<'a> {
@@ -36,9 +43,14 @@ impl<'a> From<&'a ExecSpec> for Fields<'a> {
             cwd: &spec.cwd,
             files: &spec.files,
             stdin: &spec.stdin,
+            tty: &spec.tty,
+            memory: &spec.memory,
+            tmpfs: &spec.tmpfs,
             every: &spec.every,
             restart: &spec.restart,
             backoff: &spec.backoff,
+            stop_signal: &spec.stop_signal,
+            stop_grace_period: &spec.stop_grace_period,
         }
     }
 }
@@ -52,9 +64,14 @@ impl<'a> From<&'a ServerExecSpec> for Fields<'a> {
             cwd: &spec.cwd,
             files: &spec.files,
             stdin: &spec.stdin,
+            tty: &spec.tty,
+            memory: &spec.memory,
+            tmpfs: &spec.tmpfs,
             every: &None,
             restart: &spec.restart,
             backoff: &spec.backoff,
+            stop_signal: &None,
+            stop_grace_period: &None,
         }
     }
 }
@@ -87,6 +104,11 @@ pub(super) fn resolve(
     let stdin = fields.stdin.as_ref();
     let stdin = stdin.map(|field| text(cx, field, words));
     let restart = restart(cx, fields);
+    let stop = stop(cx, fields);
+    let limits = Limits {
+        memory: size(cx, fields.memory, "memory"),
+        tmpfs: size(cx, fields.tmpfs, "tmpfs"),
+    };
     let cwd = cwd?;
     let mut told_of: Vec<PathBuf> = cwd.iter().cloned().collect();
     if says(fields, SCENARIO_DIR) {
@@ -105,6 +127,9 @@ pub(super) fn resolve(
         told_of,
         every: given(fields.every).map(|every| every.0),
         restart: restart?,
+        tty: given(fields.tty).copied().unwrap_or_default(),
+        stop: stop?,
+        limits,
         location: cx.locate(fields.command.span),
     })
 }
@@ -159,6 +184,50 @@ fn files(
         known.push(word);
     }
     named_texts(cx, field, words)
+}
+
+/// Least and most of a program's sizes: below a page or two nothing runs, and no machine has more.
+const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
+
+fn size(cx: &mut Cx<'_>, field: &Option<Spanned<Size>>, name: &str) -> Option<u64> {
+    let (span, size) = placed(field)?;
+    if !SIZES.contains(&size.0) {
+        let message = format!("`{name}` must be from 1MiB to 64GiB");
+        cx.push(Problem::new(span, message));
+    }
+    Some(size.0)
+}
+
+/// How it is ended with the case.
+fn stop(cx: &mut Cx<'_>, fields: &Fields<'_>) -> Option<Option<Stop>> {
+    let signal = match placed(fields.stop_signal) {
+        Some((span, name)) => {
+            let Some(signal) = signal(name) else {
+                let message = format!("there is no signal `{name}`");
+                let help = "write e.g. `SIGTERM`, `SIGINT`, `SIGHUP` or `SIGQUIT`";
+                cx.push(Problem::new(span, message).help(help));
+                return None;
+            };
+            Some(signal)
+        }
+        // A value that can't be read was reported.
+        None if fields.stop_signal.is_some() => return None,
+        None => None,
+    };
+    let grace = given(fields.stop_grace_period).map(|time| time.0);
+    if signal.is_none() && grace.is_none() {
+        return Some(None);
+    }
+    Some(Some(Stop {
+        signal: signal.unwrap_or(Signal::SIGTERM) as i32,
+        grace: grace.unwrap_or(Stop::GRACE),
+    }))
+}
+
+/// A signal by its name, with `SIG` or without.
+fn signal(name: &str) -> Option<Signal> {
+    let mut all = Signal::iterator();
+    all.find(|signal| signal.as_str() == name || signal.as_str().strip_prefix("SIG") == Some(name))
 }
 
 fn restart(cx: &mut Cx<'_>, fields: &Fields<'_>) -> Option<Option<Restart>> {

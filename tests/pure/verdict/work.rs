@@ -2,8 +2,8 @@
 //! and the wire tell.
 
 use halfopen::plan::{
-    Cause, Direction, Effect, End, Exec, Location, Path, Phase, Program, Protocol, Where, Work,
-    Workload, Workloads,
+    Cause, Direction, Effect, End, Exec, Limits, Location, Path, Phase, Program, Protocol, Where,
+    Work, Workload, Workloads,
 };
 use halfopen::record::{EndedBy, Event, Observation, RequestError, RequestId, Segment};
 use halfopen::verdict::result::ClientResult;
@@ -156,6 +156,9 @@ fn program() -> Story {
             told_of: Vec::new(),
             every: None,
             restart: None,
+            tty: false,
+            stop: None,
+            limits: Limits::default(),
             location: Location::default(),
         },
         output: None,
