@@ -7,6 +7,7 @@
 //! That a socket is no more the kernel tells by itself, with its last TCP_INFO.
 
 mod arrivals;
+mod chatter;
 mod diag;
 mod history;
 mod namespace;
@@ -98,7 +99,9 @@ impl SocketProbe {
                 is_node: matches!(place, Place::Node(_)),
                 inhabitants: vec![name.clone()],
                 sockets: Sockets::open(place_name, &namespace(place))?,
-                history: RefCell::new(History::new(place_name)),
+                history: RefCell::new(
+                    History::new(place_name).of_program(has_program(plan, place)),
+                ),
                 dead: Cell::new(false),
             });
         }
@@ -203,6 +206,12 @@ impl SocketProbe {
         let moves = news || telling || segment.has(SYN | FIN | RST);
         self.mark_end((segment.from, segment.to), moves);
         self.mark_end((segment.to, segment.from), moves);
+        if segment.len > 0
+            && let Some(site) = self.site_with(segment.from.ip())
+        {
+            let in_vain = self.sites[site].history.borrow().in_vain();
+            in_vain.into_iter().for_each(|ends| self.mark(site, ends));
+        }
     }
 
     /// Whether a segment's data is worth a look: not where both ends have spoken since the last fault. All is well there, or
@@ -419,6 +428,12 @@ impl SocketProbe {
             self.recorder.emit_at(at, what);
         }
     }
+}
+
+/// Whether a client that is a program lives there.
+fn has_program(plan: &LabPlan, place: &Place) -> bool {
+    let mut clients = plan.clients.iter();
+    clients.any(|client| client.place == *place && client.program().is_some())
 }
 
 /// Whether the kernel can be asked at all; if not, a warning says so.

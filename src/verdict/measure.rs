@@ -197,6 +197,9 @@ fn measure_client(client: &Client, index: &Index) -> ClientResult {
         first_failure: requests.first_failure_after(from),
         requests_failed: failed(client, &requests, from),
         healthy_cuts: count(requests.healthy_cuts_after(from)),
+        held_up: own
+            .filter(|own| own.affected == Some(false))
+            .and_then(|_| requests.held_up_after(from, client, index.case)),
         longest_without_response: match client.workloads.iter().all(asks_all_the_time) {
             true => requests.longest_gap(from, index.case.lab.duration),
             false => None,

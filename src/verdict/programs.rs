@@ -11,8 +11,8 @@ use crate::plan::Client;
 use crate::record::{ClockName, EndedBy, RequestError};
 
 use super::connections::Connection;
-use super::index::{AT_ONCE, Index, STAMP_SLACK};
-use super::request::{Outcome, Request};
+use super::index::{AT_ONCE, Index, STAMP_SLACK, Spoken};
+use super::request::{Outcome, Request, Stream};
 use super::requests::Requests;
 use super::timeline::Moment;
 
@@ -26,8 +26,18 @@ pub(super) fn requests_of<'a>(
     connections: &[Connection],
 ) -> Requests<'a> {
     let mut requests = received(client, index, connections);
-    let lost = connections.iter();
-    requests.extend(lost.filter_map(|connection| lost_on(index, connection)));
+    let pace = Pace::of(&requests);
+    for connection in connections {
+        let lost = lost_on(index, connection);
+        // What nobody waits for loses nobody anything.
+        let lost = lost.filter(|_| !pace.is_kept_during(connection, index));
+        let again = lost.as_ref().and_then(|lost| {
+            let (at, outcome) = lost.outcome?;
+            let first = asked_again(client, index, connection, connections, (lost.first, &pace))?;
+            Some(on_dead(connection, first, at, outcome))
+        });
+        requests.extend(lost.into_iter().chain(again));
+    }
     requests.sort_by_key(|request| request.first);
     // Numbered without gaps: a gap would mean a request that the record has lost.
     Requests::of_program((1..).zip(requests).collect())
@@ -52,28 +62,44 @@ fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> V
     let mut requests: Vec<(Request, &str, Option<&Connection>)> = Vec::new();
     // Those without an answer, the oldest first: by server and peer.
     let mut waiting: HashMap<(&str, SocketAddr), VecDeque<usize>> = HashMap::new();
+    // Those whose responses may go on.
+    let mut going_on: HashMap<(&str, SocketAddr), usize> = HashMap::new();
     let arrivals = Arrivals { index };
     for exchange in index.exchanges(&own) {
         let (at, server) = (exchange.at, exchange.server);
         let waiting = waiting.entry((server, exchange.peer)).or_default();
-        if !exchange.is_response {
-            waiting.push_back(requests.len());
-            let connection = on(exchange.peer, at).copied();
-            let sent = connection.map(|connection| (at, connection.id));
-            let request = Request {
-                sent: sent.into_iter().collect(),
-                ..Request::new(at, None)
-            };
-            requests.push((request, server, connection));
-        } else if let Some(oldest) = waiting.pop_front() {
-            let (request, _, connection) = &requests[oldest];
-            let closed = connection.and_then(Connection::ended);
-            // What a server sends is no answer before it has come.
-            if let Some(came) = arrivals.of_response(exchange.peer, request.first, at, closed) {
-                let alive = index.timeline.server_answers(server, at);
-                requests[oldest].0.outcome = Some((came, Outcome::Answered { alive }));
+        let answered = match exchange.what {
+            Spoken::Request => {
+                waiting.push_back(requests.len());
+                let connection = on(exchange.peer, at).copied();
+                let sent = connection.map(|connection| (at, connection.id));
+                let request = Request {
+                    sent: sent.into_iter().collect(),
+                    ..Request::new(at, None)
+                };
+                requests.push((request, server, connection));
+                continue;
             }
+            Spoken::Response => waiting.pop_front(),
+            Spoken::Part => going_on.get(&(server, exchange.peer)).copied(),
+        };
+        let Some(answered) = answered else { continue };
+        let (request, _, connection) = &mut requests[answered];
+        let closed = connection.and_then(Connection::ended);
+        // What a server sends is no answer before it has come.
+        let came = arrivals.of_response(exchange.peer, request.first, at, closed);
+        let Some(came) = came else { continue };
+        let alive = index.timeline.server_answers(server, at);
+        if exchange.what == Spoken::Response {
+            request.outcome = Some((came, Outcome::Answered { alive }));
+            going_on.insert((server, exchange.peer), answered);
+            continue;
         }
+        let stream = request.stream.get_or_insert_with(|| Stream {
+            began: came,
+            good: Vec::new(),
+        });
+        stream.good.extend(alive.then_some(came));
     }
     let all = requests.into_iter();
     all.filter_map(|(request, server, on)| without_answer(request, server, on, index))
@@ -145,7 +171,16 @@ fn without_answer<'a>(
         None => {
             let delay = found.map_or(Duration::ZERO, |server| server.response_delay);
             let in_flight = request.first.at + delay + IN_FLIGHT > index.last;
-            if in_flight && index.timeline.server_answers(server, Moment::END) {
+            // A protocol may have its own word at the end of an answer: of a living program it is nothing that waits.
+            let last_word = found.is_some_and(|server| server.program.is_some())
+                && on.and_then(|on| on.local).is_some_and(|local| {
+                    let came = index.arrivals(local);
+                    let before = came.partition_point(|came| *came <= request.first);
+                    let last = came[..before].last();
+                    last.is_some_and(|last| request.first.since(*last) <= AT_ONCE)
+                });
+            let answers = index.timeline.server_answers(server, Moment::END);
+            if answers && (in_flight || last_word) {
                 return None;
             }
             Some((Moment::END, Outcome::Unfinished))
@@ -170,11 +205,114 @@ fn lost_on<'a>(index: &Index, connection: &Connection) -> Option<Request<'a>> {
         let outcome = ended.map_or((Moment::END, Outcome::Unfinished), |at| (at, lost));
         (sent_in_vain(index, connection)?, outcome)
     };
-    Some(Request {
+    let (at, outcome) = outcome;
+    Some(on_dead(connection, first, at, outcome))
+}
+
+/// The share of a program's usual answers that is as good as all of them: an answer in several pieces counts as several.
+const KEPT: f64 = 0.85;
+
+/// How often a program is answered.
+struct Pace {
+    /// When it was, in order of time.
+    answers: Vec<Duration>,
+}
+
+impl Pace {
+    fn of(requests: &[Request]) -> Self {
+        let mut answers: Vec<_> = requests
+            .iter()
+            .flat_map(Request::good)
+            .map(|moment| moment.at)
+            .collect();
+        answers.sort_unstable();
+        Self { answers }
+    }
+
+    fn within(&self, from: Duration, to: Duration) -> &[Duration] {
+        let place = |at| self.answers.partition_point(|answer| *answer < at);
+        &self.answers[place(from)..place(to).max(place(from))]
+    }
+
+    /// The longest time from one answer to the next before anything was broken.
+    fn longest_pause(&self, index: &Index) -> Option<Duration> {
+        let broken = index.timeline.first_effect()?;
+        let before = self.within(Duration::ZERO, broken.at);
+        before.windows(2).map(|pair| pair[1] - pair[0]).max()
+    }
+
+    /// Whether a dial failed while as many answers came as in the same time before anything was broken: then it was made on the
+    /// quiet, as by a balancer that has other connections, and no request waited for it. (A thread that waits for its own dial
+    /// is missed among the answers, if it is one of five at most.)
+    fn is_kept_during(&self, dial: &Connection, index: &Index) -> bool {
+        let (Some(began), Some(ended)) = (dial.began(), dial.ended()) else {
+            return false;
+        };
+        let Some(broken) = index.timeline.first_effect().filter(|_| dial.dial_failed) else {
+            return false;
+        };
+        let before = self.within(Duration::ZERO, broken.at);
+        let during = self.within(began.at, ended.at);
+        let (Some(first), true) = (before.first(), before.len() > 1 && !during.is_empty()) else {
+            return false;
+        };
+        let usual = (before.len() - 1) as f64 / (broken.at - *first).as_secs_f64();
+        let expected = usual * ended.since(began).as_secs_f64();
+        during.len() as f64 + 1.0 >= expected * KEPT
+    }
+}
+
+/// A request handed to a connection in vain.
+fn on_dead<'a>(
+    connection: &Connection,
+    first: Moment,
+    at: Moment,
+    outcome: Outcome,
+) -> Request<'a> {
+    Request {
         sent: vec![(first, connection.id)],
-        outcome: Some(outcome),
+        outcome: Some((at, outcome)),
         ..Request::new(first, None)
-    })
+    }
+}
+
+/// When the program last asked on a connection that has been dead since its data was `lost`, though it had answers on others in
+/// the meantime: after the last of those that came before, at the earliest. What is asked there then stands in the kernel's
+/// queue, and is not sent any more. That the queue has grown shows of it, or that the program was silent for unusually long
+/// when the connection ended.
+fn asked_again(
+    client: &Client,
+    index: &Index,
+    connection: &Connection,
+    all: &[Connection],
+    (lost, pace): (Moment, &Pace),
+) -> Option<Moment> {
+    let local = connection.local?;
+    let ended = connection.ended().unwrap_or(Moment::END);
+    let last_answer = |until: Moment| {
+        let others = all.iter().filter(|other| other.id != connection.id);
+        let last = others.filter_map(|other| {
+            let came = index.arrivals(other.local?);
+            let earlier = came.partition_point(|came| *came < until);
+            came[..earlier].last().copied()
+        });
+        last.max().filter(|last| *last > lost)
+    };
+    let shown = index.socket(client.place.name(), local);
+    let shown = shown.iter().filter(|(at, _)| *at > lost && *at < ended);
+    let shown: Vec<_> = shown.collect();
+    let grown = shown.windows(2).rev().find_map(|pair| {
+        let [(before, was), (at, is)] = pair else {
+            return None;
+        };
+        (is.send_queue > was.send_queue).then_some((*before, *at))
+    });
+    let joined = grown.and_then(|(before, at)| Some(last_answer(at)?.max(before)));
+    let waited = last_answer(ended).filter(|last| {
+        let usual = pace.longest_pause(index);
+        ended != Moment::END && usual.is_some_and(|usual| ended.since(*last) > usual + usual / 2)
+    });
+    joined.max(waited)
 }
 
 /// When the client first sent data to an endpoint that could not answer, if it had to send it again.

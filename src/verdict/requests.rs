@@ -249,6 +249,8 @@ impl<'a> Requests<'a> {
             }
             unwell = unwell.max(match request.outcome {
                 Some((_, outcome)) if outcome.is_well() => None,
+                // Whoever waits for a dial knows when it is over; of a connection it may have given up long before its end.
+                Some((at, Outcome::Failed(RequestError::Dial))) => Some(at),
                 Some(_) if self.of_program => Some(request.first),
                 Some((at, _)) => Some(at),
                 None => Some(next.1),
@@ -333,6 +335,27 @@ fn slowest_answer(client: &Client, case: &Case) -> Duration {
     let asked = servers.filter(|server| client.target.servers.contains(&server.name));
     let delay = asked.map(|server| server.response_delay).max();
     delay.unwrap_or_default() + ANSWER
+}
+
+/// What is no more of an answer's usual time: the first dial or segment that is lost costs as much (RFC 6298).
+const HELD_UP: Duration = Duration::from_secs(1);
+
+impl Requests<'_> {
+    /// The longest that a request took to be answered, of those that were not over at a moment, where that is long.
+    pub(super) fn held_up_after(
+        &self,
+        moment: Moment,
+        client: &Client,
+        case: &Case,
+    ) -> Option<Duration> {
+        let usual = slowest_answer(client, case) + HELD_UP;
+        let whole = self.by_number.values().filter(|it| it.stream.is_none());
+        let took = whole.filter_map(|request| {
+            let answered = request.good().last().filter(|at| *at > moment)?;
+            Some(answered.since(request.first))
+        });
+        took.filter(|took| *took >= usual).max()
+    }
 }
 
 /// The longest time between two of `times`, which rise, that ends between `from` and `until`; the last one goes to `until`.

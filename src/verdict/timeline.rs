@@ -74,6 +74,11 @@ impl<'a> Timeline<'a> {
         Self { case, faults }
     }
 
+    /// When anything was broken first.
+    pub(super) fn first_effect(&self) -> Option<Moment> {
+        self.faults.iter().map(|fault| fault.at).min()
+    }
+
     /// The effects that came about until a moment, each with when.
     pub(super) fn effects_until(&self, end: Moment) -> impl Iterator<Item = (Moment, &'a Effect)> {
         let faults = self.faults.iter().filter(move |fault| fault.at <= end);

@@ -9,6 +9,7 @@ mod processes;
 mod shared;
 
 mod attacks;
+mod balancers;
 mod clients;
 mod ends;
 mod libraries;

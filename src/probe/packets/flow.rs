@@ -241,6 +241,7 @@ mod tests {
                 seq,
                 ack,
                 len,
+                payload: Vec::new(),
             };
             self.clock += 1;
             let sendings = self.flows.see(&segment, Duration::from_secs(self.clock));

@@ -56,6 +56,8 @@ pub(crate) struct TcpSegment {
     pub(crate) ack: u32,
     /// Payload bytes.
     pub(crate) len: u32,
+    /// The beginning of its payload, for whoever reads that ([`Packet::with_payload`]).
+    pub(crate) payload: Vec<u8>,
 }
 
 impl TcpSegment {
@@ -154,7 +156,35 @@ fn parse_tcp(bytes: &[u8], length: u32, from: IpAddr, to: IpAddr) -> Option<Pack
         seq: long(bytes, 4)?,
         ack: long(bytes, 8)?,
         len: length.checked_sub(header_length)?,
+        payload: Vec::new(),
     }))
+}
+
+impl Packet {
+    /// With what `bytes`, which it was read from, have of a segment's payload.
+    pub(crate) fn with_payload(mut self, bytes: &[u8]) -> Self {
+        if let Self::Tcp(segment) = &mut self
+            && let Some(payload) = payload(bytes)
+        {
+            segment.payload = payload[..payload.len().min(segment.len as usize)].to_vec();
+        }
+        self
+    }
+}
+
+/// What follows a packet's TCP header.
+fn payload(bytes: &[u8]) -> Option<&[u8]> {
+    let segment = bytes.get(ip_length(bytes)?..)?;
+    segment.get(usize::from(segment.get(12)? >> 4) * 4..)
+}
+
+/// The length of a packet's IP header.
+fn ip_length(bytes: &[u8]) -> Option<usize> {
+    let first = *bytes.first()?;
+    Some(match first >> 4 {
+        4 => usize::from(first & 0x0f) * 4,
+        _ => 40,
+    })
 }
 
 /// The timestamp that an IP packet's TCP segment bears (TSval, RFC 7323), if it has one and it was not cut off.
@@ -163,11 +193,7 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Option<u32> {
     let Some(Packet::Tcp(_)) = parse(bytes) else {
         return None;
     };
-    let ip = match bytes.first()? >> 4 {
-        4 => usize::from(bytes.first()? & 0x0f) * 4,
-        _ => 40,
-    };
-    let segment = bytes.get(ip..)?;
+    let segment = bytes.get(ip_length(bytes)?..)?;
     let header_length = usize::from(segment.get(12)? >> 4) * 4;
     let mut options = segment.get(20..header_length)?;
     loop {

@@ -38,7 +38,7 @@ pub(crate) enum Hears {
     OwnErrors,
     /// TCP segments that open or close a connection or carry payload, and ICMP, on every link.
     Turns,
-    /// All TCP and ICMP on every link.
+    /// All TCP and ICMP on every link, with the beginning of what it carries.
     Everywhere,
 }
 
@@ -47,6 +47,7 @@ pub(crate) struct Tap {
     /// Whose, in messages.
     name: String,
     socket: AsyncFd<Socket>,
+    hears: Hears,
     room: RefCell<Room>,
     capture: Option<Rc<RefCell<Capture>>>,
 }
@@ -93,6 +94,7 @@ impl Tap {
         Ok(Self {
             name: name.to_owned(),
             socket,
+            hears,
             room: RefCell::new(Room {
                 headers: headers(),
                 buffers: vec![[0; SNAP_LENGTH]; BATCH],
@@ -193,7 +195,10 @@ impl Tap {
             let bytes = message.iovs().next().unwrap_or_default();
             let keeps = self.capture.is_some();
             seen.push(Seen {
-                packet: parse(bytes),
+                packet: match self.hears {
+                    Hears::Everywhere => parse(bytes).map(|packet| packet.with_payload(bytes)),
+                    _ => parse(bytes),
+                },
                 stamp,
                 frame: keeps.then(|| frame(bytes, message.bytes, message.address)),
             });

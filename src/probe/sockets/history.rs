@@ -27,6 +27,8 @@ pub(super) struct History {
     known: BTreeMap<Ends, Known>,
     /// Connections of which a SYN was seen, and no socket yet.
     expected: BTreeMap<Ends, Expected>,
+    /// What joins the data that waits to be sent again is news: it is all that shows of a program's asking on a dead connection.
+    of_program: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,19 @@ impl History {
             place: place.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// With what is news of a program's sockets only.
+    pub(super) fn of_program(self, of_program: bool) -> Self {
+        Self { of_program, ..self }
+    }
+
+    /// The sockets of a program that send something again and again.
+    pub(super) fn in_vain(&self) -> Vec<Ends> {
+        let all = self.known.iter().filter(|_| self.of_program);
+        all.filter(|(_, known)| sends_again(&known.written))
+            .map(|(ends, _)| *ends)
+            .collect()
     }
 
     /// A connection is opened at `since` between these addresses, and its socket here is in `state` at first.
@@ -123,7 +138,15 @@ impl History {
                 if known.written.cookie == shown.cookie
                     || known.written.state == TcpState::SynReceived =>
             {
-                observed = known.changed(&self.place, shown, now);
+                let more = self.of_program
+                    && sends_again(&known.written)
+                    && sends_again(&shown)
+                    && shown.send_queue > known.written.send_queue;
+                observed = known.changed(&self.place, shown.clone(), now);
+                if more && observed.is_empty() {
+                    observed.push((now, event(&self.place, &shown, SocketChange::Changed)));
+                    known.written = shown;
+                }
             }
             _ => {
                 if let Some(ends) = self.expected_as(&shown) {
@@ -364,6 +387,11 @@ fn waits(shown: &Shown) -> bool {
         kind,
         Some(TimerKind::Retransmission | TimerKind::ZeroWindowProbe)
     )
+}
+
+/// Whether what was sent is being sent again.
+fn sends_again(shown: &Shown) -> bool {
+    shown.info.is_some_and(|info| info.retransmits > 0) && shown.send_queue > 0
 }
 
 /// Whether the kernel has put a smaller thing in the socket's place, for TIME-WAIT or a FIN-WAIT-2 that nobody holds.

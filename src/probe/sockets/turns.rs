@@ -1,5 +1,6 @@
 //! Who speaks on a connection, by its payload: one asks, the other answers.
 
+use super::chatter::Speech;
 use crate::probe::packets::parse::TcpSegment;
 
 /// A segment with payload, for tests.
@@ -17,6 +18,7 @@ pub(super) fn segment(
         seq,
         ack: 0,
         len,
+        payload: Vec::new(),
     }
 }
 
@@ -26,13 +28,16 @@ pub(super) struct Turns {
     /// The sequence numbers that come next: of who asks, and of who answers.
     next: [Option<u32>; 2],
     asked: bool,
+    speech: Speech,
 }
 
 impl Turns {
-    /// What a segment is of whoever asks, or of the other one; nothing if it has no payload that none before it had. Else
+    /// What a segment is of whoever asks, or of the other one; nothing if it has no payload that none before it had, or nothing
+    /// but chatter. Else
     /// whether it is the first of its side: of who asks since the last answer, of who answers since it was asked.
     pub(super) fn see(&mut self, segment: &TcpSegment, asks: bool) -> Option<bool> {
-        if segment.len == 0 || !self.is_new(segment, asks) {
+        if segment.len == 0 || !self.is_new(segment, asks) || self.speech.is_chatter(segment, asks)
+        {
             return None;
         }
         let first = self.asked != asks;

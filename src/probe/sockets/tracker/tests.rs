@@ -41,6 +41,7 @@ impl Story {
             seq,
             ack: 0,
             len: 0,
+            payload: Vec::new(),
         });
         self.tracker.see(&packet, Duration::from_secs(self.clock))
     }
@@ -394,6 +395,7 @@ fn a_socket_that_waits_is_looked_at_when_its_program_does_something_and_one_that
         seq: 9,
         ack: 0,
         len: 0,
+        payload: Vec::new(),
     });
     story.tracker.see(&packet, at);
     let due = story.tracker.due(at);

@@ -1,0 +1,172 @@
+//! What is said on a connection beside requests and their answers, where that can be read: HTTP/2's frames in the clear (RFC
+//! 9113). Those that keep the connection itself, of settings, windows, pings and priorities, ask nothing and answer nothing.
+
+use crate::probe::packets::parse::TcpSegment;
+
+/// How a client begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Length, type, flags, stream.
+const FRAME_HEADER: usize = 9;
+/// Frame types.
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const PRIORITY: u8 = 0x2;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
+const CONTINUATION: u8 = 0x9;
+
+/// What is known of what a connection speaks.
+#[derive(Debug, Default)]
+pub(super) enum Speech {
+    /// Nothing: its client has said nothing yet.
+    #[default]
+    Unknown,
+    /// HTTP/2: where the next frame begins, of the client and of the server.
+    Http2([Option<u32>; 2]),
+    /// Nothing that can be read.
+    Other,
+}
+
+impl Speech {
+    /// Whether a segment with payload, which none before it had, carries nothing but chatter. `of_client` is whose it is.
+    pub(super) fn is_chatter(&mut self, segment: &TcpSegment, of_client: bool) -> bool {
+        if matches!(self, Self::Unknown) && of_client {
+            *self = match segment.payload.starts_with(PREFACE) {
+                true => Self::Http2([Some(segment.seq.wrapping_add(PREFACE.len() as u32)), None]),
+                false => Self::Other,
+            };
+        }
+        let Self::Http2(next) = self else {
+            return false;
+        };
+        let next = &mut next[usize::from(!of_client)];
+        let begin = next.unwrap_or(segment.seq);
+        let (says, after) = frames(segment, begin);
+        *next = Some(after);
+        !says
+    }
+}
+
+/// Whether any of the frames that begin in a segment, the first at `begin`, or goes on in it, is a request's or an answer's; and
+/// where the next one begins.
+fn frames(segment: &TcpSegment, begin: u32) -> (bool, u32) {
+    let end = segment.seq.wrapping_add(segment.len);
+    let mut offset = begin.wrapping_sub(segment.seq) as usize;
+    // One that began before goes on: only those of some length do.
+    let mut says = offset != 0 && !segment.payload.starts_with(PREFACE);
+    loop {
+        let at = segment.seq.wrapping_add(offset as u32);
+        if end.wrapping_sub(at).cast_signed() <= 0 {
+            return (says, at);
+        }
+        let header = segment.payload.get(offset..offset + FRAME_HEADER);
+        let Some(length) = header.and_then(frame_length) else {
+            // What can't be read may be anything. As a rule a writer's next bytes begin with a frame.
+            return (true, end);
+        };
+        says |= header.is_some_and(|header| matches!(header[3], DATA | HEADERS | CONTINUATION));
+        offset += FRAME_HEADER + length;
+    }
+}
+
+/// The length of what follows a frame's header, if it is one.
+fn frame_length(header: &[u8]) -> Option<usize> {
+    let length =
+        usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+    let fits = match header[3] {
+        DATA | HEADERS | CONTINUATION | GOAWAY => true,
+        PRIORITY => length == 5,
+        RST_STREAM | WINDOW_UPDATE => length == 4,
+        SETTINGS => length % 6 == 0,
+        PING => length == 8,
+        // PUSH_PROMISE, and what extensions add: of no use to tell a frame from something else.
+        _ => length <= 1 << 14,
+    };
+    fits.then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::packets::parse::ACK;
+    use crate::probe::sockets::turns::segment;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0, (length >> 8) as u8, length as u8, kind, 0, 0, 0, 0, 1];
+        bytes.resize(FRAME_HEADER + length, b'x');
+        bytes
+    }
+
+    /// Of each piece, by the client or not, whether it is chatter; of what is cut off the length alone is known.
+    fn chatter(pieces: &[(bool, Vec<u8>, usize)]) -> Vec<bool> {
+        let (client, server) = ("10.1.0.2:40000", "10.1.1.2:50051");
+        let address = |text: &str| text.parse().expect("an address");
+        let mut speech = Speech::default();
+        // Sequence numbers wrap.
+        let mut seq = [u32::MAX - 20, 77];
+        let told = pieces.iter().map(|(of_client, bytes, seen)| {
+            let ends = match of_client {
+                true => (address(client), address(server)),
+                false => (address(server), address(client)),
+            };
+            let seq = &mut seq[usize::from(!of_client)];
+            let mut segment = segment(ends, ACK, *seq, bytes.len() as u32);
+            segment.payload = bytes[..(*seen).min(bytes.len())].to_vec();
+            *seq = seq.wrapping_add(bytes.len() as u32);
+            speech.is_chatter(&segment, *of_client)
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn settings_windows_and_pings_are_chatter_and_requests_are_not() {
+        let all = usize::MAX;
+        let hello = [PREFACE.to_vec(), frame(SETTINGS, 18)].concat();
+        let told = chatter(&[
+            (true, PREFACE.to_vec(), all),
+            (false, frame(SETTINGS, 0), all),
+            (
+                true,
+                [frame(SETTINGS, 0), frame(WINDOW_UPDATE, 4)].concat(),
+                all,
+            ),
+            (
+                true,
+                [frame(WINDOW_UPDATE, 4), frame(HEADERS, 40)].concat(),
+                all,
+            ),
+            (false, frame(PING, 8), all),
+            (false, [frame(HEADERS, 30), frame(DATA, 5)].concat(), all),
+            (true, frame(RST_STREAM, 4), all),
+            (false, frame(GOAWAY, 8), all),
+        ]);
+        assert_eq!(told, [true, true, true, false, true, false, true, true]);
+        let request = [hello.clone(), frame(HEADERS, 40)].concat();
+        assert_eq!(chatter(&[(true, hello, all)]), [true]);
+        assert_eq!(chatter(&[(true, request, all)]), [false]);
+        // No HTTP/2.
+        assert_eq!(chatter(&[(true, frame(PING, 8), all)]), [false]);
+    }
+
+    #[test]
+    fn frames_are_followed_across_segments_of_which_the_beginning_alone_is_seen() {
+        let body = frame(DATA, 3000);
+        let told = chatter(&[
+            (true, PREFACE.to_vec(), 140),
+            (
+                true,
+                [frame(HEADERS, 90), body[..1300].to_vec()].concat(),
+                140,
+            ),
+            (true, body[1300..].to_vec(), 140),
+            (true, frame(PING, 8), 140),
+            // What begins behind what is seen may be anything, and so may what follows be, which is read as frames again.
+            (true, [frame(DATA, 200), frame(PING, 8)].concat(), 140),
+            (true, frame(PING, 8), 140),
+        ]);
+        assert_eq!(told, [true, false, false, true, false, true]);
+    }
+}
