@@ -288,7 +288,7 @@ impl Told<'_> {
             return String::from("not tested: its program had ended before the fault");
         }
         let affected = client.affected != Some(false);
-        if !affected && client.unexplained.is_none() {
+        if !affected && client.unexplained.is_none() && !self.waited_behind_its_server() {
             return String::from(
                 "not affected: no connection it held led to a node that was struck",
             );
@@ -309,7 +309,12 @@ impl Told<'_> {
                 String::from("the connection that was struck not given up: it worked again")
             }
             None if affected => format!("the dead connection not given up{cause}"),
-            None => String::from("it held no dead connection, but dialled a dead endpoint"),
+            None if client.unexplained.is_some() => {
+                String::from("it held no dead connection, but dialled a dead endpoint")
+            }
+            None => String::from(
+                "it held no dead connection and dialled no dead endpoint: what it waited for lies behind its server",
+            ),
         };
         let recovered = match client.recovered_after {
             Some(after) => format!("well again after {}", measured(after)),
@@ -317,6 +322,14 @@ impl Told<'_> {
             None => String::from("never well again within the case"),
         };
         format!("{recovered}; {detected}")
+    }
+
+    /// Whether its requests failed though nothing of its own was struck: as of one whose server is a proxy.
+    fn waited_behind_its_server(&self) -> bool {
+        let client = self.client;
+        client.requests_failed.unwrap_or(0) > 0
+            || client.recovered_after.is_none()
+            || client.held_up.is_some()
     }
 
     /// Whether a connection that was struck, and that nothing ended, had a good response by the recovery.

@@ -58,6 +58,15 @@ pub struct ClientResult {
         with = "seconds::option"
     )]
     pub longest_without_response: Option<Duration>,
+    /// Of a client that held no dead connection: the longest that a request, under way at the fault or asked after it, took to
+    /// be answered, where that is a second or more beyond its server's own delay.
+    #[serde(
+        default,
+        rename = "held_up_s",
+        with = "seconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub held_up: Option<Duration>,
     /// Dials after the fault.
     pub dials: u32,
     /// What its connections speak, as each of them says; `None` if none was opened, or if they differ.
@@ -207,6 +216,7 @@ impl ClientResult {
             }
             Some(false) if self.recovered_after.is_none() => struck("it did not stay well"),
             Some(false) if self.unexplained.is_some() => struck("it had an outage"),
+            Some(false) if self.held_up.is_some() => struck("a request of its was held up"),
             Some(false) if self.dialled_dead.is_some() || self.dialled_long() => {
                 struck("a later dial of its met the fault")
             }
