@@ -1,10 +1,28 @@
-//! What is said on a connection beside requests and their answers, where that can be read: HTTP/2's frames in the clear (RFC
-//! 9113). Those that keep the connection itself, of settings, windows, pings and priorities, ask nothing and answer nothing.
+//! What is said on a connection beside requests and their answers, where that can be read in the clear: HTTP/2's frames that keep
+//! the connection itself, of settings, windows, pings and priorities (RFC 9113), and the heartbeats of some other protocols. They
+//! ask nothing and answer nothing. (NATS' PING is none of them: a flush waits for its PONG.)
 
 use crate::probe::packets::parse::TcpSegment;
 
 /// How a client begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Protocols with heartbeats that are always the same: how their clients begin, from the byte of this number on, and what a
+/// heartbeat is, of either side.
+const HEARTBEATS: [(usize, &[u8], &[&[u8]]); 3] = [
+    // AMQP 0-9-1, 4.2.7.
+    (0, b"AMQP\0\0\x09\x01", &[b"\x08\0\0\0\0\0\0\xce"]),
+    // MQTT, 3.12 and 3.13: a CONNECT is no longer than 127 bytes, or its protocol's name stands later.
+    (4, b"MQTT", &[b"\xc0\0", b"\xd0\0"]),
+    (5, b"MQTT", &[b"\xc0\0", b"\xd0\0"]),
+];
+/// Redis' (RESP): any command may be a client's first.
+const REDIS: [&[u8]; 5] = [
+    b"*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$4\r\nping\r\n",
+    b"+PONG\r\n",
+    b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+    b"PING\r\n",
+];
 /// Length, type, flags, stream.
 const FRAME_HEADER: usize = 9;
 /// Frame types.
@@ -26,21 +44,43 @@ pub(super) enum Speech {
     Unknown,
     /// HTTP/2: where the next frame begins, of the client and of the server.
     Http2([Option<u32>; 2]),
+    /// Something with heartbeats, which are these.
+    Beats(&'static [&'static [u8]]),
     /// Nothing that can be read.
     Other,
 }
 
 impl Speech {
+    /// By what a client says first.
+    fn of(first: &TcpSegment) -> Self {
+        let payload = &first.payload;
+        if payload.starts_with(PREFACE) {
+            let next = first.seq.wrapping_add(PREFACE.len() as u32);
+            return Self::Http2([Some(next), None]);
+        }
+        let begins =
+            |at: usize, with: &[u8]| payload.get(at..).is_some_and(|p| p.starts_with(with));
+        let mut known = HEARTBEATS.iter();
+        if let Some((.., beats)) = known.find(|(at, with, _)| begins(*at, with)) {
+            return Self::Beats(beats);
+        }
+        // An array of so many strings.
+        let is_array = payload.first() == Some(&b'*') && payload.windows(3).any(|w| w == b"\r\n$");
+        match is_array || payload.as_slice() == REDIS[4] {
+            true => Self::Beats(&REDIS),
+            false => Self::Other,
+        }
+    }
+
     /// Whether a segment with payload, which none before it had, carries nothing but chatter. `of_client` is whose it is.
     pub(super) fn is_chatter(&mut self, segment: &TcpSegment, of_client: bool) -> bool {
         if matches!(self, Self::Unknown) && of_client {
-            *self = match segment.payload.starts_with(PREFACE) {
-                true => Self::Http2([Some(segment.seq.wrapping_add(PREFACE.len() as u32)), None]),
-                false => Self::Other,
-            };
+            *self = Self::of(segment);
         }
-        let Self::Http2(next) = self else {
-            return false;
+        let next = match self {
+            Self::Unknown | Self::Other => return false,
+            Self::Beats(beats) => return is_made_of(beats, segment),
+            Self::Http2(next) => next,
         };
         let next = &mut next[usize::from(!of_client)];
         let begin = next.unwrap_or(segment.seq);
@@ -48,6 +88,15 @@ impl Speech {
         *next = Some(after);
         !says
     }
+}
+
+/// Whether a segment is nothing but some of these.
+fn is_made_of(beats: &[&[u8]], segment: &TcpSegment) -> bool {
+    let mut rest = segment.payload.as_slice();
+    while let Some(beat) = beats.iter().find(|beat| rest.starts_with(beat)) {
+        rest = &rest[beat.len()..];
+    }
+    rest.is_empty() && segment.payload.len() == segment.len as usize
 }
 
 /// Whether any of the frames that begin in a segment, the first at `begin`, or goes on in it, is a request's or an answer's; and
@@ -149,6 +198,43 @@ mod tests {
         assert_eq!(chatter(&[(true, request, all)]), [false]);
         // No HTTP/2.
         assert_eq!(chatter(&[(true, frame(PING, 8), all)]), [false]);
+    }
+
+    #[test]
+    fn heartbeats_are_chatter_where_the_protocol_is_known() {
+        let all = usize::MAX;
+        let (beat, get) = (
+            b"\x08\0\0\0\0\0\0\xce".to_vec(),
+            b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n".to_vec(),
+        );
+        let amqp = [
+            (true, b"AMQP\0\0\x09\x01".to_vec(), all),
+            (false, vec![1; 40], all),
+            (true, beat.repeat(2), all),
+            (false, beat.clone(), all),
+            (true, [vec![1; 40], beat.clone()].concat(), all),
+        ];
+        assert_eq!(chatter(&amqp), [false, false, true, true, false]);
+        assert_eq!(chatter(&[(true, beat, all)]), [false], "it may be anything");
+        let redis = [
+            (true, get.clone(), all),
+            (false, b"$-1\r\n".to_vec(), all),
+            (true, REDIS[0].to_vec(), all),
+            (false, b"+PONG\r\n".to_vec(), all),
+            (true, [REDIS[0].to_vec(), get].concat(), all),
+        ];
+        assert_eq!(chatter(&redis), [false, false, true, true, false]);
+        let mqtt = [
+            (
+                true,
+                b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x01a".to_vec(),
+                all,
+            ),
+            (true, vec![0xc0, 0], all),
+            (false, vec![0xd0, 0], all),
+            (true, vec![0x30, 3, 0, 1, b't'], all),
+        ];
+        assert_eq!(chatter(&mqtt), [false, true, true, false]);
     }
 
     #[test]
