@@ -1,8 +1,11 @@
-//! What scenarios/scoreboard and the scenario of client-go's leader election show, and that each program says the same.
+//! What scenarios/scoreboard, scenarios/servers and the scenario of client-go's leader election show, and that each program says
+//! the same.
 
 use std::path::Path;
 
 use halfopen::plan::Cause;
+use halfopen::record::Observation;
+use halfopen::verdict::CaseResult;
 
 use crate::needs;
 use crate::shared::{Run, repository, run_file, virtual_clock};
@@ -19,7 +22,7 @@ fn run(scenario: &str, filter: &str, programs: &[&str]) -> Option<Run> {
     let missing: Vec<_> = programs.iter().filter(|program| !there(program)).collect();
     if !missing.is_empty() {
         needs::skipped(format_args!(
-            "{missing:?} are not here: `ci/clients` and Debian's packages redis-server and postgresql have them"
+            "{missing:?} are not here: `ci/clients` and Debian's packages haproxy, nginx, redis-sentinel and redis-server have them"
         ));
         return None;
     }
@@ -100,5 +103,115 @@ fn clients_of_redis_say_what_is_seen_of_them() {
     // Its own limit of 3 s for an answer, and another try at once.
     for (_, _, recovered) in figures(&run, "program") {
         assert!((5.0..13.5).contains(&recovered), "{}", run.table);
+    }
+}
+
+/// What the servers' programs wrote in each case after the fault, in seconds from it: the first line with each of these words.
+fn lines(run: &Run, words: &[&str]) -> Vec<Vec<f64>> {
+    let cases = run.records.iter().zip(&run.cases);
+    let of_case = cases.map(|(record, case)| {
+        let fault = case.clients[0].fault_at.expect("a fault").as_secs_f64();
+        let first = |word: &&str| {
+            record.iter().find_map(|event| match &event.what {
+                Observation::ServerOutput { text, .. } if text.contains(*word) => {
+                    let at = event.t_ns as f64 / 1e9 - fault;
+                    (at > 0.0).then_some(at)
+                }
+                _ => None,
+            })
+        };
+        words.iter().filter_map(first).collect()
+    });
+    of_case.collect()
+}
+
+#[test]
+fn etcd_elects_a_leader_and_its_client_asks_the_dead_member_in_turn() {
+    let Some(run) = run("servers/etcd.yaml", "", &["halfopen-poll-etcd", "etcd"]) else {
+        return;
+    };
+    let elections = lines(&run, &["lost leader", "became leader"]);
+    let elected: Vec<_> = elections.iter().filter(|found| !found.is_empty()).collect();
+    // One of three nodes has the leader, in both variants.
+    assert_eq!(elected.len(), 2, "{elections:?}\n{}", run.table);
+    for found in elected {
+        // Its followers wait for one to two election timeouts of a second.
+        assert!(found.iter().all(|at| (1.0..=2.5).contains(at)), "{found:?}");
+    }
+    for case in &run.cases {
+        let writer = &case.clients[0];
+        let said = writer.program.as_ref().and_then(|own| own.said.as_ref());
+        let said = said.expect("its own words");
+        assert_eq!(said.agrees, Some(true), "{}", run.table);
+        if case.case.contains("command=defaults") {
+            assert!(said.errors > 10, "{}", run.table);
+            let after = writer.recovered_after;
+            assert!(
+                after.is_none_or(|after| after.as_secs() > 70),
+                "{}",
+                run.table
+            );
+        }
+    }
+}
+
+#[test]
+fn nats_s_client_moves_when_its_pings_go_unanswered() {
+    let programs = ["halfopen-poll-nats", "nats-server"];
+    let Some(run) = run("servers/nats.yaml", "", &programs) else {
+        return;
+    };
+    let found = figures(&run, "publisher");
+    // The third PING of two minutes' distance has nobody to answer the two before it.
+    assert!((240.0..=362.0).contains(&found[0].2), "{}", run.table);
+    assert!((10.0..=17.0).contains(&found[1].2), "{}", run.table);
+}
+
+#[test]
+fn sentinels_name_the_replica_and_the_client_finds_it() {
+    let programs = ["halfopen-poll-redis", "redis-server", "redis-sentinel"];
+    let Some(run) = run("servers/redis-sentinel.yaml", "", &programs) else {
+        return;
+    };
+    figures(&run, "writer");
+}
+
+#[test]
+fn a_server_sends_away_who_asks_too_often_whether_it_lives() {
+    let Some(run) = run("servers/grpc.yaml", "", &["halfopen-poll-go-grpc"]) else {
+        return;
+    };
+    let of_client = |case: &CaseResult| {
+        let program = case.clients[0].program.as_ref();
+        program
+            .and_then(|own| own.said.as_ref())
+            .expect("its own words")
+            .errors
+    };
+    let [default, permissive] = [&run.cases[0], &run.cases[1]].map(of_client);
+    assert_eq!(default, permissive + 1, "{}", run.table);
+    let told = run.records.iter().flatten().filter(|event| {
+        matches!(&event.what, Observation::ProgramOutput { text, .. } if text.contains("too_many_pings"))
+    });
+    let told: Vec<_> = told.map(|event| event.t_ns / 1_000_000_000).collect();
+    assert!(!told.is_empty(), "{}", run.table);
+    assert!(told.iter().all(|at| [30, 31].contains(at)), "{told:?}");
+}
+
+#[test]
+fn who_asks_a_proxy_waits_for_whom_the_proxy_waits() {
+    for (scenario, program) in [
+        ("servers/nginx.yaml", "nginx"),
+        ("servers/haproxy.yaml", "haproxy"),
+    ] {
+        let Some(run) = run(scenario, "", &[program]) else {
+            continue;
+        };
+        for case in &run.cases {
+            let caller = &case.clients[0];
+            // No connection of its own was struck, and yet the fault did not pass it by.
+            assert_eq!(caller.affected, Some(false), "{}", run.table);
+            assert!(!run.table.contains("not affected"), "{}", run.table);
+        }
     }
 }
