@@ -21,7 +21,7 @@ use crate::plan::units::{between, exact, measured};
 use crate::plan::{Case, Cause, Client, Effect, Work, Workload};
 use crate::printable::printable;
 use crate::record::{Event, Observation};
-use crate::result::{ClientResult, PredictedQuantileResult, Step, StepKind, not_for_good, word};
+use crate::result::{ClientResult, PredictedQuantileResult, WORKED_AGAIN, not_for_good, word};
 use crate::verdict::{CaseResult, Verdict};
 
 /// What of a case is told.
@@ -332,18 +332,10 @@ impl Told<'_> {
             || client.held_up.is_some()
     }
 
-    /// Whether a connection that was struck, and that nothing ended, had a good response by the recovery.
+    /// Whether a connection that was struck, and that nothing ended, carried the response with which it was well again.
     fn worked_again(&self) -> bool {
-        let client = self.client;
-        let (Some(fault), Some(after)) = (client.fault_at, client.recovered_after) else {
-            return false;
-        };
-        let good = |step: &Step| step.kind == StepKind::Response && step.at <= fault + after;
-        let mut kept = client.connections.iter().filter(|connection| {
-            let held = connection.chain.iter().any(|s| s.kind == StepKind::Phase);
-            held && connection.closed_at.is_none()
-        });
-        client.cause == Some(Cause::Never) && kept.any(|c| c.chain.iter().any(good))
+        let evidence = self.client.evidence.as_ref();
+        evidence.is_some_and(|evidence| evidence.starts_with(WORKED_AGAIN))
     }
 
     /// Who it is, in one line.

@@ -190,6 +190,9 @@ pub enum Passing {
     Unknown,
 }
 
+/// How the evidence begins of a connection that was struck and had an answer again.
+pub const WORKED_AGAIN: &str = "not given up: it worked again";
+
 impl ClientResult {
     /// What its connections speak, in words; `None` if none was opened.
     #[must_use]

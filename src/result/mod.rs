@@ -18,8 +18,8 @@ use crate::record::ClockName;
 
 pub use crate::plan::word;
 pub use client::{
-    ClientResult, FailureResult, Passing, PredictedQuantileResult, PredictedResult, WindowResult,
-    WorkloadResult, not_for_good,
+    ClientResult, FailureResult, Passing, PredictedQuantileResult, PredictedResult, WORKED_AGAIN,
+    WindowResult, WorkloadResult, not_for_good,
 };
 pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, StepKind};
 pub use distribution::{Distribution, Spread};

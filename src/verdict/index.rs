@@ -55,8 +55,9 @@ pub(super) struct Index<'a> {
     pub hz: Option<u32>,
     /// The faults, and who could answer when.
     pub timeline: Timeline<'a>,
-    /// The time of the last event.
+    /// The time of the last event, or from which on programs are told that the case is over and given time for that.
     pub last: Duration,
+    is_over: bool,
     /// It goes on to the case's end.
     pub whole: bool,
     /// The lab was ready.
@@ -152,6 +153,7 @@ impl<'a> Index<'a> {
             hz,
             timeline: Timeline::new(case),
             last: Duration::ZERO,
+            is_over: false,
             whole: false,
             begun: false,
             rig_error: None,
@@ -199,7 +201,9 @@ impl<'a> Index<'a> {
     }
 
     fn file(&mut self, at: Moment, what: &'a Observation) {
-        self.last = at.at;
+        if !self.is_over {
+            self.last = at.at;
+        }
         match what {
             Observation::LabReady { .. } => self.begun = true,
             Observation::CaseEnded {} => self.whole = true,
@@ -447,8 +451,8 @@ impl<'a> Index<'a> {
             Observation::PayloadWithheld { local, .. } => {
                 self.arrivals.withheld(*local, at);
             }
+            Observation::ProgramStopped { .. } => self.is_over = true,
             Observation::CaseStarted { .. }
-            | Observation::ProgramStopped { .. }
             | Observation::ServerListening { .. }
             | Observation::ServerStarted { .. }
             | Observation::ServerReady { .. }

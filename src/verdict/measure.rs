@@ -277,7 +277,11 @@ fn measure_workload(
     let from = outage.map_or(Moment::START, |outage| outage.fault.at);
     let detection = outage.map_or(Detection::NotAffected, |outage| outage.detection);
     let diagnosis = outage.and_then(|outage| outage.diagnosis.clone());
-    let without_fault = || workload.recovered_after(from).filter(|_| !workload.gone);
+    let without_fault = || {
+        workload
+            .recovered_after(from, None)
+            .filter(|_| !workload.gone)
+    };
     WorkloadResult {
         name: work.name.clone(),
         kind: work.kind.name().to_owned(),

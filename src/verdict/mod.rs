@@ -21,6 +21,7 @@ mod judge;
 mod measure;
 mod outages;
 mod outcome;
+mod pace;
 mod parts;
 mod predictions;
 mod program_end;

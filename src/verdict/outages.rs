@@ -9,9 +9,12 @@ use crate::plan::units::measured;
 use crate::plan::{Cause, Protocol};
 use crate::record::EndedBy;
 
+use crate::result::WORKED_AGAIN;
+
 use super::cause::Diagnosis;
 use super::client_record::ClientRecord;
 use super::connections::Connection;
+use super::pace::{Pace, may_come_again};
 use super::requests::Requests;
 use super::struck::{Struck, struck};
 use super::timeline::{Injected, Moment};
@@ -87,7 +90,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         if self.gone {
             return outage;
         }
-        let recovered_after = self.recovered_after(fault.at);
+        let recovered_after = self.recovered_after(fault.at, affected);
         let own = &self.own;
         Outage {
             detection: match (affected, dead) {
@@ -193,7 +196,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
             .filter(|after| found.cause == Cause::Never && self.carried(dead, fault.at, *after));
         match again {
             Some(after) => Diagnosis {
-                evidence: format!("not given up: it worked again after {}", measured(after)),
+                evidence: format!("{WORKED_AGAIN} after {}", measured(after)),
                 ..found
             },
             None => found,
@@ -209,13 +212,17 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
 
     /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
     /// goes on, is silent, and was never anything but well.
-    pub(super) fn recovered_after(&self, fault: Moment) -> Option<Duration> {
+    pub(super) fn recovered_after(
+        &self,
+        fault: Moment,
+        affected: Option<bool>,
+    ) -> Option<Duration> {
         let requests = self.own.requests;
         let unwell = requests.last_unwell();
         let untroubled = unwell.is_none_or(|unwell| unwell < fault);
         let silent = || untroubled && requests.goes_on_since(fault);
         let good = &requests.good;
-        let last_good = good.last().copied()?;
+        let last_good = good.last().copied();
         // A dial that led to nothing, and after which no response came, was for a request that had none. With several
         // workloads nobody knows whose, but the request itself then tells.
         let vain = self
@@ -224,13 +231,76 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
             .iter()
             .filter(|c| !self.several() && c.opened.is_none() && !c.cut_short())
             .filter_map(Connection::began);
-        if vain.into_iter().any(|dialled| dialled > last_good) {
+        if vain.max() > last_good {
             return None;
         }
+        let program = self.own.client.program().is_some();
+        if program && untroubled && affected == Some(false) {
+            // It may only listen, or have nothing more to ask.
+            let next = good.iter().find(|at| **at > fault);
+            return Some(next.map_or(Duration::ZERO, |next| next.since(fault)));
+        }
+        last_good?;
         let from = unwell.map_or(fault, |unwell| unwell.max(fault));
         match requests.first_good_after(from) {
+            Some(first) if program => Some(self.at_its_pace(fault, first)?.since(fault)),
             Some(first) => Some(first.since(fault)),
             None => silent().then_some(Duration::ZERO),
         }
+    }
+
+    /// The first good answer of a program, from `first` on, after which nothing of it still waits on what is dead. Where it is
+    /// answered less often than before as long as a connection is kept on which it asked in vain, one of its threads waits there.
+    fn at_its_pace(&self, fault: Moment, first: Moment) -> Option<Moment> {
+        let requests = self.own.requests;
+        let pace = Pace::of(&requests.good, fault);
+        let mut ends: Vec<Moment> = self
+            .own
+            .connections
+            .iter()
+            .filter_map(|c| self.waits_until(c))
+            .collect();
+        ends.sort_unstable();
+        let mut well = first;
+        for end in ends {
+            let until = end.at.min(self.own.index.last);
+            if end > well && pace.is_kept(well, until) == Some(false) {
+                well = requests.first_good_after(end)?;
+            }
+        }
+        let well_for = self.own.index.last.saturating_sub(well.at);
+        (!may_come_again(&mut self.failures(fault), well_for)).then_some(well)
+    }
+
+    /// When something of a program failed, as far as that is seen: its requests, and what it asked on connections that it keeps.
+    fn failures(&self, fault: Moment) -> Vec<Duration> {
+        let requests = self.own.requests.by_number.values();
+        let lost = requests
+            .filter(|request| request.is_lost())
+            .map(|request| request.first);
+        let kept = self
+            .own
+            .connections
+            .iter()
+            .filter(|c| self.waits_until(c) == Some(Moment::END));
+        let (index, place) = (self.own.index, self.own.client.place.name());
+        let grown = kept.filter_map(|c| c.local).flat_map(|local| {
+            let shown = index.socket(place, local).windows(2);
+            let more = shown.filter(|pair| pair[1].1.send_queue > pair[0].1.send_queue);
+            more.map(|pair| pair[1].0)
+        });
+        let all = lost
+            .chain(grown)
+            .filter(|at| *at > fault && *at != Moment::END);
+        all.map(|at| at.at).collect()
+    }
+
+    /// Until when somebody may wait for a connection: one on which something was asked in vain, until its end; a dial that is under
+    /// way when the case ends, until then.
+    fn waits_until(&self, connection: &Connection) -> Option<Moment> {
+        let mut own = self.own.requests.last_on(connection.id);
+        let in_vain = own.any(|(_, request)| request.is_lost());
+        let dials = connection.opened.is_none() && connection.ended().is_none();
+        (in_vain || dials).then(|| connection.ended().unwrap_or(Moment::END))
     }
 }

@@ -24,7 +24,12 @@ pub(super) fn of(client: &Client, index: &Index, result: &ClientResult) -> Optio
         tail.wrote(*stream, text);
     }
     let last_output = tail.lines();
-    let said = listened.then(|| said::of(&events.said, result, index.last));
+    let last = index.last;
+    let in_time = events.said.partition_point(|(at, _)| *at <= last);
+    // Of what a server that is a program says, the first part of an answer is seen.
+    let servers = &index.case.lab.servers;
+    let parts_are_seen = servers.iter().all(|server| server.program.is_none());
+    let said = listened.then(|| said::of(&events.said[..in_time], result, last, parts_are_seen));
     Some(match events.exited.filter(|_| events.gone.is_none()) {
         Some((at, exit_code, signal)) => ProgramResult {
             ended_at: Some(at).filter(|_| !events.runs_again),

@@ -12,8 +12,9 @@ use crate::record::{ClockName, EndedBy, RequestError};
 
 use super::connections::Connection;
 use super::index::{AT_ONCE, Index, STAMP_SLACK, Spoken};
+use super::pace::Pace;
 use super::request::{Outcome, Request, Stream};
-use super::requests::Requests;
+use super::requests::{Requests, usual_answer};
 use super::timeline::Moment;
 
 /// Beyond its server's own delay, how long a request at the case's end may be without an answer and yet be well.
@@ -26,11 +27,16 @@ pub(super) fn requests_of<'a>(
     connections: &[Connection],
 ) -> Requests<'a> {
     let mut requests = received(client, index, connections);
-    let pace = Pace::of(&requests);
+    let mut answers: Vec<_> = requests.iter().flat_map(Request::good).collect();
+    answers.sort_unstable();
+    let pace = Pace::of(
+        &answers,
+        index.timeline.first_effect().unwrap_or(Moment::END),
+    );
     for connection in connections {
         let lost = lost_on(index, connection);
         // What nobody waits for loses nobody anything.
-        let lost = lost.filter(|_| !pace.is_kept_during(connection, index));
+        let lost = lost.filter(|_| !is_on_the_quiet(connection, &pace));
         let again = lost.as_ref().and_then(|lost| {
             let (at, outcome) = lost.outcome?;
             let first = asked_again(client, index, connection, connections, (lost.first, &pace))?;
@@ -101,8 +107,10 @@ fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> V
         });
         stream.good.extend(alive.then_some(came));
     }
+    let broken = index.timeline.first_effect().unwrap_or(Moment::END);
+    let usual = usual_answer(requests.iter().map(|(request, ..)| request), broken);
     let all = requests.into_iter();
-    all.filter_map(|(request, server, on)| without_answer(request, server, on, index))
+    all.filter_map(|(request, server, on)| without_answer(request, server, on, (index, usual)))
         .collect()
 }
 
@@ -150,7 +158,7 @@ fn without_answer<'a>(
     mut request: Request<'a>,
     server: &str,
     on: Option<&Connection>,
-    index: &Index,
+    (index, usual): (&Index, Duration),
 ) -> Option<Request<'a>> {
     if request.outcome.is_some() {
         return Some(request);
@@ -169,7 +177,9 @@ fn without_answer<'a>(
             Some((ended, Outcome::Failed(RequestError::ConnectionLost)))
         }
         None => {
-            let delay = found.map_or(Duration::ZERO, |server| server.response_delay);
+            let delay = found
+                .map_or(Duration::ZERO, |server| server.response_delay)
+                .max(usual);
             let in_flight = request.first.at + delay + IN_FLIGHT > index.last;
             // A protocol may have its own word at the end of an answer: of a living program it is nothing that waits.
             let last_word = found.is_some_and(|server| server.program.is_some())
@@ -209,57 +219,14 @@ fn lost_on<'a>(index: &Index, connection: &Connection) -> Option<Request<'a>> {
     Some(on_dead(connection, first, at, outcome))
 }
 
-/// The share of a program's usual answers that is as good as all of them: an answer in several pieces counts as several.
-const KEPT: f64 = 0.85;
-
-/// How often a program is answered.
-struct Pace {
-    /// When it was, in order of time.
-    answers: Vec<Duration>,
-}
-
-impl Pace {
-    fn of(requests: &[Request]) -> Self {
-        let mut answers: Vec<_> = requests
-            .iter()
-            .flat_map(Request::good)
-            .map(|moment| moment.at)
-            .collect();
-        answers.sort_unstable();
-        Self { answers }
-    }
-
-    fn within(&self, from: Duration, to: Duration) -> &[Duration] {
-        let place = |at| self.answers.partition_point(|answer| *answer < at);
-        &self.answers[place(from)..place(to).max(place(from))]
-    }
-
-    /// The longest time from one answer to the next before anything was broken.
-    fn longest_pause(&self, index: &Index) -> Option<Duration> {
-        let broken = index.timeline.first_effect()?;
-        let before = self.within(Duration::ZERO, broken.at);
-        before.windows(2).map(|pair| pair[1] - pair[0]).max()
-    }
-
-    /// Whether a dial failed while as many answers came as in the same time before anything was broken: then it was made on the
-    /// quiet, as by a balancer that has other connections, and no request waited for it. (A thread that waits for its own dial
-    /// is missed among the answers, if it is one of five at most.)
-    fn is_kept_during(&self, dial: &Connection, index: &Index) -> bool {
-        let (Some(began), Some(ended)) = (dial.began(), dial.ended()) else {
-            return false;
-        };
-        let Some(broken) = index.timeline.first_effect().filter(|_| dial.dial_failed) else {
-            return false;
-        };
-        let before = self.within(Duration::ZERO, broken.at);
-        let during = self.within(began.at, ended.at);
-        let (Some(first), true) = (before.first(), before.len() > 1 && !during.is_empty()) else {
-            return false;
-        };
-        let usual = (before.len() - 1) as f64 / (broken.at - *first).as_secs_f64();
-        let expected = usual * ended.since(began).as_secs_f64();
-        during.len() as f64 + 1.0 >= expected * KEPT
-    }
+/// Whether a dial failed while as many answers came as in the same time before anything was broken: then it was made on the quiet,
+/// as by a balancer that has other connections, and no request waited for it. (A thread that waits for its own dial is missed
+/// among the answers, if it is one of five at most.)
+fn is_on_the_quiet(dial: &Connection, pace: &Pace) -> bool {
+    let (Some(began), Some(ended)) = (dial.began(), dial.ended()) else {
+        return false;
+    };
+    dial.dial_failed && pace.is_kept(began, ended.at) == Some(true)
 }
 
 /// A request handed to a connection in vain.
@@ -309,7 +276,7 @@ fn asked_again(
     });
     let joined = grown.and_then(|(before, at)| Some(last_answer(at)?.max(before)));
     let waited = last_answer(ended).filter(|last| {
-        let usual = pace.longest_pause(index);
+        let usual = pace.longest_pause();
         ended != Moment::END && usual.is_some_and(|usual| ended.since(*last) > usual + usual / 2)
     });
     joined.max(waited)

@@ -84,6 +84,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Whether it was for nothing: it failed, or had no answer to the end.
+    pub(super) fn is_lost(&self) -> bool {
+        self.outcome.is_some_and(|(_, outcome)| !outcome.is_well())
+    }
+
     /// When something of it came from a server that could answer: parts of its response, and the whole of it.
     pub(super) fn good(&self) -> impl Iterator<Item = Moment> {
         let parts = self.stream.iter().flat_map(|stream| &stream.good).copied();

@@ -103,6 +103,17 @@ impl<'a> Requests<'a> {
                 }
             }
         }
+        // What lies behind its server may be slower than that.
+        let broken = index.timeline.first_effect().unwrap_or(Moment::END);
+        let usual = usual_answer(by_number.values(), broken);
+        for request in by_number.values_mut() {
+            if let (Some((at, Outcome::Unfinished)), None) = (request.outcome, &request.stream)
+                && let Some((sent, _)) = request.sent.last()
+                && at.since(*sent) < usual
+            {
+                request.outcome = Some((at, Outcome::CutShort));
+            }
+        }
         Self::new(by_number, BTreeSet::new())
     }
 
@@ -320,7 +331,9 @@ impl<'a> Requests<'a> {
     pub(super) fn active_after(&self, moment: Moment) -> bool {
         self.by_number.values().any(|request| {
             let sent = request.sent.iter().any(|(at, _)| *at > moment);
-            sent || (request.first < moment && !request.over_by(moment))
+            let mut parts = request.stream.iter().flat_map(|stream| &stream.good);
+            sent || parts.any(|at| *at > moment)
+                || (request.first < moment && !request.over_by(moment))
         })
     }
 }
@@ -341,6 +354,12 @@ fn slowest_answer(client: &Client, case: &Case) -> Duration {
 const HELD_UP: Duration = Duration::from_secs(1);
 
 impl Requests<'_> {
+    /// What an answer takes at most, by those that came before a moment: a server behind a proxy, and one that is a program,
+    /// have delays that nobody knows beforehand.
+    pub(super) fn usual_answer(&self, moment: Moment) -> Duration {
+        usual_answer(self.by_number.values(), moment)
+    }
+
     /// The longest that a request took to be answered, of those that were not over at a moment, where that is long.
     pub(super) fn held_up_after(
         &self,
@@ -348,7 +367,7 @@ impl Requests<'_> {
         client: &Client,
         case: &Case,
     ) -> Option<Duration> {
-        let usual = slowest_answer(client, case) + HELD_UP;
+        let usual = slowest_answer(client, case).max(self.usual_answer(moment)) + HELD_UP;
         let whole = self.by_number.values().filter(|it| it.stream.is_none());
         let took = whole.filter_map(|request| {
             let answered = request.good().last().filter(|at| *at > moment)?;
@@ -356,6 +375,19 @@ impl Requests<'_> {
         });
         took.filter(|took| *took >= usual).max()
     }
+}
+
+/// Half as long again as the longest answer that came before a moment.
+pub(super) fn usual_answer<'r, 'a: 'r>(
+    requests: impl Iterator<Item = &'r Request<'a>>,
+    moment: Moment,
+) -> Duration {
+    let whole = requests.filter(|request| request.stream.is_none());
+    let took = whole.filter_map(|request| {
+        let answered = request.good().last().filter(|at| *at < moment)?;
+        Some(answered.since(request.first))
+    });
+    took.max().unwrap_or_default().mul_f64(1.5)
 }
 
 /// The longest time between two of `times`, which rise, that ends between `from` and `until`; the last one goes to `until`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pace::may_come_again;
 use crate::result::{ClientResult, SaidResult};
 
 /// What a scheduler or a timer adds to a pause.
@@ -11,13 +12,19 @@ const SLACK: Duration = Duration::from_millis(100);
 const ONE_POLL: Duration = Duration::from_secs(1);
 
 /// What the `lines` say, each with its time since the case's start, of a program that `result` is of; the case lasted until
-/// `last`.
-pub(super) fn of(lines: &[(Duration, bool)], result: &ClientResult, last: Duration) -> SaidResult {
+/// `last`. Servers and the wire may have seen no more of an answer than its beginning.
+pub(super) fn of(
+    lines: &[(Duration, bool)],
+    result: &ClientResult,
+    last: Duration,
+    parts_are_seen: bool,
+) -> SaidResult {
     let count = |wanted| lines.iter().filter(|(_, ok)| *ok == wanted).count();
     let fault = result.fault_at;
     let after = fault.map(|fault| after(lines, fault, last));
     let usual = fault.and_then(|fault| usual(lines, fault));
-    let silent = fault.and_then(|fault| longest_silence(lines, fault, last));
+    let silent = fault.filter(|_| parts_are_seen);
+    let silent = silent.and_then(|fault| longest_silence(lines, fault, last));
     let agrees = after
         .filter(|_| !lines.is_empty())
         .and_then(|own| agree(own, result, usual, silent));
@@ -78,8 +85,15 @@ fn after(lines: &[(Duration, bool)], fault: Duration, last: Duration) -> Own {
         }
         before = Some((at, ok));
     }
-    match before {
-        Some((since, true)) if too_long(since, last) => Own::Never,
+    let errors = lines.iter().filter(|(at, ok)| !ok && *at > fault);
+    let mut errors: Vec<Duration> = errors.map(|(at, _)| *at).collect();
+    match (before, own) {
+        (Some((since, true)), _) if too_long(since, last) => Own::Never,
+        (_, Own::Recovered(after))
+            if may_come_again(&mut errors, last.saturating_sub(fault + after)) =>
+        {
+            Own::Never
+        }
         _ => own,
     }
 }

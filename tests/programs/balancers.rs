@@ -150,3 +150,115 @@ fn a_dial_that_a_thread_waits_for_is_an_outage_though_the_other_one_is_well() {
         run.table
     );
 }
+
+#[test]
+fn a_thread_that_hangs_is_an_outage_wherever_the_case_ends() {
+    let python = needs::python();
+    let Some(first) = strike(&python, EACH_FOR_ITSELF, 60) else {
+        return;
+    };
+    let runs = [61, 62, 63, 64].map(|seconds| strike(&python, EACH_FOR_ITSELF, seconds));
+    for run in runs.into_iter().flatten().chain([first]) {
+        assert_eq!(recovered(&run), None, "{}", run.table);
+    }
+}
+
+/// Two that ask, each for itself, one of them without a limit.
+const WITHOUT_LIMIT: &str = "
+def asks(host):
+  s = None
+  while True:
+    try:
+      s = s or dial(host)
+      ask(s, None)
+      say('ok')
+    except OSError:
+      say('error')
+      s = None
+    time.sleep(1)
+threading.Thread(target=asks, args=['{w1}'], daemon=True).start()
+asks('{w2}')
+";
+
+#[test]
+fn a_thread_that_waits_without_a_limit_is_well_when_its_connection_is_given_up() {
+    let python = needs::python();
+    let Some(run) = strike(&python, WITHOUT_LIMIT, 90) else {
+        return;
+    };
+    let (client, given_up) = (run.client("c"), run.client("c").detected_after);
+    assert!(
+        given_up.expect("given up") > Duration::from_secs(20),
+        "{}",
+        run.table
+    );
+    // Its next dials meet the same dead server.
+    assert_eq!(client.recovered_after, None, "{}", run.table);
+    assert!(!run.table.contains("DISAGREE"), "{}", run.table);
+}
+
+/// A case in which node n3 dies and nothing of the client leads there; its server on n2 is a program that is `slow`, and its client
+/// this program.
+fn passed_by(python: &str, slow: &str, program: &str, seconds: u32, beside: &str) -> Option<Run> {
+    let clock = virtual_clock()?;
+    let server = format!(
+        "import http.server, time\nclass H(http.server.BaseHTTPRequestHandler):\n  protocol_version = 'HTTP/1.1'\n  def do_GET(self):\n    \
+         time.sleep({slow})\n    self.send_response(200)\n    self.send_header('Content-Length', '2')\n    self.end_headers()\n    \
+         self.wfile.write(b'ok')\nhttp.server.ThreadingHTTPServer(('', 80), H).serve_forever()\n"
+    );
+    let program = format!("{COMMON}{program}");
+    let yaml = format!(
+        "name: passed-by\nduration: {seconds}s\nnodes: [n1, n2, n3]\nservers:\n  w1: {{ node: n2, port: 80, exec: {{ command: [{python}, -c, \
+         {server:?}] }} }}\n  watch: {{ node: n2, protocols: [h1], port: 8080 }}\n  other: {{ node: n3, protocols: [h1] }}\nclients:\n  c:\n    \
+         node: n1\n    url: tcp://w1\n    workload:\n      exec:\n        command: [{python}, -c, {program:?}]\n        output: {{ ok: ^ok, \
+         error: ^error }}\n{beside}faults:\n  - {{ at: 20500ms, fault: {{ power_loss: {{ node: n3 }} }} }}\nexpect: {{ c: {{ not_affected: true }} }}\n"
+    );
+    Some(run(&yaml, clock, &[]))
+}
+
+#[test]
+fn who_is_slow_and_well_is_not_held_up() {
+    let python = needs::python();
+    let asks = "s = dial('{w1}')\nwhile True:\n  ask(s, 60)\n  say('ok')\n  time.sleep(1)\n";
+    // The case's end finds it waiting, or not.
+    for (slow, seconds) in [("0.3", 40), ("1.5", 40), ("3", 41), ("3", 42), ("8", 60)] {
+        let Some(run) = passed_by(&python, slow, asks, seconds, "") else {
+            return;
+        };
+        assert_eq!(run.code, Some(0), "{slow} s: {}", run.table);
+    }
+}
+
+#[test]
+fn who_only_listens_or_has_nothing_to_ask_is_passed_by() {
+    let python = needs::python();
+    let watches = "s = socket.create_connection(('{watch}', 8080))\ns.sendall(b'GET /?watch=5s HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n\
+                   while s.recv(4096): say('ok')\n";
+    let once = "s = dial('{w1}')\nask(s, 9)\nsay('ok')\ntime.sleep(25)\nask(s, 9)\nsay('ok')\ntime.sleep(1e6)\n";
+    for program in [watches, once] {
+        let Some(run) = passed_by(&python, "0", program, 60, "") else {
+            return;
+        };
+        assert_eq!(run.code, Some(0), "{}", run.table);
+    }
+}
+
+#[test]
+fn who_is_deaf_to_its_end_changes_nothing_of_others() {
+    let python = needs::python();
+    let program = "s = dial('{w1}')\nwhile True:\n  ask(s, 60)\n  say('ok')\n  time.sleep(1)\n";
+    let deaf = "  deaf:\n    node: n1\n    url: tcp://w1\n    workload: { exec: { command: [sh, -c, \"trap '' TERM; sleep 1000 & wait; \
+                sleep 1000\"], stop_grace_period: 10s } }\n";
+    let told = |beside: &str| {
+        let run = passed_by(&python, "0.1", program, 40, beside)?;
+        assert_eq!(run.code, Some(0), "{}", run.table);
+        let client = run.client("c");
+        let said = client.program.as_ref().and_then(|own| own.said.clone());
+        Some((
+            said,
+            client.recovered_after,
+            client.longest_without_response,
+        ))
+    };
+    assert_eq!(told(""), told(deaf));
+}

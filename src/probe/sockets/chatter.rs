@@ -6,9 +6,12 @@ use crate::probe::packets::parse::TcpSegment;
 
 /// How a client begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What heartbeats may be, whole.
+type Beats = &'static [&'static [u8]];
+
 /// Protocols with heartbeats that are always the same: how their clients begin, from the byte of this number on, and what a
 /// heartbeat is, of either side.
-const HEARTBEATS: [(usize, &[u8], &[&[u8]]); 3] = [
+const HEARTBEATS: [(usize, &[u8], Beats); 3] = [
     // AMQP 0-9-1, 4.2.7.
     (0, b"AMQP\0\0\x09\x01", &[b"\x08\0\0\0\0\0\0\xce"]),
     // MQTT, 3.12 and 3.13: a CONNECT is no longer than 127 bytes, or its protocol's name stands later.
@@ -45,7 +48,7 @@ pub(super) enum Speech {
     /// HTTP/2: where the next frame begins, of the client and of the server.
     Http2([Option<u32>; 2]),
     /// Something with heartbeats, which are these.
-    Beats(&'static [&'static [u8]]),
+    Beats(Beats),
     /// Nothing that can be read.
     Other,
 }
