@@ -69,6 +69,15 @@ pub struct Socket {
     pub info: Option<TcpInfo>,
 }
 
+impl Socket {
+    /// Whether its program has asked for more than it had when it was shown `before`. The farewell of one that closes it, with its
+    /// FIN in the same queue, asks for nothing.
+    #[must_use]
+    pub fn has_more_than(&self, before: &Self) -> bool {
+        self.state == TcpState::Established && self.send_queue > before.send_queue
+    }
+}
+
 /// Why a socket is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

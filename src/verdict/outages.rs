@@ -286,7 +286,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         let (index, place) = (self.own.index, self.own.client.place.name());
         let grown = kept.filter_map(|c| c.local).flat_map(|local| {
             let shown = index.socket(place, local).windows(2);
-            let more = shown.filter(|pair| pair[1].1.send_queue > pair[0].1.send_queue);
+            let more = shown.filter(|pair| pair[1].1.has_more_than(pair[0].1));
             more.map(|pair| pair[1].0)
         });
         let all = lost

@@ -272,7 +272,7 @@ fn asked_again(
         let [(before, was), (at, is)] = pair else {
             return None;
         };
-        (is.send_queue > was.send_queue).then_some((*before, *at))
+        is.has_more_than(was).then_some((*before, *at))
     });
     let joined = grown.and_then(|(before, at)| Some(last_answer(at)?.max(before)));
     let waited = last_answer(ended).filter(|last| {

@@ -120,6 +120,36 @@ fn dials_that_nobody_waits_for_hold_no_recovery_back() {
     assert!(run.client("c").dials >= 8, "{}", run.table);
 }
 
+/// One that moves to the other server, and says goodbye to the first one later.
+const SAYS_GOODBYE: &str = "
+def leaves(s):
+  time.sleep(12)
+  s.sendall(b'goodbye')
+  s.close()
+s = dial('{w2}')
+while True:
+  try:
+    ask(s, 2)
+    say('ok')
+  except OSError:
+    say('error')
+    threading.Thread(target=leaves, args=[s], daemon=True).start()
+    s = dial('{w1}')
+  time.sleep(1)
+";
+
+#[test]
+fn a_farewell_to_the_dead_asks_for_nothing() {
+    let python = needs::python();
+    let Some(run) = strike(&python, SAYS_GOODBYE, 60) else {
+        return;
+    };
+    let again = recovered(&run).expect("well again");
+    assert!(again < Duration::from_secs(5), "{}", run.table);
+    let given_up = run.client("c").detected_after.expect("given up");
+    assert!(given_up > Duration::from_secs(12), "{}", run.table);
+}
+
 /// Two that ask, each for itself.
 const EACH_FOR_ITSELF: &str = "
 def asks(host):
