@@ -235,7 +235,13 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
             return None;
         }
         let program = self.own.client.program().is_some();
-        if program && untroubled && affected == Some(false) {
+        let index = self.own.index;
+        let events = index.client(&self.own.client.name);
+        // One that had ended was neither well nor unwell.
+        let ran = events.is_some_and(|events| {
+            events.runs_again || events.exited.is_none_or(|(at, ..)| at > fault.at)
+        });
+        if program && ran && untroubled && affected == Some(false) {
             // It may only listen, or have nothing more to ask.
             let next = good.iter().find(|at| **at > fault);
             return Some(next.map_or(Duration::ZERO, |next| next.since(fault)));
