@@ -209,8 +209,8 @@ impl SocketProbe {
         if segment.len > 0
             && let Some(site) = self.site_with(segment.from.ip())
         {
-            let in_vain = self.sites[site].history.borrow().in_vain();
-            in_vain.into_iter().for_each(|ends| self.mark(site, ends));
+            let history = self.sites[site].history.borrow();
+            history.in_vain().for_each(|ends| self.mark(site, ends));
         }
     }
 

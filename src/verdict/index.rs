@@ -3,6 +3,7 @@
 //! The first stage: whatever is judged reads from here, and never walks the events again. Filing takes one pass.
 
 mod arrivals;
+mod exchange;
 mod icmp;
 mod look_up;
 mod of_client;
@@ -18,6 +19,7 @@ use crate::timeout_model::Kernel;
 
 use super::timeline::{Moment, Timeline};
 use arrivals::Arrivals;
+pub(super) use exchange::{Exchange, Spoken};
 use icmp::IcmpErrors;
 pub(super) use icmp::Unreachable;
 pub(super) use of_client::{ClientEvents, ConnectionEvent, RequestEvent};
@@ -105,25 +107,6 @@ pub(super) enum Leadership<'a> {
     Gone {
         client: &'a str,
     },
-}
-
-/// A request that a server received, or the response to one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Exchange<'a> {
-    pub at: Moment,
-    pub server: &'a str,
-    pub peer: SocketAddr,
-    pub what: Spoken,
-}
-
-/// What a server heard or said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
-    Request,
-    /// A response, or the head of one that goes on.
-    Response,
-    /// A part of one that goes on.
-    Part,
 }
 
 impl<'a> Index<'a> {

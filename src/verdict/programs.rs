@@ -29,18 +29,14 @@ pub(super) fn requests_of<'a>(
     let mut requests = received(client, index, connections);
     let mut answers: Vec<_> = requests.iter().flat_map(Request::good).collect();
     answers.sort_unstable();
-    let pace = Pace::of(
-        &answers,
-        index.timeline.first_effect().unwrap_or(Moment::END),
-    );
+    let pace = Pace::of(&answers, index.timeline.first_effect());
     for connection in connections {
         let lost = lost_on(index, connection);
         // What nobody waits for loses nobody anything.
         let lost = lost.filter(|_| !is_on_the_quiet(connection, &pace));
         let again = lost.as_ref().and_then(|lost| {
-            let (at, outcome) = lost.outcome?;
             let first = asked_again(client, index, connection, connections, (lost.first, &pace))?;
-            Some(on_dead(connection, first, at, outcome))
+            Some(on_dead(connection, first, lost.outcome?))
         });
         requests.extend(lost.into_iter().chain(again));
     }
@@ -107,8 +103,8 @@ fn received<'a>(client: &Client, index: &Index, connections: &[Connection]) -> V
         });
         stream.good.extend(alive.then_some(came));
     }
-    let broken = index.timeline.first_effect().unwrap_or(Moment::END);
-    let usual = usual_answer(requests.iter().map(|(request, ..)| request), broken);
+    let all = requests.iter().map(|(request, ..)| request);
+    let usual = usual_answer(all, index.timeline.first_effect());
     let all = requests.into_iter();
     all.filter_map(|(request, server, on)| without_answer(request, server, on, (index, usual)))
         .collect()
@@ -215,8 +211,7 @@ fn lost_on<'a>(index: &Index, connection: &Connection) -> Option<Request<'a>> {
         let outcome = ended.map_or((Moment::END, Outcome::Unfinished), |at| (at, lost));
         (sent_in_vain(index, connection)?, outcome)
     };
-    let (at, outcome) = outcome;
-    Some(on_dead(connection, first, at, outcome))
+    Some(on_dead(connection, first, outcome))
 }
 
 /// Whether a dial failed while as many answers came as in the same time before anything was broken: then it was made on the quiet,
@@ -230,15 +225,10 @@ fn is_on_the_quiet(dial: &Connection, pace: &Pace) -> bool {
 }
 
 /// A request handed to a connection in vain.
-fn on_dead<'a>(
-    connection: &Connection,
-    first: Moment,
-    at: Moment,
-    outcome: Outcome,
-) -> Request<'a> {
+fn on_dead<'a>(connection: &Connection, first: Moment, outcome: (Moment, Outcome)) -> Request<'a> {
     Request {
         sent: vec![(first, connection.id)],
-        outcome: Some((at, outcome)),
+        outcome: Some(outcome),
         ..Request::new(first, None)
     }
 }

@@ -1,5 +1,7 @@
 //! One request, and what came of it by the servers' own records.
 
+use std::time::Duration;
+
 use crate::plan::{Client, Work, Workload};
 use crate::record::{RequestError, RequestId};
 
@@ -82,6 +84,12 @@ impl<'a> Request<'a> {
             Some((at, Outcome::Answered { alive: true })) => Some(at),
             Some(_) | None => None,
         }
+    }
+
+    /// When it was answered in one piece, and how long that took.
+    pub(super) fn took(&self) -> Option<(Moment, Duration)> {
+        let at = self.answered().filter(|_| self.stream.is_none())?;
+        Some((at, at.since(self.first)))
     }
 
     /// Whether it was for nothing: it failed, or had no answer to the end.

@@ -104,8 +104,7 @@ impl<'a> Requests<'a> {
             }
         }
         // What lies behind its server may be slower than that.
-        let broken = index.timeline.first_effect().unwrap_or(Moment::END);
-        let usual = usual_answer(by_number.values(), broken);
+        let usual = usual_answer(by_number.values(), index.timeline.first_effect());
         for request in by_number.values_mut() {
             if let (Some((at, Outcome::Unfinished)), None) = (request.outcome, &request.stream)
                 && let Some((sent, _)) = request.sent.last()
@@ -354,12 +353,6 @@ fn slowest_answer(client: &Client, case: &Case) -> Duration {
 const HELD_UP: Duration = Duration::from_secs(1);
 
 impl Requests<'_> {
-    /// What an answer takes at most, by those that came before a moment: a server behind a proxy, and one that is a program,
-    /// have delays that nobody knows beforehand.
-    pub(super) fn usual_answer(&self, moment: Moment) -> Duration {
-        usual_answer(self.by_number.values(), moment)
-    }
-
     /// The longest that a request took to be answered, of those that were not over at a moment, where that is long.
     pub(super) fn held_up_after(
         &self,
@@ -367,27 +360,27 @@ impl Requests<'_> {
         client: &Client,
         case: &Case,
     ) -> Option<Duration> {
-        let usual = slowest_answer(client, case).max(self.usual_answer(moment)) + HELD_UP;
-        let whole = self.by_number.values().filter(|it| it.stream.is_none());
-        let took = whole.filter_map(|request| {
-            let answered = request.good().last().filter(|at| *at > moment)?;
-            Some(answered.since(request.first))
-        });
-        took.filter(|took| *took >= usual).max()
+        let all = || self.by_number.values();
+        let usual = slowest_answer(client, case).max(usual_answer(all(), moment)) + HELD_UP;
+        let later = all()
+            .filter_map(Request::took)
+            .filter(|(at, _)| *at > moment);
+        let longest = later.map(|(_, took)| took).max();
+        longest.filter(|took| *took >= usual)
     }
 }
 
-/// Half as long again as the longest answer that came before a moment.
+/// Half as long again as the longest answer that came before a moment: a server behind a proxy, and one that is a program, have
+/// delays that nobody knows beforehand.
 pub(super) fn usual_answer<'r, 'a: 'r>(
     requests: impl Iterator<Item = &'r Request<'a>>,
     moment: Moment,
 ) -> Duration {
-    let whole = requests.filter(|request| request.stream.is_none());
-    let took = whole.filter_map(|request| {
-        let answered = request.good().last().filter(|at| *at < moment)?;
-        Some(answered.since(request.first))
-    });
-    took.max().unwrap_or_default().mul_f64(1.5)
+    let earlier = requests
+        .filter_map(Request::took)
+        .filter(|(at, _)| *at < moment);
+    let longest = earlier.map(|(_, took)| took).max();
+    longest.unwrap_or_default().mul_f64(1.5)
 }
 
 /// The longest time between two of `times`, which rise, that ends between `from` and `until`; the last one goes to `until`.

@@ -74,9 +74,10 @@ impl<'a> Timeline<'a> {
         Self { case, faults }
     }
 
-    /// When anything was broken first.
-    pub(super) fn first_effect(&self) -> Option<Moment> {
-        self.faults.iter().map(|fault| fault.at).min()
+    /// When anything was broken first; [`Moment::END`] if nothing was.
+    pub(super) fn first_effect(&self) -> Moment {
+        let faults = self.faults.iter().map(|fault| fault.at);
+        faults.min().unwrap_or(Moment::END)
     }
 
     /// The effects that came about until a moment, each with when.

@@ -193,27 +193,11 @@ fn a_thread_that_hangs_is_an_outage_wherever_the_case_ends() {
     }
 }
 
-/// Two that ask, each for itself, one of them without a limit.
-const WITHOUT_LIMIT: &str = "
-def asks(host):
-  s = None
-  while True:
-    try:
-      s = s or dial(host)
-      ask(s, None)
-      say('ok')
-    except OSError:
-      say('error')
-      s = None
-    time.sleep(1)
-threading.Thread(target=asks, args=['{w1}'], daemon=True).start()
-asks('{w2}')
-";
-
 #[test]
-fn a_thread_that_waits_without_a_limit_is_well_when_its_connection_is_given_up() {
+fn a_thread_that_waits_without_a_limit_is_not_well_before_its_server_is() {
     let python = needs::python();
-    let Some(run) = strike(&python, WITHOUT_LIMIT, 90) else {
+    let without_limit = EACH_FOR_ITSELF.replace("ask(s, 2)", "ask(s, None)");
+    let Some(run) = strike(&python, &without_limit, 90) else {
         return;
     };
     let (client, given_up) = (run.client("c"), run.client("c").detected_after);

@@ -349,6 +349,12 @@ fn a_stop_signal_touches_nothing_that_was_measured() {
     assert_eq!(figures(&told).0, None, "{}", told.table);
 }
 
+/// What the client's program writes within two seconds.
+fn output_of(exec: &str, clock: Clock) -> String {
+    let yaml = scenario(exec, &LATE.replace("39s", "1s"), "");
+    run(&yaml.replace("duration: 40s", "duration: 2s"), clock, &[]).output()
+}
+
 #[test]
 fn a_terminal_is_one_and_adds_nothing() {
     let python = needs::python();
@@ -356,10 +362,7 @@ fn a_terminal_is_one_and_adds_nothing() {
     let program = "import sys, time\nprint(sys.stdout.isatty(), sys.stderr.isatty())\nprint('to stderr', file=sys.stderr)\ntime.sleep(1e6)";
     let exec = format!("        command: [{python}, -c, {program:?}]");
     for clock in clocks() {
-        let output = |more: &str| {
-            let yaml = scenario(&format!("{exec}{more}"), &LATE.replace("39s", "1s"), "");
-            run(&yaml.replace("duration: 40s", "duration: 2s"), clock, &[]).output()
-        };
+        let output = |more: &str| output_of(&format!("{exec}{more}"), clock);
         assert_eq!(
             output("\n        tty: true"),
             "True True\nto stderr\n",
@@ -375,10 +378,7 @@ fn it_has_the_room_that_it_asks_for() {
     let program = "import os\nfor name in '/tmp', '/dev/shm':\n  s = os.statvfs(name)\n  print(s.f_blocks * s.f_frsize >> 20)";
     let exec = format!("        command: [{python}, -c, {program:?}]");
     for clock in clocks() {
-        let output = |more: &str| {
-            let yaml = scenario(&format!("{exec}{more}"), &LATE.replace("39s", "1s"), "");
-            run(&yaml.replace("duration: 40s", "duration: 2s"), clock, &[]).output()
-        };
+        let output = |more: &str| output_of(&format!("{exec}{more}"), clock);
         assert_eq!(output(""), "64\n64\n", "{clock:?}");
         assert_eq!(output("\n        tmpfs: 300MiB"), "300\n300\n", "{clock:?}");
     }

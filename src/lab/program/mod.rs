@@ -43,9 +43,6 @@ use crate::record::{Observation, OutputStream, Recorder, monotonic, signal_name}
 /// Characters recorded of a line that says how a program's work went.
 const LONGEST_SAID: usize = 200;
 
-/// How often it is looked whether a program that was told to end has done so.
-const LOOKS: Duration = Duration::from_millis(10);
-
 /// A client that is a program.
 pub(super) struct ProgramClient {
     client: plan::Client,
@@ -127,8 +124,7 @@ impl ProgramClient {
                 .follow(pipes, |heard| self.heard(heard))
                 .await?;
             self.over.set(true);
-            // A program that has ended leaves its connections to be watched.
-            std::future::pending().await
+            Ok(())
         };
         let phases = async {
             match &self.phases {
@@ -141,7 +137,11 @@ impl ProgramClient {
         let result = tokio::select! {
             () = stopped => Ok(()),
             () = self.watch_memory() => Ok(()),
-            result = &mut work => result,
+            result = async {
+                work.as_mut().await?;
+                // A program that has ended leaves its connections to be watched.
+                std::future::pending().await
+            } => result,
             result = phases => result.map_err(|error| {
                 let doing = format!("looking at packets of {}", self.name());
                 LabError::from(LinuxError::kernel(doing)(error))
@@ -158,12 +158,8 @@ impl ProgramClient {
         result.and(finished.map_err(LabError::from))
     }
 
-    /// Tells the program that the case is over, and waits for it to end. `work` goes on meanwhile: what it writes counts.
-    async fn told_to_end(
-        &self,
-        stop: Stop,
-        mut work: impl Future<Output = Result<(), LabError>> + Unpin,
-    ) {
+    /// Tells the program that the case is over, and waits for its end, with which `work` is over: what it writes counts.
+    async fn told_to_end(&self, stop: Stop, work: impl Future<Output = Result<(), LabError>>) {
         if self.over.get() || !self.process.tell_to_end() {
             return;
         }
@@ -172,17 +168,7 @@ impl ProgramClient {
             client: client.clone(),
             signal: stop.signal,
         });
-        let ends = async {
-            // Its end comes with the last of its output.
-            while !self.over.get() {
-                tokio::select! {
-                    biased;
-                    _ = &mut work => return,
-                    () = tokio::time::sleep(LOOKS) => {}
-                }
-            }
-        };
-        if tokio::time::timeout(stop.grace, ends).await.is_err() {
+        if tokio::time::timeout(stop.grace, work).await.is_err() {
             let text = format!(
                 "{client} did not end within {} of its stop signal ({}), and was killed",
                 humantime::format_duration(stop.grace),

@@ -18,13 +18,15 @@ const HEARTBEATS: [(usize, &[u8], Beats); 3] = [
     (4, b"MQTT", &[b"\xc0\0", b"\xd0\0"]),
     (5, b"MQTT", &[b"\xc0\0", b"\xd0\0"]),
 ];
+/// Redis' PING as it is typed.
+const INLINE_PING: &[u8] = b"PING\r\n";
 /// Redis' (RESP): any command may be a client's first.
 const REDIS: [&[u8]; 5] = [
     b"*1\r\n$4\r\nPING\r\n",
     b"*1\r\n$4\r\nping\r\n",
     b"+PONG\r\n",
     b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
-    b"PING\r\n",
+    INLINE_PING,
 ];
 /// Length, type, flags, stream.
 const FRAME_HEADER: usize = 9;
@@ -69,7 +71,7 @@ impl Speech {
         }
         // An array of so many strings.
         let is_array = payload.first() == Some(&b'*') && payload.windows(3).any(|w| w == b"\r\n$");
-        match is_array || payload.as_slice() == REDIS[4] {
+        match is_array || payload == INLINE_PING {
             true => Self::Beats(&REDIS),
             false => Self::Other,
         }

@@ -4,7 +4,7 @@
 //! is held back, and written, with its own time, once it turns out to be none: something is sent again, a timer counts, or
 //! it has lasted for a retransmission timeout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +13,10 @@ use crate::record::{Observation, Socket, SocketChange, TcpState, TimerKind};
 
 /// A SYN that has brought about no socket after this long was lost.
 const ARRIVES: Duration = Duration::from_secs(1);
+
+/// Of so many sockets that send something again it is looked whether more joins it, whenever their program sends anything else. Of
+/// more, who has hundreds of dead connections at once, that would be most of a lab's work: there it shows when they send again.
+const FEW: usize = 32;
 
 /// The first of all addresses.
 const LOWEST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -29,6 +33,8 @@ pub(super) struct History {
     expected: BTreeMap<Ends, Expected>,
     /// What joins the data that waits to be sent again is news: it is all that shows of a program's asking on a dead connection.
     of_program: bool,
+    /// Of a program's: those that send something again.
+    again: BTreeSet<Ends>,
 }
 
 #[derive(Debug)]
@@ -56,12 +62,19 @@ impl History {
         Self { of_program, ..self }
     }
 
-    /// The sockets of a program that send something again and again.
-    pub(super) fn in_vain(&self) -> Vec<Ends> {
-        let all = self.known.iter().filter(|_| self.of_program);
-        all.filter(|(_, known)| sends_again(&known.written))
-            .map(|(ends, _)| *ends)
-            .collect()
+    /// The sockets of a program that send something again and again, if they are few.
+    pub(super) fn in_vain(&self) -> impl Iterator<Item = Ends> {
+        let few = self.again.iter().filter(|_| self.again.len() <= FEW);
+        few.copied()
+    }
+
+    /// Files a socket as one that sends something again, or no more.
+    fn file(&mut self, ends: &Ends) {
+        let known = self.known.get(ends).filter(|_| self.of_program);
+        match known.is_some_and(|known| sends_again(&known.written)) {
+            true => self.again.insert(*ends),
+            false => self.again.remove(ends),
+        };
     }
 
     /// A connection is opened at `since` between these addresses, and its socket here is in `state` at first.
@@ -121,6 +134,7 @@ impl History {
     pub(super) fn clear(&mut self) {
         self.known.clear();
         self.expected.clear();
+        self.again.clear();
     }
 
     /// The socket was looked at, and is so.
@@ -142,8 +156,9 @@ impl History {
                     && sends_again(&known.written)
                     && sends_again(&shown)
                     && shown.send_queue > known.written.send_queue;
-                observed = known.changed(&self.place, shown.clone(), now);
-                if more && observed.is_empty() {
+                let again = more.then(|| shown.clone());
+                observed = known.changed(&self.place, shown, now);
+                if let Some(shown) = again.filter(|_| observed.is_empty()) {
                     observed.push((now, event(&self.place, &shown, SocketChange::Changed)));
                     known.written = shown;
                 }
@@ -160,11 +175,13 @@ impl History {
                 self.known.insert(ends, known);
             }
         }
+        self.file(&ends);
         observed
     }
 
     /// The socket was looked for, and not found.
     pub(super) fn missed(&mut self, ends: &Ends, now: Duration) -> Observed {
+        self.again.remove(ends);
         let Some(known) = self.known.get_mut(ends) else {
             // A SYN that never arrived made no socket; a client's that is gone will be told of by the kernel.
             let vain = |e: &Expected| {
@@ -194,6 +211,7 @@ impl History {
     /// The kernel tells that the socket is no more. `memory` is what it remembers of the connection.
     pub(super) fn died(&mut self, shown: Shown, memory: Option<Shown>, now: Duration) -> Observed {
         let ends = shown.ends();
+        self.again.remove(&ends);
         let mut observed = Vec::new();
         let same = |known: &Known| {
             known.written.cookie == shown.cookie || known.written.state == TcpState::SynReceived

@@ -33,8 +33,8 @@ pub(super) struct Turns {
 
 impl Turns {
     /// What a segment is of whoever asks, or of the other one; nothing if it has no payload that none before it had, or nothing
-    /// but chatter. Else
-    /// whether it is the first of its side: of who asks since the last answer, of who answers since it was asked.
+    /// but chatter. Else whether it is the first of its side: of who asks since the last answer, of who answers since it was
+    /// asked.
     pub(super) fn see(&mut self, segment: &TcpSegment, asks: bool) -> Option<bool> {
         if segment.len == 0 || !self.is_new(segment, asks) || self.speech.is_chatter(segment, asks)
         {
