@@ -28,6 +28,11 @@ use crate::record::{Observation, Progress, RequestId};
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); its first three bytes are no other method's.
 const PREFACE: &[u8] = b"PRI";
 
+/// Requests that come together with their own reset, as those do that ran out of time while a path was silent, until the
+/// connection is closed for it (CVE-2023-44487). The library's own limit of 20 ends every connection after some minutes of silence;
+/// this is Go's, four times its 250 streams (golang.org/x/net/http2, `unstartedHandlers`), which Kubernetes' API server has.
+const PENDING_RESETS: usize = 1000;
+
 /// An app that has a whole response to each whole request.
 pub(super) trait HttpApp {
     /// The response to a request.
@@ -130,6 +135,7 @@ async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), Str
         }
         Protocol::H2 => {
             hyper::server::conn::http2::Builder::new(tasks.clone())
+                .max_pending_accept_reset_streams(PENDING_RESETS)
                 .serve_connection(stream, service)
                 .await
         }
