@@ -43,31 +43,7 @@ const SHOWN_PROBLEMS: usize = 100;
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
-    let (name, shown) = (path.display().to_string(), printable_path(path));
-    let file = |message, help| vec![Diagnostic::of_file(&name, message, help)];
-    let unread = |e: io::Error| file(format!("can't read `{shown}`: {e}"), None);
-    if path.is_dir() {
-        let help = "name the files in it".to_owned();
-        return Err(file(format!("`{shown}` is a directory"), Some(help)));
-    }
-    let opened = input::open(path).map_err(unread)?;
-    let bytes = opened.metadata().map_err(unread)?.len();
-    if bytes > MAX_BYTES {
-        return Err(vec![too_large(&name, bytes)]);
-    }
-    // A file may grow while it is read, and some say nothing of their size.
-    let mut bytes = Vec::new();
-    let mut bounded = opened.take(MAX_BYTES + 1);
-    bounded.read_to_end(&mut bytes).map_err(unread)?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        let line = e.as_bytes()[..at].split(|b| *b == b'\n').count();
-        file(
-            format!("`{shown}` is not UTF-8 text: line {line}, byte {at}"),
-            None,
-        )
-    })?;
-    parse(&name, &text, options)
+    File::read(path)?.cases(options)
 }
 
 /// As [`load`], of a text that goes by `name` in messages.
@@ -75,62 +51,137 @@ pub fn load(path: &Path, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnos
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(name: &str, text: &str, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
-    let bytes = text.len() as u64;
-    if bytes > MAX_BYTES {
-        return Err(vec![too_large(name, bytes)]);
-    }
-    let mut problems = Vec::new();
-    let root = tree::parse(text, &mut problems);
-    let source = Source::new(name, text);
-    let named = Arc::new(
-        NamedSource::new(printable(name), printable_lines(text).into_owned()).with_language("yaml"),
-    );
-    let Some(root) = root.filter(|root| !root.is_null()) else {
-        if problems.is_empty() {
-            problems.push(empty());
-        }
-        return Err(diagnostics(&source, &named, problems));
-    };
-    let axes = matrix::read(&root, &mut problems);
-    let mut cases = Vec::new();
-    for choice in matrix::choices(&axes) {
-        let mut found = Vec::new();
-        let case = case(&source, &root, (&axes, &choice), options, &mut found);
-        problems.append(&mut found);
-        if problems.is_empty() {
-            cases.extend(case);
-        } else {
-            cases.clear();
-        }
-        if problems.len() > SHOWN_PROBLEMS {
-            only_once(&mut problems);
-        }
-        if problems.len() > SHOWN_PROBLEMS {
-            break;
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(cases),
-        false => Err(diagnostics(&source, &named, problems)),
-    }
+    File::parse(name, text)?.cases(options)
 }
 
-/// One case of the matrix, with its repetitions.
-fn case(
-    source: &Source,
-    root: &Rc<Node>,
-    (axes, choice): (&[Axis], &[usize]),
-    options: &PlanOptions,
-    problems: &mut Vec<Problem>,
-) -> Vec<Case> {
-    let tree = matrix::apply(root, axes, choice, SHAPE, problems);
-    let Some(scenario) = decode::decode::<Scenario>(&tree, problems) else {
-        return Vec::new();
-    };
-    let mut cx = Cx::new(&scenario, (axes, choice), source, std::mem::take(problems));
-    let cases = resolve::cases(&mut cx, matrix::case_name(axes, choice), options);
-    *problems = cx.finish();
-    cases
+/// A scenario's text as a tree, and its matrix.
+pub(super) struct File {
+    source: Source,
+    named: Arc<NamedSource<String>>,
+    pub(super) root: Rc<Node>,
+    axes: Vec<Axis>,
+    /// What is wrong with the text itself.
+    problems: Vec<Problem>,
+}
+
+impl File {
+    /// Reads it.
+    pub(super) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let (name, shown) = (path.display().to_string(), printable_path(path));
+        let file = |message, help| vec![Diagnostic::of_file(&name, message, help)];
+        let unread = |e: io::Error| file(format!("can't read `{shown}`: {e}"), None);
+        if path.is_dir() {
+            let help = "name the files in it".to_owned();
+            return Err(file(format!("`{shown}` is a directory"), Some(help)));
+        }
+        let opened = input::open(path).map_err(unread)?;
+        let bytes = opened.metadata().map_err(unread)?.len();
+        if bytes > MAX_BYTES {
+            return Err(vec![too_large(&name, bytes)]);
+        }
+        // A file may grow while it is read, and some say nothing of their size.
+        let mut bytes = Vec::new();
+        let mut bounded = opened.take(MAX_BYTES + 1);
+        bounded.read_to_end(&mut bytes).map_err(unread)?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            let line = e.as_bytes()[..at].split(|b| *b == b'\n').count();
+            file(
+                format!("`{shown}` is not UTF-8 text: line {line}, byte {at}"),
+                None,
+            )
+        })?;
+        Self::parse(&name, &text)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let bytes = text.len() as u64;
+        if bytes > MAX_BYTES {
+            return Err(vec![too_large(name, bytes)]);
+        }
+        let mut problems = Vec::new();
+        let root = tree::parse(text, &mut problems);
+        let source = Source::new(name, text);
+        let named = Arc::new(
+            NamedSource::new(printable(name), printable_lines(text).into_owned())
+                .with_language("yaml"),
+        );
+        let Some(root) = root.filter(|root| !root.is_null()) else {
+            if problems.is_empty() {
+                problems.push(empty());
+            }
+            return Err(diagnostics(&source, &named, problems));
+        };
+        let axes = matrix::read(&root, &mut problems);
+        Ok(Self {
+            source,
+            named,
+            root,
+            axes,
+            problems,
+        })
+    }
+
+    /// All cases of its matrix.
+    fn cases(mut self, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
+        let mut problems = std::mem::take(&mut self.problems);
+        let mut cases = Vec::new();
+        for choice in matrix::choices(&self.axes) {
+            let mut found = Vec::new();
+            let case = self.case(&self.root, (&self.axes, &choice), options, &mut found);
+            problems.append(&mut found);
+            if problems.is_empty() {
+                cases.extend(case);
+            } else {
+                cases.clear();
+            }
+            if problems.len() > SHOWN_PROBLEMS {
+                only_once(&mut problems);
+            }
+            if problems.len() > SHOWN_PROBLEMS {
+                break;
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(cases),
+            false => Err(self.diagnostics(problems)),
+        }
+    }
+
+    /// One case of a matrix over a tree of the file, with its repetitions.
+    pub(super) fn case(
+        &self,
+        root: &Rc<Node>,
+        (axes, choice): (&[Axis], &[usize]),
+        options: &PlanOptions,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Case> {
+        let tree = matrix::apply(root, axes, choice, SHAPE, problems);
+        let Some(scenario) = decode::decode::<Scenario>(&tree, problems) else {
+            return Vec::new();
+        };
+        let taken = std::mem::take(problems);
+        let mut cx = Cx::new(&scenario, (axes, choice), &self.source, taken);
+        let cases = resolve::cases(&mut cx, matrix::case_name(axes, choice), options);
+        *problems = cx.finish();
+        cases
+    }
+
+    /// The matrix's cases by name, each with its values put in their places.
+    pub(super) fn trees(&self) -> Vec<(String, Rc<Node>)> {
+        let each = matrix::choices(&self.axes).map(|choice| {
+            let name = matrix::case_name(&self.axes, &choice);
+            // What is wrong with it was told when the cases were resolved.
+            let tree = matrix::apply(&self.root, &self.axes, &choice, SHAPE, &mut Vec::new());
+            (name, tree)
+        });
+        each.collect()
+    }
+
+    /// Problems of the file, in its order.
+    pub(super) fn diagnostics(&self, problems: Vec<Problem>) -> Vec<Diagnostic> {
+        diagnostics(&self.source, &self.named, problems)
+    }
 }
 
 /// In the file's order.

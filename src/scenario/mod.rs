@@ -9,11 +9,13 @@ mod load;
 pub mod model;
 mod resolve;
 mod sysctls;
+mod template;
 mod topology;
 
 pub use crate::yaml::{Diagnostic, render};
 pub use load::{MAX_BYTES, load, parse};
 pub use resolve::PlanOptions;
+pub(crate) use template::{Put, Template};
 
 /// The JSON Schema of a scenario file.
 #[must_use]

@@ -38,6 +38,17 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
+    /// A path with one value, which no file names.
+    pub(crate) fn of(path: &str, value: Rc<Node>) -> Self {
+        Self {
+            path: path.into(),
+            span: Span::default(),
+            label: path.to_owned(),
+            values: vec![value],
+            names: None,
+        }
+    }
+
     /// How the `i`-th value is written in a case's name: as the file calls it, else as it is.
     pub(crate) fn value_label(&self, i: usize) -> String {
         const LONGEST: usize = 40;
