@@ -26,5 +26,6 @@ pub mod scenario;
 pub mod server;
 mod task_group;
 pub mod timeout_model;
+pub mod tune;
 pub mod verdict;
 mod yaml;

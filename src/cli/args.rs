@@ -79,6 +79,11 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = ComparisonFormat::Table)]
         format: ComparisonFormat,
     },
+    /// Compare settings: how soon clients recover from a loss of power, against the blips that a healthy connection survives.
+    ///
+    /// Runs on the virtual clock. Without --vary: ranges of everything that reaches the clients, and what is recommended. What
+    /// the timeout model can't tell apart is run once, and of what it is sure of samples are run; the table says which is which.
+    Tune(TuneArguments),
     /// Tell the story of one case: what its clients saw, why it took that long, and what would have shortened it.
     Explain {
         /// Record file (*.ndjson), or a folder with one.
@@ -165,6 +170,66 @@ pub struct RunArguments {
     /// What is always so now: a skipped case is not green.
     #[arg(long, hide = true, conflicts_with = "allow_skipped")]
     pub require_all: bool,
+}
+
+/// What `tune` takes.
+#[derive(Debug, Args)]
+pub struct TuneArguments {
+    /// A scenario with a loss of power.
+    pub scenario: PathBuf,
+    /// Values of a knob: a sysctl (`tcp_retries2=5,8,15`, `tcp_keepalive=30/60x9`), a transport's knob (`user_timeout=10s,20s`,
+    /// `keepalive=30/60x9,off`, `ping=30s+15s`), or any matrix key. May be repeated: every combination is a setting.
+    #[arg(long, value_name = "KEY=V1,V2,…")]
+    pub vary: Vec<String>,
+    /// Tune this client alone. May be repeated.
+    #[arg(long = "client", value_name = "NAME")]
+    pub clients: Vec<String>,
+    /// The recovery that is asked for, in the worst of phases.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub recover_within: Duration,
+    /// The silence that a healthy connection must survive: the cheapest settings that hold both come first, and exit code 1 if
+    /// there is none. Without it, those that survive the longest come first.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub survive_blip: Option<Duration>,
+    /// How long the partition lasts of which it is asked how long after it clients work again.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub partition: Duration,
+    /// Runs of ten minutes with each of 1, 5 and 10 % loss.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub loss_runs: u32,
+    /// Losses of power in each phase, where chance decides which server is dialled.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub draws: u32,
+    /// Run every setting, to the second and with loss, instead of samples of what the timeout model is sure of.
+    #[arg(long)]
+    pub run_all: bool,
+    /// Show every setting in the table.
+    #[arg(long)]
+    pub all: bool,
+    /// Write the picture to this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Write everything to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep the records of all cases in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Which case of a matrix: the one whose "scenario/case" contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built.
+    #[arg(long, value_name = "PATH")]
+    pub kernel: Option<PathBuf>,
+    /// Cases side by side (default: one a core).
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Seed of what can be seeded.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Processor time that a guest may use without a sign of life until virtual time counts as standing still.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 20)]
+    pub standstill: u64,
 }
 
 /// What may stay untested in a run that ends well.

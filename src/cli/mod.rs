@@ -16,6 +16,7 @@ mod reports;
 mod run;
 mod signals;
 mod stdout;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
             let runs = [(old, old_case), (new, new_case)];
             compare::compare(&runs, tolerance.tolerance(), format)
         }
+        Command::Tune(arguments) => tune::tune(&arguments),
         Command::Explain {
             record,
             client,

@@ -114,7 +114,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     reports::write(&folded, &reports, exit)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Records are judged one after the other: labs on the real clock need the other processors.

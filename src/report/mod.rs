@@ -9,6 +9,7 @@ mod program;
 pub mod record_reader;
 mod snippet;
 mod target;
+pub(crate) mod tuning;
 
 use std::io::{self, Write};
 

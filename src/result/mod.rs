@@ -6,7 +6,7 @@ mod distribution;
 mod expectation;
 mod program;
 mod published;
-mod seconds;
+pub(crate) mod seconds;
 
 use std::time::Duration;
 

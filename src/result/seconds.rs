@@ -18,16 +18,16 @@ fn duration<E: Error>(seconds: f64) -> Result<Duration, E> {
     ))
 }
 
-pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(number(*time))
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     duration(f64::deserialize(from)?)
 }
 
 /// `None` as null.
-pub(super) mod option {
+pub(crate) mod option {
     use super::{Deserialize, Deserializer, Duration, Serializer, duration, number};
 
     pub(crate) fn serialize<S: Serializer>(
@@ -48,7 +48,7 @@ pub(super) mod option {
 }
 
 /// Several, `None` as null.
-pub(super) mod options {
+pub(crate) mod options {
     use super::{Deserialize, Deserializer, Duration, Serializer, duration, number};
 
     pub(crate) fn serialize<S: Serializer>(
@@ -68,7 +68,7 @@ pub(super) mod options {
 }
 
 /// Several.
-pub(super) mod list {
+pub(crate) mod list {
     use super::{Deserialize, Deserializer, Duration, Serializer, duration, number};
 
     pub(crate) fn serialize<S: Serializer>(times: &[Duration], to: S) -> Result<S::Ok, S::Error> {

@@ -4,10 +4,11 @@
 //! `kernel` and `keepalive` what each of TCP's own timers takes, `neighbour` what they make of an address that does not
 //! resolve and `conntrack` of a service's connection that its node forgets, `cycle` and `rhythm` what a client is doing at the fault,
 //! `situation` and `ending` which of all timers of a client rules then, `dials` how it comes back, `predict` all of that
-//! together, and `fit` which series a measured one is.
+//! together, `blip` what a silence that ends leaves of a connection, and `fit` which series a measured one is.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod blip;
 mod conntrack;
 mod cycle;
 mod dials;
@@ -27,6 +28,7 @@ mod sysctls;
 mod timer;
 mod window;
 
+pub use blip::{killed_by_loss, longest_blip, longest_blip_by_kernel};
 pub use keepalive::keepalive;
 pub use kernel::{HZ, Kernel, connect, longest_wait, orphan, retransmission, zero_window};
 pub use other_faults::foresee;

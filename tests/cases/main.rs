@@ -22,4 +22,5 @@ mod records;
 mod repetition;
 mod sweep;
 mod syn_drops;
+mod tune;
 mod workloads;

@@ -18,3 +18,4 @@ mod report_command;
 mod report_targets;
 mod rig_failures;
 mod slow_machine;
+mod tune;

@@ -1,0 +1,242 @@
+//! The picture of a tuning: recovery against the silence that is survived, on logarithmic axes, a panel a client.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::plan::units::exact;
+use crate::tune::{By, ClientTuning, Point, Tuning};
+
+const WIDTH: f64 = 920.0;
+const PANEL: f64 = 560.0;
+/// Around the axes: left, right, top, bottom.
+const MARGINS: [f64; 4] = [70.0, 190.0, 60.0, 90.0];
+/// The least and the longest time on an axis, in seconds; what never recovers stands at the right edge.
+const AXIS: [f64; 2] = [0.5, 2000.0];
+/// Where lines of the grid stand, in seconds.
+const TICKS: [f64; 11] = [
+    0.5, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1000.0, 2000.0,
+];
+
+/// The picture.
+pub(crate) fn svg(tuning: &Tuning) -> String {
+    let height = PANEL * tuning.clients.len().max(1) as f64;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    );
+    for (number, client) in tuning.clients.iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "<g transform=\"translate(0 {})\">",
+            PANEL * number as f64
+        );
+        panel(&mut out, tuning, client);
+        out.push_str("</g>\n");
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+fn panel(out: &mut String, tuning: &Tuning, client: &ClientTuning) {
+    let [left, right, top, bottom] = MARGINS;
+    let (x1, y0) = (WIDTH - right, PANEL - bottom);
+    let _ = writeln!(
+        out,
+        "<text x=\"{left}\" y=\"24\" font-size=\"15\">{}</text>",
+        escaped(&format!("{}, {}", tuning.scenario, client.client))
+    );
+    let _ = writeln!(
+        out,
+        "<text x=\"{left}\" y=\"42\" fill=\"#555\">{}</text>",
+        escaped(&format!(
+            "{} settings on Linux {}; filled: on the front; hollow: by the timeout model alone",
+            client.points.len(),
+            tuning.kernel.as_deref().unwrap_or("?")
+        ))
+    );
+    for tick in TICKS {
+        let (x, y) = (across(Some(tick)), down(tick));
+        let label = label(tick);
+        let _ = writeln!(
+            out,
+            "<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{y0}\" stroke=\"#eee\"/>\
+             <line x1=\"{left}\" y1=\"{y:.1}\" x2=\"{x1}\" y2=\"{y:.1}\" stroke=\"#eee\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+            y0 + 16.0,
+            left - 6.0,
+            y + 4.0,
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">recovers from a loss of power, worst of its phases and of chance</text>\
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">never</text>\
+         <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">longest silence survived</text>",
+        (left + x1) / 2.0,
+        y0 + 36.0,
+        across(None),
+        y0 + 16.0,
+        (top + y0) / 2.0,
+    );
+    asked(out, tuning, y0);
+    // What is not on the front lies below, greyed and not hidden.
+    let (on, off): (Vec<&Point>, Vec<&Point>) = client.points.iter().partition(|p| p.on_front);
+    for point in off {
+        dot(out, point, "#bbb");
+    }
+    for point in &on {
+        dot(out, point, "#0a58ca");
+    }
+    labels(out, client, x1);
+    for (number, line) in wrapped(&client.sentence, 130).iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "<text x=\"{left}\" y=\"{:.1}\" font-size=\"12\">{}</text>",
+            y0 + 58.0 + 15.0 * number as f64,
+            escaped(line)
+        );
+    }
+}
+
+/// What is asked for, as a field.
+fn asked(out: &mut String, tuning: &Tuning, y0: f64) {
+    let [left, _, top, _] = MARGINS;
+    let x = across(Some(tuning.recover_within.as_secs_f64()));
+    let y = tuning
+        .survive_blip
+        .map_or(y0, |blip| down(blip.as_secs_f64()));
+    let _ = writeln!(
+        out,
+        "<rect x=\"{left}\" y=\"{top}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#2a9d4a\" opacity=\"0.08\"/>",
+        x - left,
+        y - top
+    );
+}
+
+fn dot(out: &mut String, point: &Point, colour: &str) {
+    let fill = match point.by {
+        By::Model => "none",
+        By::Run | By::SameAs(_) => colour,
+    };
+    let (x, y) = place(point);
+    let recovery = point
+        .recovery_worst
+        .map_or_else(|| String::from("never"), seconds);
+    let _ = writeln!(
+        out,
+        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{fill}\" stroke=\"{colour}\"><title>{}</title></circle>",
+        escaped(&format!(
+            "{}: recovers {recovery}, survives {}",
+            point.setting,
+            seconds(point.survives)
+        ))
+    );
+}
+
+/// Names beside the axes, one below the other where they would meet.
+fn labels(out: &mut String, client: &ClientTuning, x1: f64) {
+    let named = client.points.iter().enumerate().filter(|(at, point)| {
+        point.on_front
+            || point.source.is_some()
+            || point.set.is_empty()
+            || client.answers.first() == Some(at)
+    });
+    let mut named: Vec<(f64, f64, &Point)> = named
+        .map(|(_, point)| {
+            let (x, y) = place(point);
+            (x, y, point)
+        })
+        .collect();
+    named.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.total_cmp(&b.0)));
+    let mut next = MARGINS[2];
+    for (x, y, point) in named {
+        let at = y.max(next);
+        next = at + 12.0;
+        let colour = if point.on_front { "#0a58ca" } else { "#888" };
+        let _ = writeln!(
+            out,
+            "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"0.4\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" font-size=\"10\" fill=\"{colour}\">{}</text>",
+            x1 + 8.0,
+            at,
+            x1 + 10.0,
+            at + 3.0,
+            escaped(&shortened(&point.setting))
+        );
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 34;
+    match text.chars().count() > LONGEST {
+        true => format!("{}…", text.chars().take(LONGEST - 1).collect::<String>()),
+        false => text.to_owned(),
+    }
+}
+
+fn place(point: &Point) -> (f64, f64) {
+    let recovery = point.compared.map(|time| time.as_secs_f64());
+    (across(recovery), down(point.survives.as_secs_f64()))
+}
+
+/// From 0 to 1, on the logarithmic axis.
+fn along(seconds: f64) -> f64 {
+    let [least, most] = AXIS;
+    (seconds.clamp(least, most) / least).ln() / (most / least).ln()
+}
+
+/// Where a recovery stands; `None` = never.
+fn across(seconds: Option<f64>) -> f64 {
+    let [left, right, _, _] = MARGINS;
+    let width = WIDTH - right - left - 40.0;
+    match seconds {
+        Some(seconds) => left + width * along(seconds),
+        None => WIDTH - right - 12.0,
+    }
+}
+
+fn down(seconds: f64) -> f64 {
+    let [_, _, top, bottom] = MARGINS;
+    let height = PANEL - bottom - top;
+    PANEL - bottom - height * along(seconds)
+}
+
+fn label(seconds: f64) -> String {
+    match seconds < 1.0 {
+        true => format!("{:.0} ms", seconds * 1000.0),
+        false => format!("{seconds:.0} s"),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    exact(Duration::from_millis(
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    ))
+}
+
+/// Lines of at most so many characters.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let long = lines
+            .last()
+            .is_some_and(|line| line.chars().count() + word.chars().count() > width);
+        if long {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
