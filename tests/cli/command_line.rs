@@ -34,6 +34,7 @@ fn help_of_every_command() {
         "list",
         "report",
         "compare",
+        "tune",
         "explain",
         "profiles",
         "doctor",

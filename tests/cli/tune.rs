@@ -8,7 +8,9 @@ const A1: &str = "scenarios/incidents/a1-leader-election-h2.yaml";
 const A2: &str = "scenarios/incidents/a2-leader-election-h1.yaml";
 
 fn refused(scenario: &str, arguments: &[&str]) -> String {
-    let words = ["tune", scenario].into_iter().chain(arguments.iter().copied());
+    let words = ["tune", scenario]
+        .into_iter()
+        .chain(arguments.iter().copied());
     let output = halfopen(words)
         .current_dir(repository(""))
         .output()
