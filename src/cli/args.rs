@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::comparison::Tolerance;
-use crate::report::{self, ComparisonFormat, ReportTarget};
+use crate::report::{self, ComparisonFormat, ReportTarget, Shown};
 use crate::verdict::Allowed;
 
 /// Cuts a node's power in a network on this machine, and says how long clients take to work again, and why.
@@ -181,6 +181,9 @@ pub struct TuneArguments {
     /// `keepalive=30/60x9,off`, `ping=30s+15s`), or any matrix key. May be repeated: every combination is a setting.
     #[arg(long, value_name = "KEY=V1,V2,…")]
     pub vary: Vec<String>,
+    /// Compare what vendors recommend, alone or beside what --vary names.
+    #[arg(long)]
+    pub recommended: bool,
     /// Tune this client alone. May be repeated.
     #[arg(long = "client", value_name = "NAME")]
     pub clients: Vec<String>,
@@ -296,6 +299,24 @@ pub struct ReportArguments {
         hide_possible_values = true
     )]
     pub targets: Vec<ReportTarget>,
+    /// Show of the table only what failed, or could not be run or tested.
+    #[arg(long)]
+    pub failures_only: bool,
+    /// Show the counts alone.
+    #[arg(long, short, conflicts_with = "failures_only")]
+    pub quiet: bool,
+}
+
+impl ReportArguments {
+    /// What of a run the table shows.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        match (self.quiet, self.failures_only) {
+            (true, _) => Shown::Counts,
+            (false, true) => Shown::Failures,
+            (false, false) => Shown::All,
+        }
+    }
 }
 
 fn report_help() -> String {

@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
             paths,
             reports,
             gate,
-        } => report::report(&paths, &reports.targets, gate.allowed()),
+        } => report::report(&paths, &reports, gate.allowed()),
         Command::Compare {
             old,
             new,

@@ -3,25 +3,26 @@
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use super::args::ReportArguments;
 use super::{Exit, inputs, reports, run, with_causes};
 use crate::input;
 use crate::plan::Case;
 use crate::printable::printable_path;
 use crate::record::{ClockName, Event, Observation};
-use crate::report::{ReportTarget, record_reader};
+use crate::report::record_reader;
 use crate::verdict::{self, Allowed, CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], targets: &[ReportTarget], allowed: Allowed) -> Exit {
+pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allowed) -> Exit {
     let results = match judged(paths) {
         Ok(results) => results,
         Err(error) => return Exit::usage(&error),
     };
-    let reports = match reports::open(targets) {
+    let reports = match reports::open(&written.targets) {
         Ok(reports) => reports,
         Err(exit) => return exit,
     };
     let exit = Exit::of_run(&RunSummary::of(&results), allowed);
-    reports::write(&results, &reports, exit)
+    reports::write(&results, &reports, written.shown(), exit)
 }
 
 /// What the records below `paths` come to.

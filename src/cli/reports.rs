@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Exit;
 use super::stdout::UntilClosed;
 use crate::printable::printable_path;
-use crate::report::{self, OpenReport, Report as _, ReportTarget, Table};
+use crate::report::{self, OpenReport, ReportTarget, Shown};
 use crate::verdict::CaseResult;
 
 /// Opens every report's file.
@@ -47,12 +47,17 @@ fn cannot_write(target: &ReportTarget, error: &io::Error) -> Exit {
 
 /// Writes the table to standard output, or to standard error where a report has that for itself, and each report to its
 /// file. Ends with `exit`; where something could not be written, with [`Exit::Broken`] instead of [`Exit::Held`].
-pub(super) fn write(results: &[CaseResult], reports: &[OpenReport], exit: Exit) -> Exit {
+pub(super) fn write(
+    results: &[CaseResult],
+    reports: &[OpenReport],
+    shown: Shown,
+    exit: Exit,
+) -> Exit {
     let mut all_written = true;
     let taken = reports.iter().any(|r| r.target.is_standard_output());
     let table = match taken {
-        true => write_table(results, io::stderr().lock()),
-        false => write_table(results, io::stdout().lock()),
+        true => write_table(results, shown, io::stderr().lock()),
+        false => write_table(results, shown, io::stdout().lock()),
     };
     if let Err(error) = table {
         eprintln!("error: failed to write the table: {error}");
@@ -72,13 +77,13 @@ pub(super) fn write(results: &[CaseResult], reports: &[OpenReport], exit: Exit) 
     }
 }
 
-fn write_table(results: &[CaseResult], out: impl Write + IsTerminal) -> io::Result<()> {
+fn write_table(
+    results: &[CaseResult],
+    shown: Shown,
+    out: impl Write + IsTerminal,
+) -> io::Result<()> {
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut out = UntilClosed(out);
-    if colour {
-        report::write_coloured(results, &mut out)?;
-    } else {
-        Table.write(results, &mut out)?;
-    }
+    report::write_table(results, shown, colour, &mut out)?;
     out.flush()
 }

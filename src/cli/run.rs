@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         );
         exit = Exit::Interrupted;
     }
-    reports::write(&folded, &reports, exit)
+    reports::write(&folded, &reports, arguments.reports.shown(), exit)
 }
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

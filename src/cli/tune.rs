@@ -35,6 +35,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
             standstill: Duration::from_secs(arguments.standstill),
         },
         vary: arguments.vary.clone(),
+        recommended: arguments.recommended,
         clients: arguments.clients.clone(),
         recover_within: arguments.recover_within,
         survive_blip: arguments.survive_blip,

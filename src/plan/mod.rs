@@ -62,6 +62,9 @@ pub struct Case {
     /// What the scenario shows, in its author's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The values that the scenario's matrix gives it, in the matrix's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matrix: Vec<MatrixValue>,
     /// Which of the case's repetitions this is, where it is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,
@@ -82,6 +85,17 @@ pub struct Case {
     pub published: Vec<Published>,
     /// Traps seen in the scenario: one sentence each, with where it stood.
     pub warnings: Vec<Warning>,
+}
+
+/// A value that a scenario's matrix gives a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatrixValue {
+    /// The whole path into the file.
+    pub path: String,
+    /// The end of it that tells it from the others, as case names have it.
+    pub key: String,
+    /// The value, or what the file calls it.
+    pub value: String,
 }
 
 /// Everything a lab needs to know.

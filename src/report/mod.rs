@@ -5,6 +5,7 @@
 mod comparison;
 mod distribution;
 mod figures;
+mod matrix;
 mod program;
 pub mod record_reader;
 mod snippet;
@@ -19,7 +20,7 @@ use crate::verdict::{CaseResult, RunSummary, Verdict};
 pub use comparison::{ComparisonFormat, write_comparison};
 pub use json::SCHEMA_VERSION;
 pub(crate) use table::trimmed;
-pub use table::{Table, write_coloured};
+pub use table::{Shown, Table, write_table};
 pub use target::{OpenReport, ReportTarget, ReportTargetError};
 
 /// Writes the results of a run in some format.

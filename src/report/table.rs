@@ -1,4 +1,5 @@
-//! A table for people: a block a case, its clients in rows, then what failed with the YAML line underlined.
+//! A table for people: a block a case, its clients in rows, then what failed with the YAML line underlined; of a matrix one table
+//! before those that failed.
 
 use std::io::{self, Write};
 
@@ -7,7 +8,7 @@ use comfy_table::{CellAlignment, LineStyle, TableStyle};
 use super::distribution;
 use super::figures::{Figures, has_figures, lines, to_tell};
 use super::snippet::snippet;
-use super::{Report, counts, measured_on, program, shown};
+use super::{Report, counts, matrix, measured_on, program, shown};
 use crate::printable::printable;
 use crate::result::Note;
 use crate::verdict::{CaseResult, Verdict};
@@ -21,16 +22,33 @@ pub struct Table;
 
 impl Report for Table {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        Writer { colour: false }.write(results, out)
+        write_table(results, Shown::default(), false, out)
     }
 }
 
-/// Writes the table with colours, for a terminal.
+/// How much of a run is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// All of it.
+    #[default]
+    All,
+    /// Cases that failed, or could not be run or tested, and the counts.
+    Failures,
+    /// The counts alone.
+    Counts,
+}
+
+/// Writes the table, for a terminal with colours.
 ///
 /// # Errors
 /// If `out` can't be written to.
-pub fn write_coloured(results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-    Writer { colour: true }.write(results, out)
+pub fn write_table(
+    results: &[CaseResult],
+    what: Shown,
+    colour: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    Writer { colour }.write(results, what, out)
 }
 
 struct Writer {
@@ -38,12 +56,63 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        for result in shown(results) {
+    fn write(&self, results: &[CaseResult], what: Shown, out: &mut dyn Write) -> io::Result<()> {
+        let mut told = shown(results);
+        told.retain(|result| match what {
+            Shown::All => true,
+            Shown::Failures => is_failure(result),
+            Shown::Counts => false,
+        });
+        for group in matrix::groups(&told) {
+            match group.as_slice() {
+                [one] => {
+                    self.write_case(one, out)?;
+                    writeln!(out)?;
+                }
+                // By themselves, what did not pass says more.
+                all => self.write_matrix(all, what, out)?,
+            }
+        }
+        writeln!(out, "{}", counts(results))
+    }
+
+    /// All combinations in one table, and then those that did not pass by themselves.
+    fn write_matrix(
+        &self,
+        group: &[&CaseResult],
+        what: Shown,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some(first) = group.first() else {
+            return Ok(());
+        };
+        if what == Shown::All {
+            let heading = format!(
+                "{}, {} cases, {}",
+                first.scenario,
+                group.len(),
+                measured_on(first)
+            );
+            writeln!(out, "{}", printable(&heading))?;
+            for line in matrix::table(group).lines() {
+                writeln!(out, "  {line}")?;
+            }
+            let mut told: Vec<String> = Vec::new();
+            let passed = group.iter().filter(|result| !is_failure(result));
+            for warning in passed.flat_map(|result| &result.warnings).map(placed) {
+                if !told.contains(&warning) {
+                    let name = self.paint(YELLOW, "warning");
+                    writeln!(out, "  {name}: {}", printable(&warning))?;
+                    told.push(warning);
+                }
+            }
+            writeln!(out)?;
+        }
+        for result in group.iter().filter(|result| is_failure(result)) {
             self.write_case(result, out)?;
             writeln!(out)?;
         }
-        writeln!(out, "{}", counts(results))
+        Ok(())
     }
 
     fn write_case(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
@@ -103,6 +172,14 @@ const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 const MAGENTA: u8 = 35;
 const CYAN: u8 = 36;
+
+/// Whether a case needs to be looked at.
+fn is_failure(result: &CaseResult) -> bool {
+    match result.verdict {
+        Verdict::Fail | Verdict::Error => true,
+        Verdict::Pass | Verdict::Measured | Verdict::Skipped => false,
+    }
+}
 
 fn colour_of(verdict: Verdict) -> u8 {
     match verdict {

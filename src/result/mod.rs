@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::units::{exact, measured};
-use crate::plan::{Location, Repetition};
+use crate::plan::{Location, MatrixValue, Repetition};
 use crate::record::ClockName;
 
 pub use crate::plan::word;
@@ -65,6 +65,9 @@ pub struct CaseResult {
     /// What the scenario shows, in its author's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The values that the scenario's matrix gives it, in the matrix's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matrix: Vec<MatrixValue>,
     /// Which of the case's repetitions this is, where it is repeated and this is not of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,

@@ -10,7 +10,7 @@ use super::model::{
     ClientSpec, CountersSpec, ExpectSpec, Named, OneOrList, Scenario, Spanned, Text,
 };
 use super::topology::Topology;
-use crate::plan::Location;
+use crate::plan::{Location, MatrixValue};
 use crate::yaml::matrix::Axis;
 use crate::yaml::{Problem, Source, Span, given};
 
@@ -198,6 +198,17 @@ impl<'a> Cx<'a> {
     /// The client called `name`, as the file has it.
     pub(crate) fn client(&self, name: &str) -> Option<&'a ClientSpec> {
         self.scenario.clients.get()?.find(name)?.get()
+    }
+
+    /// The matrix's values that this case has.
+    pub(crate) fn matrix_values(&self) -> Vec<MatrixValue> {
+        let chosen = self.axes.iter().zip(self.choice);
+        let each = chosen.map(|(axis, i)| MatrixValue {
+            path: axis.path.to_string(),
+            key: axis.label.clone(),
+            value: axis.value_label(*i),
+        });
+        each.collect()
     }
 
     /// Whether the case has one of the values under each of these matrix keys.

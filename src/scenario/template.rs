@@ -109,6 +109,8 @@ impl Template {
         match cases.into_iter().next() {
             Some(case) if problems.is_empty() => Ok(Case {
                 name: name.to_owned(),
+                // Where it comes from is what the caller knows.
+                matrix: Vec::new(),
                 ..case
             }),
             _ => Err(problems),

@@ -352,7 +352,7 @@ mod tests {
     use crate::plan::Phase;
     use crate::runner::{self, Clock};
     use crate::scenario::Template;
-    use crate::tune::setting;
+    use crate::tune::setting::{self, Wanted};
 
     const SCENARIO: &str = "name: tuned\nnodes: [n1, n2]\nservers: { s: { node: n2 } }\n\
          clients:\n  c: { node: n1, url: 'http://s/', profile: bare, workload: { poll: { every: 2s } }, transport: { keepalive: { idle: \
@@ -370,7 +370,15 @@ mod tests {
         let template = Template::read(&file, None, 0).unwrap_or_else(|_| panic!("it is right"));
         let clients: Vec<_> = template.case.lab.clients.iter().collect();
         let vary = [format!("tcp_retries2={model},3,4,5")];
-        let settings = setting::all(&template, &clients, &vary);
+        let settings = setting::all(
+            &template,
+            &clients,
+            &vary,
+            Wanted {
+                ranges: false,
+                recommended: false,
+            },
+        );
         let settings = settings.unwrap_or_else(|_| panic!("they are right"));
         let options = Options {
             runner: runner::Options {
@@ -381,6 +389,7 @@ mod tests {
                 standstill: Duration::ZERO,
             },
             vary: Vec::new(),
+            recommended: false,
             clients: Vec::new(),
             recover_within: Duration::from_secs(30),
             survive_blip: None,

@@ -35,6 +35,15 @@ pub(super) struct Settings {
     pub(super) impossible: Vec<(String, String)>,
 }
 
+/// What is compared besides what is varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The default ranges.
+    pub(super) ranges: bool,
+    /// What is recommended.
+    pub(super) recommended: bool,
+}
+
 /// A recommendation, as the file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +52,7 @@ struct Recommended {
     set: BTreeMap<String, String>,
 }
 
-/// All combinations of what is varied, or of the default ranges and what is recommended; and the scenario as it is.
+/// All combinations of what is varied, or of the default ranges; what is recommended; and the scenario as it is.
 ///
 /// # Errors
 /// What is wrong with what is varied.
@@ -51,18 +60,23 @@ pub(super) fn all(
     template: &Template,
     clients: &[&Client],
     vary: &[String],
+    wanted: Wanted,
 ) -> Result<Settings, Vec<Diagnostic>> {
     let mut settings = Settings::default();
     settings.add(template, clients, AS_IT_IS.to_owned(), None, Vec::new());
-    if vary.is_empty() {
+    if wanted.ranges {
         for group in vary::defaults(clients) {
             for values in combinations(&group) {
                 settings.add(template, clients, name(&values), None, values);
             }
         }
+    }
+    if wanted.recommended {
         for (name, Recommended { source, set }) in recommended() {
             settings.recommend(template, clients, name, source, set);
         }
+    }
+    if vary.is_empty() {
         return Ok(settings);
     }
     let (mut axes, mut wrong) = (Vec::new(), Vec::new());

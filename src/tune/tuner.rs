@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::measure::Bench;
 use super::of_client::OfClient;
 use super::result::{Impossible, Tuning};
-use super::setting;
+use super::setting::{self, Wanted};
 use super::trial::Subject;
 use crate::plan::Client;
 use crate::runner::{self, Clock, Progress, RunError};
@@ -24,6 +24,8 @@ pub struct Options {
     pub runner: runner::Options,
     /// `KEY=v1,v2,…`; none = the default ranges, and what is recommended.
     pub vary: Vec<String>,
+    /// What is recommended, beside what is varied or alone.
+    pub recommended: bool,
     /// Clients to tune; none = all.
     pub clients: Vec<String>,
     /// The recovery that is asked for.
@@ -40,6 +42,17 @@ pub struct Options {
     pub filter: Option<String>,
     /// Run every setting, whatever the model says.
     pub run_all: bool,
+}
+
+impl Options {
+    /// Without a word of either, both the ranges and what is recommended.
+    fn wanted(&self) -> Wanted {
+        let neither = self.vary.is_empty() && !self.recommended;
+        Wanted {
+            ranges: neither,
+            recommended: neither || self.recommended,
+        }
+    }
 }
 
 /// Why there is no tuning.
@@ -74,7 +87,8 @@ pub async fn tune(
     let filter = options.filter.as_deref();
     let template = Template::read(path, filter, options.runner.seed).map_err(TuneError::Wrong)?;
     let clients = clients(&template, &options.clients).map_err(TuneError::Wrong)?;
-    let settings = setting::all(&template, &clients, &options.vary).map_err(TuneError::Wrong)?;
+    let settings = setting::all(&template, &clients, &options.vary, options.wanted())
+        .map_err(TuneError::Wrong)?;
     let kernel = match &options.runner.clock {
         Clock::Real => Kernel::default(),
         Clock::Virtual(kernel) => {

@@ -80,6 +80,7 @@ fn empty(
         scenario: case.scenario.clone(),
         case: case.name.clone(),
         description: case.description.clone(),
+        matrix: case.matrix.clone(),
         repetition: case.repetition.clone(),
         ..nothing(clock, verdict, reason)
     }
@@ -90,6 +91,7 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         scenario: String::new(),
         case: String::new(),
         description: None,
+        matrix: Vec::new(),
         repetition: None,
         clock,
         kernel: None,

@@ -6,16 +6,70 @@ use std::time::Duration;
 use crate::plan::units::exact;
 use crate::tune::{By, ClientTuning, Point, Tuning};
 
-const WIDTH: f64 = 920.0;
-const PANEL: f64 = 560.0;
+const WIDTH: f64 = 1080.0;
+const PANEL: f64 = 620.0;
 /// Around the axes: left, right, top, bottom.
-const MARGINS: [f64; 4] = [70.0, 190.0, 60.0, 90.0];
-/// The least and the longest time on an axis, in seconds; what never recovers stands at the right edge.
-const AXIS: [f64; 2] = [0.5, 2000.0];
+const MARGINS: [f64; 4] = [70.0, 310.0, 104.0, 56.0];
+/// The longest time on an axis, in seconds; what never recovers stands at the right edge.
+const MOST: f64 = 1200.0;
 /// Where lines of the grid stand, in seconds.
 const TICKS: [f64; 11] = [
-    0.5, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1000.0, 2000.0,
+    0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1200.0,
 ];
+
+/// The least time on each axis, in seconds: as far as there is anything to show.
+#[derive(Clone, Copy)]
+struct Axes {
+    recovery: f64,
+    survives: f64,
+}
+
+impl Axes {
+    fn of(tuning: &Tuning, client: &ClientTuning) -> Self {
+        let least = |all: &mut dyn Iterator<Item = f64>| {
+            let least = all.fold(MOST, f64::min);
+            let below = TICKS.iter().rev().find(|tick| **tick < least);
+            below.copied().unwrap_or(TICKS[0])
+        };
+        let recoveries = client.points.iter().filter_map(|point| point.compared);
+        let recoveries = recoveries.chain([tuning.recover_within]);
+        let survived = client.points.iter().map(|point| point.survives);
+        let survived = survived.chain(tuning.survive_blip);
+        Self {
+            recovery: least(&mut recoveries.map(|time| time.as_secs_f64())),
+            survives: least(&mut survived.map(|time| time.as_secs_f64())),
+        }
+    }
+
+    /// Where a recovery stands; `None` = never.
+    fn across(self, seconds: Option<f64>) -> f64 {
+        let [left, right, _, _] = MARGINS;
+        let width = WIDTH - right - left - 40.0;
+        match seconds {
+            Some(seconds) => left + width * along(self.recovery, seconds),
+            None => WIDTH - right - 12.0,
+        }
+    }
+
+    fn down(self, seconds: f64) -> f64 {
+        let [_, _, top, bottom] = MARGINS;
+        let height = PANEL - bottom - top;
+        PANEL - bottom - height * along(self.survives, seconds)
+    }
+
+    fn place(self, point: &Point) -> (f64, f64) {
+        let recovery = point.compared.map(|time| time.as_secs_f64());
+        (
+            self.across(recovery),
+            self.down(point.survives.as_secs_f64()),
+        )
+    }
+}
+
+/// From 0 to 1, on a logarithmic axis that begins with `least`.
+fn along(least: f64, seconds: f64) -> f64 {
+    (seconds.clamp(least, MOST) / least).ln() / (MOST / least).ln()
+}
 
 /// The picture.
 pub(crate) fn svg(tuning: &Tuning) -> String {
@@ -40,6 +94,7 @@ pub(crate) fn svg(tuning: &Tuning) -> String {
 fn panel(out: &mut String, tuning: &Tuning, client: &ClientTuning) {
     let [left, right, top, bottom] = MARGINS;
     let (x1, y0) = (WIDTH - right, PANEL - bottom);
+    let axes = Axes::of(tuning, client);
     let _ = writeln!(
         out,
         "<text x=\"{left}\" y=\"24\" font-size=\"15\">{}</text>",
@@ -49,24 +104,31 @@ fn panel(out: &mut String, tuning: &Tuning, client: &ClientTuning) {
         out,
         "<text x=\"{left}\" y=\"42\" fill=\"#555\">{}</text>",
         escaped(&format!(
-            "{} settings on Linux {}; filled: on the front; hollow: by the timeout model alone",
+            "{} settings on Linux {}; blue: on the front; filled: run; hollow: by the timeout model alone",
             client.points.len(),
             tuning.kernel.as_deref().unwrap_or("?")
         ))
     );
     for tick in TICKS {
-        let (x, y) = (across(Some(tick)), down(tick));
+        let (x, y) = (axes.across(Some(tick)), axes.down(tick));
         let label = label(tick);
-        let _ = writeln!(
-            out,
-            "<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{y0}\" stroke=\"#eee\"/>\
-             <line x1=\"{left}\" y1=\"{y:.1}\" x2=\"{x1}\" y2=\"{y:.1}\" stroke=\"#eee\"/>\
-             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-            y0 + 16.0,
-            left - 6.0,
-            y + 4.0,
-        );
+        if tick >= axes.recovery {
+            let _ = writeln!(
+                out,
+                "<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{y0}\" stroke=\"#eee\"/>\
+                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+                y0 + 16.0,
+            );
+        }
+        if tick >= axes.survives {
+            let _ = writeln!(
+                out,
+                "<line x1=\"{left}\" y1=\"{y:.1}\" x2=\"{x1}\" y2=\"{y:.1}\" stroke=\"#eee\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+                left - 6.0,
+                y + 4.0,
+            );
+        }
     }
     let _ = writeln!(
         out,
@@ -75,37 +137,37 @@ fn panel(out: &mut String, tuning: &Tuning, client: &ClientTuning) {
          <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">longest silence survived</text>",
         (left + x1) / 2.0,
         y0 + 36.0,
-        across(None),
+        axes.across(None),
         y0 + 16.0,
         (top + y0) / 2.0,
     );
-    asked(out, tuning, y0);
+    asked(out, tuning, axes, y0);
     // What is not on the front lies below, greyed and not hidden.
     let (on, off): (Vec<&Point>, Vec<&Point>) = client.points.iter().partition(|p| p.on_front);
     for point in off {
-        dot(out, point, "#bbb");
+        dot(out, point, axes, "#bbb");
     }
     for point in &on {
-        dot(out, point, "#0a58ca");
+        dot(out, point, axes, "#0a58ca");
     }
-    labels(out, client, x1);
-    for (number, line) in wrapped(&client.sentence, 130).iter().enumerate() {
+    labels(out, client, axes, x1);
+    for (number, line) in wrapped(&client.sentence, 150).iter().enumerate() {
         let _ = writeln!(
             out,
             "<text x=\"{left}\" y=\"{:.1}\" font-size=\"12\">{}</text>",
-            y0 + 58.0 + 15.0 * number as f64,
+            62.0 + 15.0 * number as f64,
             escaped(line)
         );
     }
 }
 
 /// What is asked for, as a field.
-fn asked(out: &mut String, tuning: &Tuning, y0: f64) {
+fn asked(out: &mut String, tuning: &Tuning, axes: Axes, y0: f64) {
     let [left, _, top, _] = MARGINS;
-    let x = across(Some(tuning.recover_within.as_secs_f64()));
+    let x = axes.across(Some(tuning.recover_within.as_secs_f64()));
     let y = tuning
         .survive_blip
-        .map_or(y0, |blip| down(blip.as_secs_f64()));
+        .map_or(y0, |blip| axes.down(blip.as_secs_f64()));
     let _ = writeln!(
         out,
         "<rect x=\"{left}\" y=\"{top}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#2a9d4a\" opacity=\"0.08\"/>",
@@ -114,12 +176,12 @@ fn asked(out: &mut String, tuning: &Tuning, y0: f64) {
     );
 }
 
-fn dot(out: &mut String, point: &Point, colour: &str) {
+fn dot(out: &mut String, point: &Point, axes: Axes, colour: &str) {
     let fill = match point.by {
         By::Model => "none",
         By::Run | By::SameAs(_) => colour,
     };
-    let (x, y) = place(point);
+    let (x, y) = axes.place(point);
     let recovery = point
         .recovery_worst
         .map_or_else(|| String::from("never"), seconds);
@@ -135,7 +197,7 @@ fn dot(out: &mut String, point: &Point, colour: &str) {
 }
 
 /// Names beside the axes, one below the other where they would meet.
-fn labels(out: &mut String, client: &ClientTuning, x1: f64) {
+fn labels(out: &mut String, client: &ClientTuning, axes: Axes, x1: f64) {
     let named = client.points.iter().enumerate().filter(|(at, point)| {
         point.on_front
             || point.source.is_some()
@@ -144,12 +206,12 @@ fn labels(out: &mut String, client: &ClientTuning, x1: f64) {
     });
     let mut named: Vec<(f64, f64, &Point)> = named
         .map(|(_, point)| {
-            let (x, y) = place(point);
+            let (x, y) = axes.place(point);
             (x, y, point)
         })
         .collect();
     named.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.total_cmp(&b.0)));
-    let mut next = MARGINS[2];
+    let mut next = MARGINS[2] - 30.0;
     for (x, y, point) in named {
         let at = y.max(next);
         next = at + 12.0;
@@ -168,38 +230,11 @@ fn labels(out: &mut String, client: &ClientTuning, x1: f64) {
 }
 
 fn shortened(text: &str) -> String {
-    const LONGEST: usize = 34;
+    const LONGEST: usize = 52;
     match text.chars().count() > LONGEST {
         true => format!("{}…", text.chars().take(LONGEST - 1).collect::<String>()),
         false => text.to_owned(),
     }
-}
-
-fn place(point: &Point) -> (f64, f64) {
-    let recovery = point.compared.map(|time| time.as_secs_f64());
-    (across(recovery), down(point.survives.as_secs_f64()))
-}
-
-/// From 0 to 1, on the logarithmic axis.
-fn along(seconds: f64) -> f64 {
-    let [least, most] = AXIS;
-    (seconds.clamp(least, most) / least).ln() / (most / least).ln()
-}
-
-/// Where a recovery stands; `None` = never.
-fn across(seconds: Option<f64>) -> f64 {
-    let [left, right, _, _] = MARGINS;
-    let width = WIDTH - right - left - 40.0;
-    match seconds {
-        Some(seconds) => left + width * along(seconds),
-        None => WIDTH - right - 12.0,
-    }
-}
-
-fn down(seconds: f64) -> f64 {
-    let [_, _, top, bottom] = MARGINS;
-    let height = PANEL - bottom - top;
-    PANEL - bottom - height * along(seconds)
 }
 
 fn label(seconds: f64) -> String {

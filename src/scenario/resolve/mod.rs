@@ -103,6 +103,7 @@ fn case(cx: &mut Cx<'_>, name: String, options: &PlanOptions) -> Option<Case> {
         scenario,
         name,
         description: given(&cx.scenario.description).cloned(),
+        matrix: cx.matrix_values(),
         repetition: None,
         counters,
         spread,

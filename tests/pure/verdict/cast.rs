@@ -28,6 +28,7 @@ impl Story {
         };
         let mut story = Self {
             case: Case {
+                matrix: Vec::new(),
                 scenario: scenario.to_owned(),
                 name: "default".to_owned(),
                 description: None,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use halfopen::plan::{
-    CountWindow, CounterExpectation, Direction, Effect, End, Growth, Location, Packets, Path, Where,
+    CountWindow, CounterExpectation, Direction, Effect, End, Growth, Location, MatrixValue,
+    Packets, Path, Where,
 };
 use halfopen::record::{Event, Observation, Stage};
-use halfopen::report::formats;
+use halfopen::report::{Shown, formats, write_table};
 use halfopen::verdict::{CaseResult, Verdict, judge};
 
 use super::stories;
@@ -157,7 +158,7 @@ fn one_case_on_two_kernels_has_two_names_in_junit() {
 #[test]
 fn colours_are_for_terminals_alone() {
     let mut out = Vec::new();
-    halfopen::report::write_coloured(&results(), &mut out).unwrap();
+    write_table(&results(), Shown::All, true, &mut out).unwrap();
     assert!(
         String::from_utf8(out)
             .unwrap()
@@ -338,4 +339,67 @@ fn of_a_failed_case_what_could_not_be_told_is_told_too() {
         let text = written(format, std::slice::from_ref(&result));
         assert!(text.contains("nothing was tested"), "{text}");
     }
+}
+
+/// Cases of a matrix of two keys: all pass as one but the last, which fails.
+fn of_a_matrix() -> Vec<CaseResult> {
+    let value = |path: &str, value: &str| MatrixValue {
+        path: path.to_owned(),
+        key: path.rsplit('.').next().unwrap_or_default().to_owned(),
+        value: value.to_owned(),
+    };
+    let passed = judge(&stories::a1_expected().end());
+    let failed = judge(&stories::everything_expected().end());
+    let case = |retries: &str, profile: &str| {
+        let result = if retries == "5" && profile == "java" {
+            &failed
+        } else {
+            &passed
+        };
+        let matrix = vec![
+            value("sysctls.net.ipv4.tcp_retries2", retries),
+            value("clients.standby.profile", profile),
+        ];
+        let case = format!("tcp_retries2={retries},profile={profile}");
+        CaseResult {
+            scenario: passed.scenario.clone(),
+            case,
+            matrix,
+            clock: passed.clock,
+            kernel: passed.kernel.clone(),
+            hz: passed.hz,
+            ..result.clone()
+        }
+    };
+    let retries = ["5", "8", "15"];
+    let each = retries
+        .iter()
+        .flat_map(|r| ["java", "go-http2"].map(|profile| case(r, profile)));
+    each.collect()
+}
+
+#[test]
+fn a_matrix_is_one_table_and_then_what_failed() {
+    let results = of_a_matrix();
+    insta::assert_snapshot!(written("table", &results));
+    let shown = |what: Shown| {
+        let mut out = Vec::new();
+        write_table(&results, what, false, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let (failures, counts) = (shown(Shown::Failures), shown(Shown::Counts));
+    assert!(failures.starts_with("fail: "), "{failures}");
+    assert!(!failures.contains("profile=go-http2"), "{failures}");
+    assert_eq!(counts.lines().count(), 1, "{counts}");
+    assert!(failures.ends_with(&counts) && counts.starts_with("6 cases: 5 passed, 1 failed"));
+}
+
+#[test]
+fn a_matrix_s_values_are_fields_of_the_json() {
+    let json: serde_json::Value = serde_json::from_str(&written("json", &of_a_matrix())).unwrap();
+    let expected = serde_json::json!([
+        { "path": "sysctls.net.ipv4.tcp_retries2", "key": "tcp_retries2", "value": "5" },
+        { "path": "clients.standby.profile", "key": "profile", "value": "java" },
+    ]);
+    assert_eq!(json["cases"][0]["matrix"], expected);
 }
