@@ -50,11 +50,8 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         Ok(started) => started,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
-    if let Some(taken) = arguments.record.as_deref().and_then(record_in) {
-        return Exit::usage(&format!(
-            "--record: there are records already ({}); name a new folder",
-            printable_path(&taken)
-        ));
+    if let Err(exit) = is_new(arguments.record.as_deref()) {
+        return exit;
     }
     let reports = match reports::open(&arguments.reports.targets) {
         Ok(reports) => reports,
@@ -120,6 +117,20 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         // Records are judged one after the other: labs on the real clock need the other processors.
         .max_blocking_threads(1)
         .build()
+}
+
+/// Whether records of this run alone will be in a folder.
+///
+/// # Errors
+/// [`Exit::Usage`], said why: there are records already.
+pub(super) fn is_new(folder: Option<&Path>) -> Result<(), Exit> {
+    let Some(taken) = folder.and_then(record_in) else {
+        return Ok(());
+    };
+    Err(Exit::usage(&format!(
+        "--record: there are records already ({}); name a new folder",
+        printable_path(&taken)
+    )))
 }
 
 /// A record below a folder: with those of another run beside them, nobody can tell which are this one's.

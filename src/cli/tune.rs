@@ -18,6 +18,9 @@ use crate::scenario;
 use crate::tune::{self, TuneError, Tuning};
 
 pub(super) fn tune(arguments: &TuneArguments) -> Exit {
+    if let Err(exit) = super::run::is_new(arguments.record.as_deref()) {
+        return exit;
+    }
     let kernels: Vec<_> = arguments.kernel.iter().cloned().collect();
     // Hundreds of quarters of an hour are not for the real clock.
     let clock = match kernel::choose(&kernels).map(|found| found.into_iter().next()) {

@@ -51,15 +51,22 @@ pub(super) fn of(points: &[Point], options: &Options) -> Advice {
     Advice { answers, sentence }
 }
 
-/// What a setting costs: packets on an idle connection, connections that loss kills, those of others, and knobs to set.
-fn price(point: &Point) -> (u64, u32, bool, usize) {
+/// What a setting costs: packets on an idle connection, connections that loss kills, those of others, and knobs to set. What was not
+/// put to loss comes after all that was.
+fn price(point: &Point) -> (bool, u64, u32, bool, usize) {
     let killed = point
         .killed
         .iter()
         .map(|killed| killed.share.happened)
         .sum();
     let packets = point.packets_per_hour.unwrap_or(0);
-    (packets, killed, point.shared, point.set.len())
+    (
+        point.killed.is_empty(),
+        packets,
+        killed,
+        point.shared,
+        point.set.len(),
+    )
 }
 
 fn sentence(points: &[Point], answers: &[usize], options: &Options) -> String {
@@ -80,7 +87,7 @@ fn sentence(points: &[Point], answers: &[usize], options: &Options) -> String {
     };
     let mut text = match options.survive_blip {
         Some(_) => format!(
-            "{asked}, {} {merit} {} and survives {}{}.",
+            "{asked}, {} {merit} {}, and survives {}{}.",
             first.setting,
             recovery(first),
             blip(first),
@@ -162,13 +169,11 @@ fn recovery(point: &Point) -> String {
     };
     match point.recovery_bound {
         // A model's window is a little wider than what was seen.
-        Some(bound) if bound > worst + worst / 4 => {
-            format!(
-                "{} in the slowest of its runs, {} if chance is against it",
-                measured(worst),
-                measured(bound)
-            )
-        }
+        Some(bound) if bound > worst + worst / 4 => format!(
+            "{} in the slowest of its runs, {} at most by the model",
+            measured(worst),
+            measured(bound)
+        ),
         Some(_) | None => measured(worst),
     }
 }

@@ -69,8 +69,8 @@ pub(super) struct Measured {
     pub(super) survives: (u64, bool),
     pub(super) killed: Vec<Killed>,
     pub(super) packets_per_hour: Option<u64>,
-    /// From a partition's end until it works again, in the worst of its phases.
-    pub(super) works_again: Option<Duration>,
+    /// From a partition's end until it works again, phase by phase; `None` = never.
+    pub(super) works_again: Vec<Option<Duration>>,
 }
 
 /// A client of a setting that is to be measured.
@@ -189,7 +189,8 @@ impl<'a> Under<'a> {
         let phases = one
             .foreseen
             .map_or_else(|| subject.connected(), Foreseen::decisive);
-        let within = phases.iter().map(|phase| match of_phase(*phase) {
+        let connected = subject.connected().into_iter();
+        let within = connected.map(|phase| match of_phase(phase) {
             // What it comes to where the model errs must show as well.
             Some(foreseen) => foreseen.within() + foreseen.within() / 4,
             None => open,
@@ -245,9 +246,8 @@ impl<'a> Under<'a> {
                 within,
             }));
         }
-        let partitions = if one.thoroughly { self.phases.len() } else { 1 };
-        let partitions = self.phases.iter().take(partitions);
-        all.extend(partitions.map(|phase| self.blip(*phase, bench.partition)));
+        let partitions = self.subject.connected().into_iter();
+        all.extend(partitions.map(|phase| self.blip(phase, bench.partition)));
         for percent in LOSSES {
             all.extend((0..self.loss_runs).map(|draw| Question::Loss {
                 percent,
@@ -302,7 +302,7 @@ impl<'a> Under<'a> {
             Question::Blip { lasts, .. } => {
                 if lasts == partition {
                     let after = client.recovered_after.map(|at| at.saturating_sub(lasts));
-                    self.measured.works_again = self.measured.works_again.max(after);
+                    self.measured.works_again.push(after);
                 }
                 return Ok(Some((lasts.as_secs(), trial::survived(client)?)));
             }

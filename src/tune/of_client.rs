@@ -204,20 +204,45 @@ impl<'a> OfClient<'a> {
         all.map(|(number, _)| number).collect()
     }
 
-    /// Those that hold what is asked for, the longest survivors first, as far as is known.
+    /// Those that hold what is asked for, as far as is known: where a silence must be survived the cheapest first, else the longest
+    /// survivors.
     fn answers(&self) -> Vec<usize> {
-        let mut all: Vec<(Duration, usize)> = Vec::new();
-        for (number, class) in self.classes.iter().enumerate() {
+        let all = self.classes.iter().enumerate();
+        let held = all.filter_map(|(number, class)| {
             let (recovery, survives) = self.pair(class);
-            if self.holds(recovery, survives) {
-                all.push((survives, number));
-            }
+            self.holds(recovery, survives).then_some((number, survives))
+        });
+        let mut held: Vec<(usize, Duration)> = held.collect();
+        match self.options.survive_blip {
+            Some(_) => held.sort_by_key(|(number, _)| self.price(&self.classes[*number])),
+            None => held.sort_by_key(|(_, survives)| std::cmp::Reverse(*survives)),
         }
-        all.sort_by_key(|(survives, _)| std::cmp::Reverse(*survives));
-        all.into_iter()
-            .take(ANSWERS)
-            .map(|(_, number)| number)
-            .collect()
+        let first = held.into_iter().take(ANSWERS);
+        first.map(|(number, _)| number).collect()
+    }
+
+    /// What a class costs before it is run: how often its idle connection sends something, those of others, and knobs to set.
+    fn price(&self, class: &Class) -> (u64, bool, usize) {
+        let setting = &self.settings[class.settings[0]];
+        let client = setting
+            .case
+            .lab
+            .clients
+            .iter()
+            .find(|c| c.name == self.client);
+        let transport = client.map(|client| &client.transport);
+        let keepalive = transport.and_then(|t| t.keepalive).map(|k| k.idle);
+        let ping = transport
+            .and_then(|t| t.ping)
+            .filter(|ping| ping.while_idle);
+        let pauses = [keepalive, ping.map(|ping| ping.idle)];
+        let hour = Duration::from_secs(3600).as_millis();
+        let sends = pauses
+            .into_iter()
+            .flatten()
+            .map(|pause| u64::try_from(hour / pause.as_millis().max(1)).unwrap_or(u64::MAX));
+        let shared = setting.values.iter().any(|(knob, _)| knob.is_shared());
+        (sends.sum(), shared, setting.values.len())
     }
 
     fn holds(&self, recovery: Option<Duration>, survives: Duration) -> bool {

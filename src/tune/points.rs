@@ -140,7 +140,8 @@ impl OfClient<'_> {
                 .filter(|_| class.modelled)
                 .map_or_else(Vec::new, |f| f.killed.clone()),
             packets_per_hour: measured.and_then(|measured| measured.packets_per_hour),
-            works_again_after: measured.and_then(|measured| measured.works_again),
+            works_again_after: measured
+                .and_then(|measured| worst(measured.works_again.iter().copied())),
             unmeasured,
         }
     }

@@ -44,7 +44,7 @@ impl Axes {
     /// Where a recovery stands; `None` = never.
     fn across(self, seconds: Option<f64>) -> f64 {
         let [left, right, _, _] = MARGINS;
-        let width = WIDTH - right - left - 40.0;
+        let width = WIDTH - right - left - 60.0;
         match seconds {
             Some(seconds) => left + width * along(self.recovery, seconds),
             None => WIDTH - right - 12.0,
