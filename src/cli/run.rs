@@ -15,7 +15,7 @@ use crate::plan::Case;
 use crate::printable::printable_path;
 use crate::runner::{self, Clock, Options};
 use crate::scenario;
-use crate::scenario::PlanOptions;
+use crate::scenario::{Diagnostic, PlanOptions};
 use crate::verdict::{self, CaseResult, RunSummary};
 
 /// Cases side by side for each core, on the real clock: a case waits nearly all its time.
@@ -240,10 +240,15 @@ pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Resul
             Err(diagnostics) => wrong.extend(diagnostics),
         }
     }
-    if wrong.is_empty() {
-        return Ok(cases);
+    match wrong.is_empty() {
+        true => Ok(cases),
+        false => Err(refused(&wrong)),
     }
+}
+
+/// Says what is wrong with scenarios.
+pub(super) fn refused(wrong: &[Diagnostic]) -> Exit {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", scenario::render(&wrong, colour));
-    Err(Exit::Usage)
+    eprint!("{}", scenario::render(wrong, colour));
+    Exit::Usage
 }

@@ -1,6 +1,5 @@
 //! `halfopen tune`.
 
-use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +13,6 @@ use crate::clock::kernel;
 use crate::printable::printable_path;
 use crate::report::tuning;
 use crate::runner::{self, Clock};
-use crate::scenario;
 use crate::tune::{self, TuneError, Tuning};
 
 pub(super) fn tune(arguments: &TuneArguments) -> Exit {
@@ -62,11 +60,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
     signals.run_is_over();
     match tuned {
         Ok(tuning) => write(&tuning, arguments),
-        Err(TuneError::Wrong(wrong)) => {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            eprint!("{}", scenario::render(&wrong, colour));
-            Exit::Usage
-        }
+        Err(TuneError::Wrong(wrong)) => super::run::refused(&wrong),
         Err(TuneError::Run(error)) => Exit::broken(&with_causes(&error)),
         Err(TuneError::Nothing(why)) => Exit::broken(&format!("nothing could be measured: {why}")),
         Err(TuneError::Interrupted) => {

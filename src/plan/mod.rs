@@ -352,6 +352,12 @@ impl LabPlan {
         self.servers_of(client).filter(late)
     }
 
+    /// The client called `name`.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Option<&Client> {
+        self.clients.iter().find(|client| client.name == name)
+    }
+
     /// The node called `name`.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Node> {

@@ -101,8 +101,7 @@ impl Writer {
             let passed = group.iter().filter(|result| !is_failure(result));
             for warning in passed.flat_map(|result| &result.warnings).map(placed) {
                 if !told.contains(&warning) {
-                    let name = self.paint(YELLOW, "warning");
-                    writeln!(out, "  {name}: {}", printable(&warning))?;
+                    self.write_warning(&warning, out)?;
                     told.push(warning);
                 }
             }
@@ -137,10 +136,14 @@ impl Writer {
             writeln!(out)?;
         }
         for warning in &result.warnings {
-            let name = self.paint(YELLOW, "warning");
-            writeln!(out, "  {name}: {}", printable(&placed(warning)))?;
+            self.write_warning(&placed(warning), out)?;
         }
         Ok(())
+    }
+
+    fn write_warning(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        let name = self.paint(YELLOW, "warning");
+        writeln!(out, "  {name}: {}", printable(text))
     }
 
     fn write_failures(&self, result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {

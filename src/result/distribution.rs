@@ -94,7 +94,7 @@ fn at(sorted: &[Duration], count: usize, quantile: Quantile) -> Option<Duration>
 
 /// A share, and the bounds of its 95 % confidence interval (E. B. Wilson, 1927).
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-fn wilson(happened: usize, count: usize) -> [f64; 3] {
+pub(crate) fn wilson(happened: usize, count: usize) -> [f64; 3] {
     /// Quantile 0.975 of the normal distribution.
     const Z: f64 = 1.959_964;
     if count == 0 {

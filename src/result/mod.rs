@@ -22,6 +22,7 @@ pub use client::{
     WindowResult, WorkloadResult, not_for_good,
 };
 pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, StepKind};
+pub(crate) use distribution::wilson;
 pub use distribution::{Distribution, Spread};
 pub use expectation::{Checked, CounterResult, ExpectationResult};
 pub use program::{ProgramResult, SaidResult};

@@ -123,8 +123,8 @@ impl File {
     }
 
     /// All cases of its matrix.
-    fn cases(mut self, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
-        let mut problems = std::mem::take(&mut self.problems);
+    pub(super) fn cases(&self, options: &PlanOptions) -> Result<Vec<Case>, Vec<Diagnostic>> {
+        let mut problems = self.problems.clone();
         let mut cases = Vec::new();
         for choice in matrix::choices(&self.axes) {
             let mut found = Vec::new();

@@ -55,8 +55,8 @@ impl Template {
     ) -> Result<Self, Vec<Diagnostic>> {
         // Whatever is wrong with the file is told as ever.
         let whole = PlanOptions { seed, filter: None };
-        let cases = super::load(path, &whole)?;
         let file = File::read(path)?;
+        let cases = file.cases(&whole)?;
         let scenario = cases.first().map(|case| case.scenario.clone());
         let scenario = scenario.unwrap_or_default();
         let wanted =

@@ -93,16 +93,16 @@ pub fn longest_blip_by_kernel(client: &Client, plan: &LabPlan, kernel: Kernel) -
     own.last_before(Window::default(), end)
 }
 
-/// How likely loss of `percent` of all packets each way, for `lasts`, is to end a client's healthy connection: an estimate, rather
-/// too high. An exchange fails if each sending of its request, or the acknowledgement of it, is lost until something gives up.
+/// How likely loss of each of `percents` of all packets each way, for `lasts`, is to end a client's healthy connection: an estimate,
+/// rather too high. An exchange fails if each sending of its request, or the acknowledgement of it, is lost until something gives up.
 #[must_use]
 pub fn killed_by_loss(
     client: &Client,
     plan: &LabPlan,
     fault: &Fault,
-    (percent, lasts): (f64, Duration),
+    (percents, lasts): (&[f64], Duration),
     kernel: Kernel,
-) -> Option<f64> {
+) -> Option<Vec<f64>> {
     client.workloads.cycle()?;
     let seen = Seen {
         kernel,
@@ -113,11 +113,14 @@ pub fn killed_by_loss(
         return None;
     };
     let own = Sending::of(&situation, client, kernel);
-    let lost = 1.0 - (1.0 - percent / 100.0).powi(2);
-    let fails = lost.powi(own.sendings_before(end.min));
+    let sendings = own.sendings_before(end.min);
     let pause = situation.cycle.pause.min.max(Duration::from_millis(1));
     let exchanges = lasts.as_secs_f64() / pause.as_secs_f64();
-    Some(1.0 - (1.0 - fails).powf(exchanges))
+    let killed = percents.iter().map(|percent| {
+        let lost = 1.0 - (1.0 - percent / 100.0).powi(2);
+        1.0 - (1.0 - lost.powi(sendings)).powf(exchanges)
+    });
+    Some(killed.collect())
 }
 
 impl Situation<'_> {
@@ -197,11 +200,15 @@ impl Sending {
         }
     }
 
+    /// After this, counted from the first retransmission, the kernel gives up.
+    fn limit(&self) -> Duration {
+        let bound = self.sysctls.retransmission_bound();
+        self.user_timeout.unwrap_or(bound)
+    }
+
     /// Sendings of one segment, the first one included and a tail loss probe not, of which an answer can be back before `end`.
     fn sendings_before(&self, end: Duration) -> i32 {
-        let limit = self
-            .user_timeout
-            .unwrap_or(self.sysctls.retransmission_bound());
+        let limit = self.limit();
         let rto = rto::first_rto(self.path, &self.sysctls).max;
         let longest = Duration::from_millis(self.sysctls.rto_max_ms);
         let (mut at, mut wait, mut count) = (self.path.rtt, rto, 1);
@@ -226,6 +233,7 @@ impl Sending {
             within(end.min, sent.min, first.min),
             within(end.max, sent.max, first.max),
         );
+        let limit = self.limit();
         let window = self.kernel.around(rto_max.min(end.max), |hz, start| {
             let last = |first_rto: Duration, by: Duration| {
                 let series = Series {
@@ -235,9 +243,6 @@ impl Sending {
                     first_rto: in_jiffies_up(first_rto, hz).max(1),
                     rto_max: in_jiffies_up(rto_max, hz),
                 };
-                let limit = self
-                    .user_timeout
-                    .unwrap_or(self.sysctls.retransmission_bound());
                 let sendings = series.fires().take_while(|at| *at < limit && *at < by);
                 sendings.last().unwrap_or_default()
             };

@@ -20,13 +20,8 @@ const BESIDES: usize = 1;
 /// What follows from a client's points.
 pub(super) fn of(points: &[Point], options: &Options) -> Advice {
     let holds = |point: &Point| {
-        let quick = point
-            .recovery_worst
-            .is_some_and(|time| time <= options.recover_within);
-        let long = options
-            .survive_blip
-            .is_none_or(|blip| point.survives >= blip);
-        quick && long && point.by != By::Model && point.unmeasured.is_none()
+        let held = options.holds(point.recovery_worst, point.survives);
+        held && point.by != By::Model && point.unmeasured.is_none()
     };
     // What holds whatever chance says comes before what held in every run.
     let by_luck = |point: &Point| {

@@ -47,11 +47,8 @@ impl Foreseen {
         let mut phases = phases?;
         phases.extend(dialling(subject, kernel));
         let fault = subject.loses_power(Phase::RequestUnacknowledged);
-        let killed = LOSSES.iter().map(|percent| {
-            let loss = (*percent, LOSS_LASTS);
-            killed_by_loss(subject.client, &subject.case.lab, &fault, loss, kernel)
-        });
-        let killed: Option<Vec<f64>> = killed.collect();
+        let losses = (LOSSES.as_slice(), LOSS_LASTS);
+        let killed = killed_by_loss(subject.client, &subject.case.lab, &fault, losses, kernel);
         Some(Self {
             phases,
             killed: killed.unwrap_or_default(),
@@ -103,10 +100,7 @@ fn of_phase(subject: &Subject<'_>, phase: Phase, kernel: Kernel) -> Option<Fores
     if prediction.cause == Cause::Unknown && prediction.detection.is_none() {
         return None;
     }
-    let client = plan
-        .clients
-        .iter()
-        .find(|c| c.name == subject.client.name)?;
+    let client = plan.client(&subject.client.name)?;
     let blip = longest_blip(client, &plan, plan.faults.first()?, phase, kernel)?;
     Some(ForeseenPhase {
         phase,
@@ -138,10 +132,7 @@ fn dialling(subject: &Subject<'_>, kernel: Kernel) -> Option<ForeseenPhase> {
 fn predicted(subject: &Subject<'_>, phase: Phase, kernel: Kernel) -> Option<(LabPlan, Prediction)> {
     let mut plan = subject.case.lab.clone();
     plan.faults = vec![subject.loses_power(phase)];
-    let client = plan
-        .clients
-        .iter()
-        .find(|c| c.name == subject.client.name)?;
+    let client = plan.client(&subject.client.name)?;
     foresee(client, &plan)?;
     let seen = Seen {
         kernel,

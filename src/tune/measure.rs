@@ -49,7 +49,7 @@ pub(super) struct Sends {
 
 impl Sends {
     /// A client's; `None` of a program, whose pace is its own.
-    fn of(client: &Client) -> Option<Self> {
+    pub(super) fn of(client: &Client) -> Option<Self> {
         let t = &client.transport;
         client.program().is_none().then(|| Self {
             client: client.name.clone(),

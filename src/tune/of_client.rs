@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::foreseen::Foreseen;
 use super::front::{Pair, front};
-use super::measure::{Bench, Measured, ToMeasure};
+use super::measure::{Bench, Measured, Sends, ToMeasure};
 use super::setting::{AS_IT_IS, Setting};
 use super::trial::{Subject, Unanswered};
 use super::tuner::{Options, TuneError};
@@ -104,7 +104,8 @@ impl<'a> OfClient<'a> {
             next.retain(|class| !thoroughly.contains(class));
             next.sort_unstable();
             next.dedup();
-            let all = next.drain(..).map(|class| (class, false));
+            let whole = |class: usize| self.options.run_all || !self.classes[class].modelled;
+            let all = next.drain(..).map(|class| (class, whole(class)));
             let all = all.chain(thoroughly.into_iter().map(|class| (class, true)));
             let all: Vec<(usize, bool)> = all.collect();
             if all.is_empty() {
@@ -128,7 +129,7 @@ impl<'a> OfClient<'a> {
             Some(ToMeasure {
                 subject: Subject::of(&setting.case, self.client)?,
                 foreseen: class.foreseen.as_ref(),
-                thoroughly: *thoroughly || !class.modelled || self.options.run_all,
+                thoroughly: *thoroughly,
             })
         });
         let to_measure: Vec<ToMeasure<'_>> = to_measure.collect();
@@ -210,7 +211,8 @@ impl<'a> OfClient<'a> {
         let all = self.classes.iter().enumerate();
         let held = all.filter_map(|(number, class)| {
             let (recovery, survives) = self.pair(class);
-            self.holds(recovery, survives).then_some((number, survives))
+            let holds = self.options.holds(recovery, survives);
+            holds.then_some((number, survives))
         });
         let mut held: Vec<(usize, Duration)> = held.collect();
         match self.options.survive_blip {
@@ -224,12 +226,7 @@ impl<'a> OfClient<'a> {
     /// What a class costs before it is run: how often its idle connection sends something, those of others, and knobs to set.
     fn price(&self, class: &Class) -> (u64, bool, usize) {
         let setting = &self.settings[class.settings[0]];
-        let client = setting
-            .case
-            .lab
-            .clients
-            .iter()
-            .find(|c| c.name == self.client);
+        let client = setting.case.lab.client(self.client);
         let transport = client.map(|client| &client.transport);
         let keepalive = transport.and_then(|t| t.keepalive).map(|k| k.idle);
         let ping = transport
@@ -243,15 +240,6 @@ impl<'a> OfClient<'a> {
             .map(|pause| u64::try_from(hour / pause.as_millis().max(1)).unwrap_or(u64::MAX));
         let shared = setting.values.iter().any(|(knob, _)| knob.is_shared());
         (sends.sum(), shared, setting.values.len())
-    }
-
-    fn holds(&self, recovery: Option<Duration>, survives: Duration) -> bool {
-        let quick = recovery.is_some_and(|time| time <= self.options.recover_within);
-        quick
-            && self
-                .options
-                .survive_blip
-                .is_none_or(|blip| survives >= blip)
     }
 
     /// Some of the rest, from the quickest to the slowest.
@@ -345,12 +333,8 @@ impl<'a> OfClient<'a> {
 
 /// Whether a setting's connection sends what another one's does while nobody asks.
 fn costs_the_same(settings: &[Setting], class: &Class, setting: &Setting, client: &str) -> bool {
-    let transport = |setting: &Setting| {
-        let client = setting.case.lab.clients.iter().find(|c| c.name == client)?;
-        let t = &client.transport;
-        Some((t.keepalive, t.ping, t.idle_timeout))
-    };
-    transport(&settings[class.settings[0]]) == transport(setting)
+    let sends = |setting: &Setting| setting.case.lab.client(client).and_then(Sends::of);
+    sends(&settings[class.settings[0]]) == sends(setting)
 }
 
 /// What chance can make of the recovery, by the model; `None` where it does not know, or where it is never.

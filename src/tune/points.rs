@@ -66,12 +66,7 @@ impl OfClient<'_> {
         let Some(setting) = setting else {
             return Vec::new();
         };
-        let client = setting
-            .case
-            .lab
-            .clients
-            .iter()
-            .find(|c| c.name == self.client);
+        let client = setting.case.lab.client(self.client);
         let values = setting.values.iter();
         let values = values.filter(|(knob, _)| client.is_some_and(|c| knob.reaches(c)));
         let lines = values.flat_map(|(knob, value)| {

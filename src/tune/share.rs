@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::result::wilson;
+
 /// The share of runs in which something happened, with an interval that holds the true one in 95 of 100 cases (Wilson, 1927).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Share {
@@ -19,18 +21,12 @@ impl Share {
     /// Of so many.
     #[must_use]
     pub fn of(happened: u32, runs: u32) -> Self {
-        const Z: f64 = 1.96;
-        let (n, k) = (f64::from(runs.max(1)), f64::from(happened));
-        let p = k / n;
-        let middle = p + Z * Z / (2.0 * n);
-        let width = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        let whole = 1.0 + Z * Z / n;
-        let bound = |at: f64| (at / whole).clamp(0.0, 1.0);
+        let [_, low, high] = wilson(happened as usize, runs as usize);
         Self {
             runs,
             happened,
-            low: bound(middle - width),
-            high: bound(middle + width),
+            low,
+            high,
         }
     }
 }

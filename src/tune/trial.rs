@@ -81,7 +81,7 @@ pub(super) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// A client of a case whose scenario has a loss of power.
     pub(super) fn of(case: &'a Case, client: &str) -> Option<Self> {
-        let client = case.lab.clients.iter().find(|c| c.name == client)?;
+        let client = case.lab.client(client)?;
         let mut faults = case.lab.faults.iter();
         let power_loss = faults.find(|fault| takes_server_of(fault, client, &case.lab))?;
         Some(Self {
@@ -134,7 +134,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Packets of the node that vanish.
-    pub(super) fn drops(&self, trigger: Trigger, percent: f64, lasts: Duration) -> Fault {
+    fn drops(&self, trigger: Trigger, percent: f64, lasts: Duration) -> Fault {
         let node = self.power_loss.dead_node().unwrap_or_default().to_owned();
         let path = Path {
             place: Where::At(End::Machine(node)),

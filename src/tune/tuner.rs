@@ -45,6 +45,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether a recovery and a silence that is survived are as asked for.
+    pub(super) fn holds(&self, recovery: Option<Duration>, survives: Duration) -> bool {
+        let quick = recovery.is_some_and(|time| time <= self.recover_within);
+        quick && self.survive_blip.is_none_or(|blip| survives >= blip)
+    }
+
     /// Without a word of either, both the ranges and what is recommended.
     fn wanted(&self) -> Wanted {
         let neither = self.vary.is_empty() && !self.recommended;
