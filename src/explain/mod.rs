@@ -9,6 +9,7 @@ pub mod counterfactual;
 mod faultless;
 mod knobs;
 mod namespace;
+mod outages;
 mod series;
 mod socket;
 mod story;
@@ -90,6 +91,8 @@ pub fn explain(
             result,
             planned,
             client,
+            of_several: false,
+            until: None,
             options,
         };
         let _ = write!(text, "\n{}", told.text());
@@ -181,13 +184,22 @@ struct Told<'a> {
     result: &'a CaseResult,
     planned: &'a Client,
     client: &'a ClientResult,
+    /// It is of one of several outages.
+    of_several: bool,
+    /// When another fault struck it after that, if one did.
+    until: Option<Duration>,
     options: Options<'a>,
 }
 
 impl Told<'_> {
     fn text(&self) -> String {
         let name = bold(&printable(&self.client.name), self.options);
-        let (outcome, who) = (self.outcome(), self.who());
+        let several = self.client.outages.len() > 1 && !self.client.gone;
+        let outcome = match several {
+            true => outages::sum(self.client),
+            false => self.outcome(),
+        };
+        let who = self.who();
         let mut text = format!("{name}: {}\n  {}\n", printable(&outcome), printable(&who));
         if self.has_no_fault() && faultless::failed(self) {
             self.section(&mut text, "", &faultless::lines(self));
@@ -205,24 +217,55 @@ impl Told<'_> {
         if self.client.gone || self.client.fault_at.is_none() {
             return text;
         }
-        let had_outage = self.client.unexplained.is_some();
-        if let Some(evidence) = &self.client.evidence {
-            let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
-            let _ = writeln!(text, "  {cause}: {}", printable(evidence));
-        }
-        if had_outage || self.options.verbose {
-            self.section(&mut text, "", &story::lines(self));
-        }
-        if had_outage {
-            self.section(&mut text, "the segment sent again", &series::lines(self));
+        if several {
+            self.section(&mut text, "faults and rules", &outages::lines(self));
+            for outage in &self.client.outages {
+                let mut of_faults = self.client.by_fault.iter();
+                let Some(of) = of_faults.find(|of| of.fault == outage.fault) else {
+                    continue;
+                };
+                let told = Told {
+                    client: &of.client,
+                    of_several: true,
+                    until: outages::next(outage, &self.client.outages),
+                    ..*self
+                };
+                let title = outages::title(outage, self.result);
+                let _ = write!(text, "\n  {}", bold(&printable(&title), self.options));
+                let _ = writeln!(text, ": {}", printable(&told.outcome()));
+                told.outage(&mut text);
+            }
             self.section(&mut text, "rules and connections", &namespace::lines(self));
-            self.section(&mut text, "the outage in its parts", &sum::lines(self));
+            self.section(&mut text, "published", &self.published());
+            return text;
+        }
+        self.outage(&mut text);
+        if self.client.unexplained.is_some() {
             self.section(&mut text, "published", &self.published());
             let (title, lines) =
                 counterfactual::lines(self.planned, self.case, self.client, self.result);
             self.section(&mut text, &title, &lines);
         }
         text
+    }
+
+    /// How an outage went, from its fault to the recovery.
+    fn outage(&self, text: &mut String) {
+        let had_outage = self.client.unexplained.is_some();
+        if let Some(evidence) = &self.client.evidence {
+            let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
+            let _ = writeln!(text, "  {cause}: {}", printable(evidence));
+        }
+        if had_outage || self.options.verbose {
+            self.section(text, "", &story::lines(self));
+        }
+        if had_outage {
+            self.section(text, "the segment sent again", &series::lines(self));
+            if !self.of_several {
+                self.section(text, "rules and connections", &namespace::lines(self));
+            }
+            self.section(text, "the outage in its parts", &sum::lines(self));
+        }
     }
 
     fn section(&self, text: &mut String, title: &str, lines: &[String]) {

@@ -11,7 +11,13 @@ use crate::result::{ConnectionResult, Step, StepKind, word};
 /// Dials alike that are told one by one; of more, the rest are counted.
 const ALIKE: usize = 2;
 
-const WELL_AGAIN: &str = "well again, and stays so";
+/// What is said of the first good response.
+fn well_again(told: &Told) -> &'static str {
+    match told.until {
+        None => "well again, and stays so",
+        Some(_) => "well again, until another fault strikes",
+    }
+}
 
 /// Something that happened.
 struct Line {
@@ -41,6 +47,12 @@ fn shown(line: &Line, fault: Duration) -> String {
     format!("{} {since:>10}  {}", clock(line.at), line.text)
 }
 
+/// What changed of the rules of the service that a client asks, each with when, in order of time.
+pub(super) fn changes_of_rules(told: &Told) -> Vec<(Duration, String)> {
+    let changes = removals(told, Duration::ZERO, None).into_iter();
+    changes.map(|line| (line.at, line.text)).collect()
+}
+
 /// What fits a screen.
 fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
     let mut story = Vec::new();
@@ -65,7 +77,7 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
         if vain && !dials.tells(connection) {
             continue;
         }
-        let steps = steps(connection, fault, until);
+        let steps = steps(told, connection, fault, until);
         // The evidence of the cause stands above all this.
         let evidence = told.client.evidence.as_ref();
         let said = evidence.filter(|evidence| **evidence == connection.evidence);
@@ -75,7 +87,7 @@ fn screenful(told: &Told, fault: Duration) -> Vec<Line> {
     let mut steps = told.client.connections.iter().flat_map(|c| &c.chain);
     let told_already = steps.any(|step| Some(step.at) == recovered && is_response(step));
     if let Some(at) = recovered.filter(|_| !told_already) {
-        let text = WELL_AGAIN.to_owned();
+        let text = well_again(told).to_owned();
         story.push(Line { at, text });
     }
     story
@@ -123,10 +135,12 @@ impl Dials {
 }
 
 fn steps(
+    told: &Told,
     connection: &ConnectionResult,
     fault: Duration,
     until: Duration,
 ) -> impl Iterator<Item = Line> {
+    let well_again = well_again(told);
     let wanted = connection.chain.iter().filter(move |step| {
         let early = step.at < fault;
         !early && step.at <= until && step.kind != StepKind::Opened
@@ -134,7 +148,7 @@ fn steps(
     wanted.map(move |step| {
         let mut text = format!("connection {}: {}", connection.id, step.text);
         if is_response(step) && step.at == until {
-            text += &format!(": {WELL_AGAIN}");
+            text += &format!(": {well_again}");
         }
         Line { at: step.at, text }
     })
@@ -181,7 +195,9 @@ fn failures(told: &Told, fault: Duration) -> Vec<Line> {
         else {
             return None;
         };
-        let own = request.client == told.client.name && event.at() >= fault;
+        let own = request.client == told.client.name
+            && event.at() >= fault
+            && told.until.is_none_or(|until| event.at() < until);
         own.then(|| (event.at(), request.number, word(error), text))
     });
     let failed: Vec<_> = failed.collect();
@@ -300,7 +316,7 @@ fn everything(told: &Told) -> Vec<Line> {
         })
         .collect();
     for connection in &told.client.connections {
-        story.extend(steps(connection, Duration::ZERO, Duration::MAX));
+        story.extend(steps(told, connection, Duration::ZERO, Duration::MAX));
     }
     story
 }

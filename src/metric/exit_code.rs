@@ -13,6 +13,7 @@ pub(super) const METRIC: Metric = Metric {
             kinds: &["exec"],
             why: "only a program has an exit code",
         }),
+        whole_case: true,
         ..Needs::NOTHING
     },
     client: Reading {

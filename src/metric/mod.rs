@@ -35,6 +35,8 @@ metrics![
     not_ready,
     ready_again,
     longest_without_response,
+    outages,
+    availability,
     exit_code,
 ];
 
@@ -71,6 +73,8 @@ pub enum Kind {
     Length,
     /// A window of a number.
     Count,
+    /// A window of a share of the whole.
+    Share,
     /// One of several causes.
     Cause,
     /// True or false.
@@ -92,6 +96,8 @@ pub struct Needs {
     pub requests: bool,
     /// A workload of certain kinds, and why.
     pub workload: Option<Workloads>,
+    /// It is of the whole case, and of no single outage.
+    pub whole_case: bool,
 }
 
 impl Needs {
@@ -103,6 +109,7 @@ impl Needs {
         foreseen: None,
         requests: false,
         workload: None,
+        whole_case: false,
     };
 }
 
@@ -127,7 +134,7 @@ pub struct Workloads {
 }
 
 /// What a result says of a metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// From the fault until it happened; `None` = never.
     After(Option<Duration>),
@@ -135,6 +142,8 @@ pub enum Value {
     Lasts(Duration),
     /// So many.
     Count(u32),
+    /// So much of the whole, from 0 to 1.
+    Share(f64),
     /// This one, and what says so.
     Cause(Cause, String),
     /// Whether it is so, and what says so.

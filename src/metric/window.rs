@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Value;
-use crate::plan::units::{exact, measured, rounded};
+use crate::plan::units::{exact, measured, percent, rounded};
 use crate::plan::{CountWindow, Expected, TimeWindow, word};
 use crate::result::Verdict;
 
@@ -13,6 +13,7 @@ pub fn expected(expected: &Expected) -> String {
     match expected {
         Expected::Time(window) => window.to_string(),
         Expected::Count(window) => expected_count(*window),
+        Expected::Share(window) => window.to_string(),
         Expected::Causes(causes) => {
             let words: Vec<_> = causes.iter().map(word).collect();
             words.join(" or ")
@@ -39,6 +40,9 @@ pub fn compare(expected: &Expected, value: &Value, lasted: Duration) -> (Verdict
         (Expected::Time(window), Value::After(after)) => time(*window, *after, lasted),
         (Expected::Time(window), Value::Lasts(length)) => time(*window, Some(*length), lasted),
         (Expected::Count(window), Value::Count(number)) => count(*window, *number),
+        (Expected::Share(window), Value::Share(share)) => {
+            (pass_if(*share >= window.at_least), percent(*share))
+        }
         (Expected::Causes(causes), Value::Cause(cause, evidence)) => {
             let text = format!("{} ({evidence})", word(cause));
             (pass_if(causes.contains(cause)), text)
@@ -53,6 +57,7 @@ pub fn compare(expected: &Expected, value: &Value, lasted: Duration) -> (Verdict
             Value::After(_)
             | Value::Lasts(_)
             | Value::Count(_)
+            | Value::Share(_)
             | Value::Cause(..)
             | Value::Fact(..),
         ) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::units::exact;
+use super::units::{exact, percent};
 
 /// What must hold after a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Expectation {
     /// The workload of it; `None` = the client as a whole.
     #[serde(default)]
     pub workload: Option<String>,
+    /// The fault, by its name, whose outage is meant; `None` = the first that struck the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// What of it.
     pub check: Check,
     /// As written, e.g. `standby.recovered: between 924 s and 1050 s`.
@@ -69,6 +72,8 @@ pub enum Expected {
     Time(TimeWindow),
     /// A number within a window.
     Count(CountWindow),
+    /// A share of the whole.
+    Share(ShareWindow),
     /// One of these.
     Causes(Vec<Cause>),
     /// So, or not so.
@@ -84,6 +89,12 @@ impl From<TimeWindow> for Expected {
 impl From<CountWindow> for Expected {
     fn from(window: CountWindow) -> Self {
         Self::Count(window)
+    }
+}
+
+impl From<ShareWindow> for Expected {
+    fn from(window: ShareWindow) -> Self {
+        Self::Share(window)
     }
 }
 
@@ -131,6 +142,19 @@ pub struct CountWindow {
     pub min: u32,
     /// Largest; `None` = no bound.
     pub max: Option<u32>,
+}
+
+/// A share of the whole, at least.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ShareWindow {
+    /// From 0 to 1.
+    pub at_least: f64,
+}
+
+impl std::fmt::Display for ShareWindow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at least {}", percent(self.at_least))
+    }
 }
 
 /// The mechanism that ended the wait.

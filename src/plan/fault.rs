@@ -12,6 +12,9 @@ use super::{Client, LabPlan, Location, Place};
 /// Only people read the kind, the target and the detail; what happens is in the effects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
+    /// How expectations call it, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The kind's name in YAML and reports.
     pub kind: String,
     /// What it strikes, in words.
@@ -267,6 +270,12 @@ impl Fault {
         })
     }
 
+    /// Whether it can strike somebody: it does not only mend, or change rules that leave alone what is established.
+    #[must_use]
+    pub fn can_strike(&self) -> bool {
+        self.effects.iter().any(Effect::can_strike)
+    }
+
     /// Whether it ends a client: the client's node stops, or the client itself is killed.
     #[must_use]
     pub fn ends(&self, client: &Client) -> bool {
@@ -305,6 +314,24 @@ impl Effect {
             | Self::Rules { .. }
             | Self::Forget { .. }
             | Self::Destroy { .. } => None,
+        }
+    }
+
+    /// Whether a connection or a dial can suffer from it.
+    #[must_use]
+    pub fn can_strike(&self) -> bool {
+        match self {
+            Self::Silence { .. }
+            | Self::Stop { .. }
+            | Self::Kill { .. }
+            | Self::Hang { .. }
+            | Self::Carrier { .. }
+            | Self::Drop { .. }
+            | Self::Delay { .. }
+            | Self::Answer { .. }
+            | Self::Forget { .. }
+            | Self::Destroy { .. } => true,
+            Self::Restore { .. } | Self::Rules { .. } => false,
         }
     }
 

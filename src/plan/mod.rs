@@ -26,7 +26,7 @@ pub use counters::{CounterExpectation, Growth};
 pub use exec::{Exec, Limits, Restart, Stop};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
-    Prediction, TimeWindow, Warning, Window, word,
+    Prediction, ShareWindow, TimeWindow, Warning, Window, word,
 };
 pub use fault::{
     Direction, Effect, End, Fault, Neighbour, Packets, Path, Phase, Process, RejectWith, Trigger,

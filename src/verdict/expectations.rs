@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::measure::Measured;
 use super::outcome::Outcome;
 use crate::metric::window::{compare, expected};
 use crate::metric::{self, Metric, Tested, Value};
@@ -11,22 +12,48 @@ use crate::result::{
     Checked, ClientResult, ExpectationResult, Passing, Verdict, WindowResult, WorkloadResult, word,
 };
 
-/// Checks what a case expects of its clients, in its order. `ended` is when the case did.
-pub(super) fn of(
-    case: &Case,
-    outcome: &Outcome,
-    clients: &[ClientResult],
-    ended: Duration,
-) -> Vec<ExpectationResult> {
-    let each = case.expectations.iter().map(|expectation| match outcome {
-        Outcome::Broken { text, .. } => unchecked(expectation, Verdict::Error, text),
-        Outcome::Skipped { missing, .. } => unchecked(expectation, Verdict::Skipped, missing),
-        Outcome::Whole => match check(expectation, clients, ended) {
-            Ok(checked) => result(expectation, checked),
-            Err(why) => unchecked(expectation, Verdict::Error, why),
-        },
-    });
+/// Checks what a case expects of its clients, in its order, by what the case did to them, or one of its faults.
+pub(super) fn of(case: &Case, measured: &Measured) -> Vec<ExpectationResult> {
+    let (clients, ended) = (&measured.clients[..], measured.duration);
+    let judged = |expectation: &Expectation| -> Result<Checked, String> {
+        let checked = match &expectation.fault {
+            None => check(expectation, clients, ended),
+            Some(name) => {
+                let of_fault = of_fault(name, case, clients)?;
+                check(expectation, &of_fault, ended)
+            }
+        };
+        checked.map_err(str::to_owned)
+    };
+    let each = case
+        .expectations
+        .iter()
+        .map(|expectation| match &measured.outcome {
+            Outcome::Broken { text, .. } => unchecked(expectation, Verdict::Error, text),
+            Outcome::Skipped { missing, .. } => unchecked(expectation, Verdict::Skipped, missing),
+            Outcome::Whole => match judged(expectation) {
+                Ok(checked) => result(expectation, checked),
+                Err(why) => unchecked(expectation, Verdict::Error, &why),
+            },
+        });
     each.collect()
+}
+
+/// What the fault of a name did to all clients.
+fn of_fault(
+    name: &str,
+    case: &Case,
+    clients: &[ClientResult],
+) -> Result<Vec<ClientResult>, String> {
+    let mut faults = case.lab.faults.iter();
+    let fault = faults.position(|fault| fault.name.as_deref() == Some(name));
+    let fault = fault.ok_or_else(|| format!("the case has no fault called `{name}`"))?;
+    let of_client = |client: &ClientResult| {
+        let found = client.by_fault.iter().find(|of| of.fault == fault)?;
+        Some(found.client.clone())
+    };
+    let all: Option<Vec<_>> = clients.iter().map(of_client).collect();
+    all.ok_or_else(|| format!("nothing was tested: the fault `{name}` never came into force"))
 }
 
 /// An expectation that nothing can be said of.
@@ -52,6 +79,7 @@ fn result(expectation: &Expectation, checked: Checked) -> ExpectationResult {
     } = expectation;
     ExpectationResult {
         workload: expectation.workload.clone(),
+        fault: expectation.fault.clone(),
         ..ExpectationResult::new(client, text, location, checked)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::plan::Case;
+use crate::metric;
+use crate::plan::{Case, Expectation};
 use crate::record::{ClockName, Event};
 
 use super::counters;
@@ -20,12 +21,7 @@ pub fn judge(record: &[Event]) -> CaseResult {
         return nameless();
     };
     let measured = measure::of(&index);
-    let mut expectations = expectations::of(
-        index.case,
-        &measured.outcome,
-        &measured.clients,
-        measured.duration,
-    );
+    let mut expectations = expectations::of(index.case, &measured);
     expectations.extend(counters::expectations(&index, &measured.outcome));
     doubt_failures(&mut expectations, index.lateness);
     let verdict = verdict(&measured.outcome, &expectations);
@@ -178,10 +174,36 @@ fn warnings(index: &Index, clients: &[ClientResult]) -> Vec<Note> {
             );
             warnings.push(Note::new(text, None));
         }
+        warnings.extend(unexpected(index.case, client));
         let findings = client.findings.iter();
         warnings.extend(findings.map(|text| Note::new(text.clone(), None)));
     }
     warnings
+}
+
+/// Of a client of which something is expected: later outages that never ended, and of which nothing is.
+fn unexpected(case: &Case, client: &ClientResult) -> Vec<Note> {
+    let own = || case.expectations.iter().filter(|e| e.client == client.name);
+    let whole = |e: &Expectation| {
+        metric::named(&e.check.metric).is_some_and(|metric| metric.needs.whole_case)
+    };
+    if own().next().is_none() || own().any(whole) {
+        return Vec::new();
+    }
+    let later = client.outages.iter().skip(1);
+    let lasting = later.filter(|outage| {
+        let named = |e: &Expectation| e.fault.is_some() && e.fault == outage.name;
+        outage.recovered_after.is_none() && !own().any(|e| named(e))
+    });
+    let told = lasting.filter_map(|outage| {
+        let fault = case.lab.faults.get(outage.fault)?;
+        let text = format!(
+            "{}: never well again after {fault}, and nothing is expected of that: name the fault, and expect something of it by its name",
+            client.name
+        );
+        Some(Note::new(text, Some(&fault.location)))
+    });
+    told.collect()
 }
 
 fn plan_warnings(case: &Case) -> impl Iterator<Item = Note> {

@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod agreement;
+mod availability;
 mod cause;
 mod chain;
 mod client_record;
@@ -19,6 +20,7 @@ mod expectations;
 mod index;
 mod judge;
 mod measure;
+mod measure_client;
 mod outages;
 mod outcome;
 mod pace;

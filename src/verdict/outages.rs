@@ -15,8 +15,8 @@ use super::cause::Diagnosis;
 use super::client_record::ClientRecord;
 use super::connections::Connection;
 use super::pace::{Pace, may_come_again};
-use super::requests::Requests;
-use super::struck::{Struck, struck};
+use super::requests::{Requests, Stretch};
+use super::struck::{Struck, first_of, struck};
 use super::timeline::{Injected, Moment};
 use super::untested::untested;
 
@@ -33,8 +33,44 @@ pub(super) struct Outage<'t, 'a> {
     pub diagnosis: Option<Diagnosis>,
     /// Until the first response, or the first part of one, from a live endpoint after which it stayed well.
     pub recovered_after: Option<Duration>,
+    /// Until when it is looked at: the next fault that struck once it had recovered, else the case's end.
+    pub until: Moment,
     /// Why the fault tested nothing of it; `None` if it did.
     pub untested: Option<&'static str>,
+}
+
+/// What each fault of a case did to a workload of a client.
+pub(super) struct Outages<'r, 't, 'a> {
+    record: &'r WorkloadRecord<'t, 'a>,
+    struck: Vec<Struck<'t, 'a>>,
+}
+
+impl<'t, 'a> Outages<'_, 't, 'a> {
+    /// The faults that struck it, or may have, by their place in the plan and in order of time.
+    pub(super) fn strikes(&self) -> impl Iterator<Item = usize> {
+        let strikes = self.struck.iter().filter(|s| s.affected != Some(false));
+        strikes.map(|struck| struck.fault.index)
+    }
+
+    /// The one that the first fault caused that struck it; else what the first of all faults did, which is nothing.
+    pub(super) fn first(&self) -> Option<Outage<'t, 'a>> {
+        let timeline = &self.record.own.index.timeline;
+        let first = first_of(self.record.own.client, timeline, &self.struck)?;
+        Some(self.by(first))
+    }
+
+    /// What a fault did; `None` if it never came into force.
+    pub(super) fn of(&self, fault: usize) -> Option<Outage<'t, 'a>> {
+        let mut all = self.struck.iter();
+        let struck = all.find(|struck| struck.fault.index == fault)?;
+        Some(self.by(struck))
+    }
+
+    fn by(&self, struck: &Struck<'t, 'a>) -> Outage<'t, 'a> {
+        let later = self.struck.iter().filter(|s| s.affected != Some(false));
+        let later = later.map(|s| s.fault.at).filter(|at| *at > struck.fault.at);
+        self.record.outage(struck, later)
+    }
 }
 
 /// When a client gave up the dead connection its requests waited on.
@@ -62,21 +98,26 @@ pub(super) struct WorkloadRecord<'t, 'a> {
 }
 
 impl<'t, 'a> WorkloadRecord<'t, 'a> {
-    /// Its outages, in order of time: today the one by the first fault that struck it, or of which it had to hear.
-    pub(super) fn outages(&self) -> Vec<Outage<'t, 'a>> {
+    /// What each fault did to it.
+    pub(super) fn outages(&self) -> Outages<'_, 't, 'a> {
         let uses = |connection: &Connection, fault: Moment| self.uses(connection, fault);
-        let struck = struck(&self.own, &uses);
-        struck
-            .map(|struck| self.outage(struck))
-            .into_iter()
-            .collect()
+        Outages {
+            record: self,
+            struck: struck(&self.own, &uses),
+        }
     }
 
-    fn outage(&self, struck: Struck<'t, 'a>) -> Outage<'t, 'a> {
-        let Struck {
+    /// What a fault did; `later` ones struck after it, in order of time.
+    fn outage(
+        &self,
+        struck: &Struck<'t, 'a>,
+        later: impl Iterator<Item = Moment>,
+    ) -> Outage<'t, 'a> {
+        let &Struck {
             fault,
             affected,
             dead,
+            ref taken,
         } = struck;
         let outage = Outage {
             fault,
@@ -85,12 +126,19 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
             detection: Detection::NotAffected,
             diagnosis: None,
             recovered_after: None,
+            until: Moment::END,
             untested: None,
         };
         if self.gone {
             return outage;
         }
-        let recovered_after = self.recovered_after(fault.at, affected);
+        // One that is not over when another fault strikes goes on.
+        let mut bounds = later.chain([Moment::END]);
+        let recovery = bounds.find_map(|until| {
+            let recovered = self.recovered(fault.at, affected, Stretch { until, taken })?;
+            Some((recovered.since(fault.at), until))
+        });
+        let (recovered_after, until) = recovery.unzip();
         let own = &self.own;
         Outage {
             detection: match (affected, dead) {
@@ -106,6 +154,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
                 )),
             },
             recovered_after,
+            until: until.unwrap_or(Moment::END),
             untested: untested(own.client, fault, affected, own.connections, own.requests),
             ..outage
         }
@@ -210,18 +259,20 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         own.any(|(_, request)| request.good().any(recovery))
     }
 
-    /// The first response by a live server, or part of one, after which the workload stayed well; at once if its response
-    /// goes on, is silent, and was never anything but well.
-    pub(super) fn recovered_after(
+    /// The first response by a live server, or part of one, after which the workload stayed well for a part of the case; at once
+    /// if its response goes on, is silent, and was never anything but well.
+    pub(super) fn recovered(
         &self,
         fault: Moment,
         affected: Option<bool>,
-    ) -> Option<Duration> {
+        within: Stretch<'_>,
+    ) -> Option<Moment> {
         let requests = self.own.requests;
-        let unwell = requests.last_unwell();
+        let until = within.until;
+        let unwell = requests.last_unwell(within);
         let untroubled = unwell.is_none_or(|unwell| unwell < fault);
-        let silent = || untroubled && requests.goes_on_since(fault);
-        let good = &requests.good;
+        let silent = || untroubled && requests.goes_on_since(fault, within);
+        let good = requests.good_until(until);
         let last_good = good.last().copied();
         // A dial that led to nothing, and after which no response came, was for a request that had none. With several
         // workloads nobody knows whose, but the request itself then tells.
@@ -230,6 +281,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
             .connections
             .iter()
             .filter(|c| !self.several() && c.opened.is_none() && !c.cut_short())
+            .filter(|c| until == Moment::END || c.ended().is_some_and(|end| end <= until))
             .filter_map(Connection::began);
         if vain.max() > last_good {
             return None;
@@ -244,38 +296,44 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         if program && ran && untroubled && affected == Some(false) {
             // It may only listen, or have nothing more to ask.
             let next = good.iter().find(|at| **at > fault);
-            return Some(next.map_or(Duration::ZERO, |next| next.since(fault)));
+            return Some(next.copied().unwrap_or(fault));
         }
         last_good?;
         let from = unwell.map_or(fault, |unwell| unwell.max(fault));
-        match requests.first_good_after(from) {
-            Some(first) if program => Some(self.at_its_pace(fault, first)?.since(fault)),
-            Some(first) => Some(first.since(fault)),
-            None => silent().then_some(Duration::ZERO),
+        let first = requests.first_good_after(from);
+        match first.filter(|at| *at <= until) {
+            Some(first) if program => {
+                let well = self.at_its_pace(fault, first, within);
+                well.filter(|at| *at <= until)
+            }
+            Some(first) => Some(first),
+            None => silent().then_some(fault),
         }
     }
 
     /// The first good answer of a program, from `first` on, after which nothing of it still waits on what is dead. Where it is
     /// answered less often than before as long as a connection is kept on which it asked in vain, one of its threads waits there.
-    fn at_its_pace(&self, fault: Moment, first: Moment) -> Option<Moment> {
+    fn at_its_pace(&self, fault: Moment, first: Moment, within: Stretch<'_>) -> Option<Moment> {
         let requests = self.own.requests;
+        let last = self.own.index.last.min(within.until.at);
         let pace = Pace::of(&requests.good, fault);
-        let mut ends: Vec<Moment> = self
-            .own
-            .connections
-            .iter()
-            .filter_map(|c| self.waits_until(c))
-            .collect();
+        let ends = self.own.connections.iter().filter_map(|c| {
+            let end = self.waits_until(c)?;
+            let own = end <= within.until || within.taken.contains(&c.id);
+            own.then_some(end)
+        });
+        let mut ends: Vec<Moment> = ends.collect();
         ends.sort_unstable();
         let mut well = first;
         for end in ends {
-            let until = end.at.min(self.own.index.last);
-            if end > well && pace.is_kept(well, until) == Some(false) {
+            if end > well && pace.is_kept(well, end.at.min(last)) == Some(false) {
                 well = requests.first_good_after(end)?;
             }
         }
-        let well_for = self.own.index.last.saturating_sub(well.at);
-        (!may_come_again(&mut self.failures(fault), well_for)).then_some(well)
+        let well_for = last.saturating_sub(well.at);
+        let failures = self.failures(fault).into_iter();
+        let failures = failures.filter(|at| *at <= last);
+        (!may_come_again(&mut failures.collect::<Vec<_>>(), well_for)).then_some(well)
     }
 
     /// When something of a program failed, as far as that is seen: its requests, and what it asked on connections that it keeps.

@@ -16,6 +16,28 @@ use crate::result::FailureResult;
 /// Beyond its server's own delay, how long an answer takes at most where there is somebody to give it.
 const ANSWER: Duration = Duration::from_millis(200);
 
+/// The part of a case in which an outage is looked at: until another fault strikes, or the case's end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch<'t> {
+    pub until: Moment,
+    /// The connections that its own fault took: what is lost on them is its loss, however late that shows.
+    pub taken: &'t [u32],
+}
+
+impl Stretch<'_> {
+    /// To the case's end.
+    pub(super) const WHOLE: Self = Self {
+        until: Moment::END,
+        taken: &[],
+    };
+
+    /// Whether a request that came to its end at `end` did so within it, or is lost on what its own fault took.
+    fn concerns(&self, request: &Request, end: Moment) -> bool {
+        let sent = request.sent.last();
+        end <= self.until || sent.is_some_and(|(_, id)| self.taken.contains(id))
+    }
+}
+
 /// A client's requests by number, or those of one of its workloads.
 #[derive(Debug)]
 pub(super) struct Requests<'a> {
@@ -188,32 +210,38 @@ impl<'a> Requests<'a> {
         sent.map(|(at, _)| *at)
     }
 
-    /// Requests without a response that came to their end after `moment`.
-    pub(super) fn failed_after(&self, moment: Moment) -> usize {
+    /// Requests without a response that came to their end after `moment`, and not after `until`.
+    pub(super) fn failed_between(&self, moment: Moment, until: Moment) -> usize {
         let failed = self
             .by_number
             .values()
             .filter(|request| match request.outcome {
-                Some((at, outcome)) => !outcome.is_well() && at > moment,
+                Some((at, outcome)) => !outcome.is_well() && at > moment && at <= until,
                 // Its end was not recorded, so it had none before the record's.
-                None => true,
+                None => until == Moment::END,
             });
         failed.count()
     }
 
-    /// Responses that went on and were well when the client's own timeout ended them after `moment`.
-    pub(super) fn healthy_cuts_after(&self, moment: Moment) -> usize {
+    /// Responses that went on and were well when the client's own timeout ended them after `moment`, and not after `until`.
+    pub(super) fn healthy_cuts_between(&self, moment: Moment, until: Moment) -> usize {
         let requests = self.by_number.values();
         let outcomes = requests.filter_map(|request| request.outcome);
-        let cuts = outcomes.filter(|(at, o)| *o == Outcome::HealthyCut && *at > moment);
+        let cuts =
+            outcomes.filter(|(at, o)| *o == Outcome::HealthyCut && *at > moment && *at <= until);
         cuts.count()
     }
 
-    /// Whether a response was under way at `moment` that was never anything but well.
-    pub(super) fn goes_on_since(&self, moment: Moment) -> bool {
+    /// Whether a response was under way at `moment` that was never anything but well in a part of the case.
+    pub(super) fn goes_on_since(&self, moment: Moment, within: Stretch<'_>) -> bool {
         self.by_number.values().any(|request| {
             let began = request.stream.as_ref().is_some_and(|s| s.began < moment);
-            began && matches!(request.outcome, Some((_, Outcome::GoesOn)))
+            began
+                && match request.outcome {
+                    Some((_, Outcome::GoesOn)) => true,
+                    Some((at, _)) => !within.concerns(request, at),
+                    None => false,
+                }
         })
     }
 
@@ -248,22 +276,29 @@ impl<'a> Requests<'a> {
 
     /// The last moment at which the client was seen not to be well: a request ended without a response, or the record
     /// does not say that it had one. Of a program's request it is when it was sent: the socket that it was sent on may be
-    /// kept long after the program has turned to another.
-    pub(super) fn last_unwell(&self) -> Option<Moment> {
+    /// kept long after the program has turned to another. What ends after a part of the case that is looked at shows at its end,
+    /// if it is that part's fault.
+    pub(super) fn last_unwell(&self, within: Stretch<'_>) -> Option<Moment> {
+        let until = within.until;
         let mut unwell = None;
         // From the last to the first: what the record does not say of a request lies before the next one.
         let mut next = (None, Moment::END);
         for (number, request) in self.by_number.iter().rev() {
+            if request.first > until {
+                next = (Some(*number), request.first);
+                continue;
+            }
             if next.0.is_some_and(|n: u32| self.misses(number + 1..n)) {
-                unwell = unwell.max(Some(next.1));
+                unwell = unwell.max(Some(next.1.min(until)));
             }
             unwell = unwell.max(match request.outcome {
                 Some((_, outcome)) if outcome.is_well() => None,
+                Some((at, _)) if !within.concerns(request, at) => None,
                 // Whoever waits for a dial knows when it is over; of a connection it may have given up long before its end.
-                Some((at, Outcome::Failed(RequestError::Dial))) => Some(at),
+                Some((at, Outcome::Failed(RequestError::Dial))) => Some(at.min(until)),
                 Some(_) if self.of_program => Some(request.first),
-                Some((at, _)) => Some(at),
-                None => Some(next.1),
+                Some((at, _)) => Some(at.min(until)),
+                None => Some(next.1.min(until)),
             });
             next = (Some(*number), request.first);
         }
@@ -298,6 +333,11 @@ impl<'a> Requests<'a> {
         own.any(|(_, request)| request.good().any(|at| at > moment))
     }
 
+    /// The good responses, and parts of them, until `moment`.
+    pub(super) fn good_until(&self, moment: Moment) -> &[Moment] {
+        &self.good[..self.good.partition_point(|at| *at <= moment)]
+    }
+
     /// The last of them before `moment`.
     pub(super) fn last_good_before(&self, moment: Moment) -> Option<Moment> {
         let before = self.good.partition_point(|at| *at < moment);
@@ -315,6 +355,17 @@ impl<'a> Requests<'a> {
         Some(FailureResult {
             sent_at: request.sent.first().map(|(at, _)| at.at),
             failed_at: failed.at,
+        })
+    }
+
+    /// When each request was first asked that was lost, and, where its client says so, when that was given up.
+    pub(super) fn lost(&self) -> impl Iterator<Item = Moment> {
+        let lost = self.by_number.values().filter(|request| request.is_lost());
+        lost.flat_map(|request| {
+            let end = request.outcome.filter(|_| !self.of_program);
+            [Some(request.first), end.map(|(at, _)| at)]
+                .into_iter()
+                .flatten()
         })
     }
 
@@ -353,10 +404,11 @@ fn slowest_answer(client: &Client, case: &Case) -> Duration {
 const HELD_UP: Duration = Duration::from_secs(1);
 
 impl Requests<'_> {
-    /// The longest that a request took to be answered, of those that were not over at a moment, where that is long.
-    pub(super) fn held_up_after(
+    /// The longest that a request took to be answered, of those that were not over at a moment and were answered until another,
+    /// where that is long.
+    pub(super) fn held_up_between(
         &self,
-        moment: Moment,
+        (moment, until): (Moment, Moment),
         client: &Client,
         case: &Case,
     ) -> Option<Duration> {
@@ -364,7 +416,7 @@ impl Requests<'_> {
         let usual = slowest_answer(client, case).max(usual_answer(all(), moment)) + HELD_UP;
         let later = all()
             .filter_map(Request::took)
-            .filter(|(at, _)| *at > moment);
+            .filter(|(at, _)| *at > moment && *at <= until);
         let longest = later.map(|(_, took)| took).max();
         longest.filter(|took| *took >= usual)
     }

@@ -20,6 +20,10 @@ pub(super) fn of(
     parts_are_seen: bool,
 ) -> SaidResult {
     let count = |wanted| lines.iter().filter(|(_, ok)| *ok == wanted).count();
+    let (ok, errors) = (count(true), count(false));
+    // What another fault did later is no more of this outage.
+    let last = result.first_until().map_or(last, |until| until.min(last));
+    let lines = &lines[..lines.partition_point(|(at, _)| *at <= last)];
     let fault = result.fault_at;
     let after = fault.map(|fault| after(lines, fault, last));
     let usual = fault.and_then(|fault| usual(lines, fault));
@@ -34,8 +38,8 @@ pub(super) fn of(
         Some(Own::Never) => (None, true),
     };
     SaidResult {
-        ok: count(true),
-        errors: count(false),
+        ok,
+        errors,
         noticed,
         recovered_after,
         agrees,

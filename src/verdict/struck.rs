@@ -17,31 +17,44 @@ pub(super) struct Struck<'t, 'a> {
     pub affected: Option<bool>,
     /// The one that its requests wait on.
     pub dead: Option<&'t Connection<'a>>,
+    /// The numbers of all that it struck, or that were dialled for what it took.
+    pub taken: Vec<u32>,
 }
 
-/// The first fault that struck the client, else the first of all. `uses` says whether a connection matters at a fault.
+/// What each fault did to the client, in order of time. `uses` says whether a connection matters at a fault.
 pub(super) fn struck<'t, 'a>(
     record: &ClientRecord<'t, 'a>,
     uses: &dyn Fn(&Connection, Moment) -> bool,
-) -> Option<Struck<'t, 'a>> {
-    let timeline = &record.index.timeline;
-    let by = |fault| struck_by(fault, record, uses);
-    let mut strikes = timeline.faults.iter().map(by);
-    let first = strikes.find(|struck| struck.affected != Some(false));
-    // Who held nothing that a fault took may still need it: the first dial that nobody answers tells.
-    let needs = || {
-        timeline.faults.iter().find_map(|fault| {
-            let dead = needed(fault, record, uses)?;
-            Some(Struck {
-                fault,
-                affected: Some(true),
-                dead: Some(dead),
-            })
-        })
-    };
-    first.or_else(needs).or_else(|| {
-        let own = timeline.ended_by_fault(record.client);
-        own.or(timeline.faults.first()).map(by)
+) -> Vec<Struck<'t, 'a>> {
+    let faults = record.index.timeline.faults.iter();
+    let mut all: Vec<_> = faults.map(|fault| struck_by(fault, record, uses)).collect();
+    // Who held nothing that a fault took may still need it: the first dial that nobody answers tells, unless another fault
+    // had struck by then and is what it dials for.
+    let strikes = all.iter().filter(|struck| struck.affected != Some(false));
+    let first = strikes.map(|struck| struck.fault.at).min();
+    for struck in all.iter_mut().filter(|s| s.affected == Some(false)) {
+        let dial = needed(struck.fault, record, uses);
+        let dial = dial.filter(|dial| first.is_none_or(|first| dial.dialled < Some(first)));
+        if let Some(dial) = dial {
+            struck.affected = Some(true);
+            struck.dead = Some(dial);
+            struck.taken = vec![dial.id];
+        }
+    }
+    all
+}
+
+/// Of what faults did to a client, what the first one did that struck it: else that which ended it, else the first of all.
+pub(super) fn first_of<'s, 't, 'a>(
+    client: &Client,
+    timeline: &Timeline,
+    all: &'s [Struck<'t, 'a>],
+) -> Option<&'s Struck<'t, 'a>> {
+    let first = all.iter().find(|struck| struck.affected != Some(false));
+    first.or_else(|| {
+        let own = timeline.ended_by_fault(client);
+        let own = own.and_then(|own| all.iter().find(|s| s.fault.index == own.index));
+        own.or(all.first())
     })
 }
 
@@ -57,7 +70,9 @@ fn struck_by<'t, 'a>(
         .filter(|connection| strikes(record.client, fault, timeline, connection))
         .collect();
     let dead = waited_on(&suspects, fault.at, record.requests);
+    let taken = suspects.iter().map(|connection| connection.id).collect();
     Struck {
+        taken,
         fault,
         affected: match dead {
             None => Some(false),

@@ -17,8 +17,8 @@ use decoder::{DecodeError, Decoder};
 
 use super::diagnostic::{Problem, list};
 use super::on_or::ON_OR;
-use super::tree::{Node, Value};
-use super::value::{OFF_OR, ONE_OR_LIST, SPANNED};
+use super::tree::{Entry, Node, Value};
+use super::value::{OFF_OR, ONE_OR_LIST, OR_NAMED, SPANNED};
 
 /// Decodes a whole tree. `None` only where the root itself is of the wrong kind.
 pub(crate) fn decode<T: for<'de> Deserialize<'de>>(
@@ -127,14 +127,22 @@ impl<'de> de::Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         let entries = self.entries(&format!("a mapping with the fields {}", list(fields)))?;
+        let is_field = |entry: &Entry| fields.contains(&entry.key.as_str());
+        let is_named = |entry: &Entry| {
+            name == OR_NAMED
+                && match &entry.value.value {
+                    Value::Map(inner) => inner.is_empty() || inner.iter().any(is_field),
+                    Value::Scalar { .. } | Value::List(_) => false,
+                }
+        };
         let (known, unknown): (Vec<_>, Vec<_>) = entries
             .iter()
-            .partition(|entry| fields.contains(&entry.key.as_str()));
+            .partition(|entry| is_field(entry) || is_named(entry));
         for entry in unknown {
             self.unknown_field(entry, fields);
         }

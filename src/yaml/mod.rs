@@ -7,6 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod diagnostic;
 pub(crate) mod matrix;
 pub(crate) mod on_or;
+pub(crate) mod percent;
 pub(crate) mod source;
 pub(crate) mod tree;
 pub(crate) mod value;

@@ -13,6 +13,8 @@ use super::source::Span;
 /// Names by which the decoder knows the wrappers of this module.
 pub(crate) const SPANNED: &str = "$halfopen::Spanned";
 pub(crate) const OFF_OR: &str = "$halfopen::OffOr";
+/// Of a struct that has, besides its fields, named mappings with some of these fields.
+pub(crate) const OR_NAMED: &str = "$halfopen::OrNamed";
 pub(crate) const ONE_OR_LIST: &str = "$halfopen::OneOrList";
 
 /// Longest duration a scenario may name.

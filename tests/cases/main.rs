@@ -20,6 +20,7 @@ mod probe_sockets;
 mod quickstart;
 mod records;
 mod repetition;
+mod sequences;
 mod sweep;
 mod syn_drops;
 mod tune;

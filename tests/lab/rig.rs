@@ -132,6 +132,7 @@ pub(crate) fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server 
 /// A fault that fires when a test says so.
 pub(crate) fn fault(effects: impl IntoIterator<Item = Effect>) -> Fault {
     Fault {
+        name: None,
         kind: "test".to_owned(),
         target: "the lab".to_owned(),
         detail: None,

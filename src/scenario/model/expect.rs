@@ -7,11 +7,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::repeat::DistributionSpec;
-use super::window::{CountWindowSpec, TimeWindowSpec};
+use super::window::{CountWindowSpec, ShareWindowSpec, TimeWindowSpec};
 use crate::metric::{Kind, METRICS, Metric};
 use crate::plan::Cause;
 use crate::yaml::Span;
-use crate::yaml::value::{Named, OneOrList, Spanned};
+use crate::yaml::value::{Named, OR_NAMED, OneOrList, Spanned};
 
 /// What must hold for a client. Times count from the fault.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,6 +20,17 @@ pub struct ExpectSpec {
     pub metrics: Vec<ExpectedSpec>,
     /// Quantiles over all repetitions (`repeat`). The other expectations must hold in every single one.
     pub distribution: Option<Spanned<DistributionSpec>>,
+    /// What must hold of one of its workloads alone, by the workload's name.
+    pub workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
+    /// What must hold of the outage that one fault causes, by the fault's name.
+    pub outages: Named<ExpectOutageSpec>,
+}
+
+/// What must hold of the outage that one fault causes to a client. Times count from that fault.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ExpectOutageSpec {
+    /// In the metrics' order.
+    pub metrics: Vec<ExpectedSpec>,
     /// What must hold of one of its workloads alone, by the workload's name.
     pub workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
 }
@@ -49,6 +60,8 @@ pub enum WindowSpec {
     Time(TimeWindowSpec),
     /// Of a number.
     Count(CountWindowSpec),
+    /// Of a share of the whole.
+    Share(ShareWindowSpec),
     /// Causes.
     Causes(OneOrList<Cause>),
     /// True or false.
@@ -71,6 +84,7 @@ impl ExpectedSpec {
         let found = match metric.kind {
             Kind::Moment | Kind::Length => field(map, WindowSpec::Time)?,
             Kind::Count => field(map, WindowSpec::Count)?,
+            Kind::Share => field(map, WindowSpec::Share)?,
             Kind::Cause => field(map, WindowSpec::Causes)?,
             Kind::Fact => field(map, WindowSpec::Fact)?,
         };
@@ -88,6 +102,7 @@ impl ExpectedSpec {
                 generator.subschema_for::<Option<Spanned<TimeWindowSpec>>>()
             }
             Kind::Count => generator.subschema_for::<Option<Spanned<CountWindowSpec>>>(),
+            Kind::Share => generator.subschema_for::<Option<Spanned<ShareWindowSpec>>>(),
             Kind::Cause => generator.subschema_for::<Option<Spanned<OneOrList<Cause>>>>(),
             Kind::Fact => generator.subschema_for::<Option<Spanned<bool>>>(),
         };
@@ -97,9 +112,16 @@ impl ExpectedSpec {
 }
 
 /// Fields of [`ExpectSpec`].
-static OF_CLIENT: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+pub(crate) static OF_CLIENT: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let metrics = METRICS.iter().map(|metric| metric.name);
     metrics.chain(["distribution", "workloads"]).collect()
+});
+
+/// Fields of [`ExpectOutageSpec`].
+static OF_OUTAGE: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let metrics = METRICS.iter().filter(|metric| !metric.needs.whole_case);
+    let metrics = metrics.map(|metric| metric.name);
+    metrics.chain(["workloads"]).collect()
 });
 
 /// Fields of [`ExpectWorkloadSpec`].
@@ -112,7 +134,11 @@ static OF_WORKLOAD: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 trait Rest<'de>: Default {
     fn metrics(&mut self) -> &mut Vec<ExpectedSpec>;
 
-    fn other<A: MapAccess<'de>>(&mut self, field: &str, map: &mut A) -> Result<(), A::Error>;
+    fn other<A: MapAccess<'de>>(
+        &mut self,
+        field: Spanned<String>,
+        map: &mut A,
+    ) -> Result<(), A::Error>;
 }
 
 impl<'de> Rest<'de> for ExpectSpec {
@@ -120,11 +146,31 @@ impl<'de> Rest<'de> for ExpectSpec {
         &mut self.metrics
     }
 
-    fn other<A: MapAccess<'de>>(&mut self, field: &str, map: &mut A) -> Result<(), A::Error> {
-        match field {
-            "distribution" => self.distribution = map.next_value()?,
-            _ => self.workloads = map.next_value()?,
+    fn other<A: MapAccess<'de>>(
+        &mut self,
+        field: Spanned<String>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match field.get().map(String::as_str) {
+            Some("distribution") => self.distribution = map.next_value()?,
+            Some("workloads") => self.workloads = map.next_value()?,
+            Some(_) | None => self.outages.0.push((field, map.next_value()?)),
         }
+        Ok(())
+    }
+}
+
+impl<'de> Rest<'de> for ExpectOutageSpec {
+    fn metrics(&mut self) -> &mut Vec<ExpectedSpec> {
+        &mut self.metrics
+    }
+
+    fn other<A: MapAccess<'de>>(
+        &mut self,
+        _: Spanned<String>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        self.workloads = map.next_value()?;
         Ok(())
     }
 }
@@ -134,7 +180,11 @@ impl<'de> Rest<'de> for ExpectWorkloadSpec {
         &mut self.metrics
     }
 
-    fn other<A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
+    fn other<A: MapAccess<'de>>(
+        &mut self,
+        _: Spanned<String>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
         map.next_value::<serde::de::IgnoredAny>().map(drop)
     }
 }
@@ -150,13 +200,13 @@ impl<'de, T: Rest<'de>> Visitor<'de> for Metrics<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<T, A::Error> {
-        while let Some(field) = map.next_key::<String>()? {
-            match crate::metric::named(&field) {
+        while let Some(field) = map.next_key::<Spanned<String>>()? {
+            match field.get().and_then(|name| crate::metric::named(name)) {
                 Some(metric) => {
                     let found = ExpectedSpec::read(metric, &mut map)?;
                     self.0.metrics().extend(found);
                 }
-                None => self.0.other(&field, &mut map)?,
+                None => self.0.other(field, &mut map)?,
             }
         }
         let place = |spec: &ExpectedSpec| METRICS.iter().position(|m| m == spec.metric);
@@ -167,7 +217,14 @@ impl<'de, T: Rest<'de>> Visitor<'de> for Metrics<T> {
 
 impl<'de> Deserialize<'de> for ExpectSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct("ExpectSpec", &OF_CLIENT, Metrics(Self::default()))
+        deserializer.deserialize_struct(OR_NAMED, &OF_CLIENT, Metrics(Self::default()))
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpectOutageSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = Metrics(Self::default());
+        deserializer.deserialize_struct("ExpectOutageSpec", &OF_OUTAGE, visitor)
     }
 }
 
@@ -195,9 +252,38 @@ impl JsonSchema for ExpectSpec {
             workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
         }
         let mut schema = Others::json_schema(generator);
-        let about = "What must hold for a client. Times count from the fault.";
+        let about = "What must hold for a client. Times count from the first fault that struck it; what must hold of the \
+                     outage that another fault causes stands under that fault's `name`.";
         schema.insert("description".to_owned(), about.into());
+        let of_outage = generator.subschema_for::<Spanned<ExpectOutageSpec>>();
+        schema.insert("additionalProperties".to_owned(), of_outage.into());
         for metric in METRICS {
+            let field = ExpectedSpec::schema(metric, metric.client.about, generator);
+            put(&mut schema, metric, field);
+        }
+        schema
+    }
+}
+
+impl JsonSchema for ExpectOutageSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ExpectOutageSpec".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        /// The field that is no metric.
+        #[derive(JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only its schema is asked for")]
+        struct Others {
+            /// What must hold of one of its workloads alone, by the workload's name.
+            workloads: Option<Spanned<Named<ExpectWorkloadSpec>>>,
+        }
+        let mut schema = Others::json_schema(generator);
+        let about =
+            "What must hold of the outage that one fault causes. Times count from that fault.";
+        schema.insert("description".to_owned(), about.into());
+        for metric in METRICS.iter().filter(|metric| !metric.needs.whole_case) {
             let field = ExpectedSpec::schema(metric, metric.client.about, generator);
             put(&mut schema, metric, field);
         }

@@ -10,6 +10,8 @@ use crate::yaml::value::{Spanned, Time};
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
+    /// How expectations call it: `expect: { CLIENT: { NAME: … } }` speaks of the outage that it causes.
+    pub name: Option<Spanned<String>>,
     /// Time from the case's start.
     pub at: Option<Spanned<Time>>,
     /// Random time on top of `at`, at most this (default none); by the case's seed, so every repetition has its own.
@@ -21,7 +23,22 @@ pub struct FaultSpec {
     #[serde(rename = "for")]
     pub lasts: Option<Spanned<Time>>,
     /// What breaks.
-    pub fault: Spanned<FaultKindSpec>,
+    pub fault: Option<Spanned<FaultKindSpec>>,
+    /// Several nodes lose their power and get it back, one after the other: a rolling upgrade. From `at` on; in place of `fault`.
+    pub rolling: Option<Spanned<RollingSpec>>,
+}
+
+/// Several nodes lose their power and get it back, one after the other. With a `name`, each node's turn is called
+/// `NAME-NODE`.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollingSpec {
+    /// The nodes, in their order.
+    pub nodes: Spanned<Vec<Spanned<String>>>,
+    /// How long each is without power.
+    pub down: Spanned<Time>,
+    /// From one node's power being back until the next one loses its own (default 0s).
+    pub pause: Option<Spanned<Time>>,
 }
 
 /// A client's phase to wait for.
@@ -34,4 +51,13 @@ pub struct WhenSpec {
     pub phase: Spanned<Phase>,
     /// Not before this time from the case's start (default 5s: all clients have their connections by then).
     pub after: Option<Spanned<Time>>,
+}
+
+impl FaultSpec {
+    /// How many faults it comes to.
+    pub(crate) fn count(&self) -> usize {
+        let rolling = self.rolling.as_ref().and_then(Spanned::get);
+        let nodes = rolling.and_then(|rolling| rolling.nodes.get());
+        nodes.map_or(1, Vec::len)
+    }
 }

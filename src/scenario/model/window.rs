@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Deserialize;
 
+use crate::yaml::percent::Percent;
 use crate::yaml::value::{Spanned, Time};
 
 /// A lower and an upper bound.
@@ -53,4 +54,12 @@ pub enum CountWindowSpec {
     AtLeast(u32),
     /// Just this many.
     Exactly(u32),
+}
+
+/// A window of a share of the whole.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShareWindowSpec {
+    /// Smallest, e.g. `99.9%`.
+    AtLeast(Percent),
 }

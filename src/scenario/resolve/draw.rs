@@ -6,15 +6,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::plan::{Case, LabPlan, Prediction, Repetition, Trigger};
-use crate::scenario::model::Scenario;
+use crate::scenario::model::{Scenario, Spanned};
 use crate::timeout_model;
 use crate::yaml::given;
 
 /// A case's repetitions, or the case alone. `latest` has every fault as late as it can come.
 pub(super) fn all(scenario: &Scenario, latest: Case, times: Option<u32>) -> Vec<Case> {
     let faults = scenario.faults.get().into_iter().flatten();
-    let jitter = faults.map(|fault| given(&fault.get()?.jitter).map(|time| time.0));
-    let jitters: Vec<Duration> = jitter.map(Option::unwrap_or_default).collect();
+    let jitter = faults.filter_map(Spanned::get).flat_map(|fault| {
+        let own = given(&fault.jitter).map_or(Duration::ZERO, |time| time.0);
+        std::iter::repeat_n(own, fault.count())
+    });
+    let jitters: Vec<Duration> = jitter.collect();
     let seed = latest.lab.seed;
     let Some(of) = times else {
         let mut case = latest;

@@ -27,13 +27,11 @@ pub(super) fn resolve(
     predictions: &[Prediction],
     expectations: &[(Span, Expectation)],
 ) -> Option<Duration> {
-    let fault = last_fault(plan);
     if let Some(duration) = given(&cx.scenario.duration) {
-        if let Some(fault) = fault {
-            fits(cx, duration.0, fault, expectations);
-        }
+        fits(cx, duration.0, plan, expectations);
         return Some(duration.0);
     }
+    let fault = last_fault(plan);
     let span = cx.scenario.name.span;
     let help = "write e.g. `duration: 60s` at the top of the file";
     let Some(fault) = fault else {
@@ -103,6 +101,17 @@ fn last_fault(plan: &LabPlan) -> Option<Duration> {
     times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
+/// From when an expectation counts at the latest: the fault that it names, else the first that can strike anybody; `None` = not
+/// known.
+fn counted_from(plan: &LabPlan, expectation: &Expectation) -> Option<Duration> {
+    let meant = plan.faults.iter().filter(|fault| match &expectation.fault {
+        Some(_) => fault.name == expectation.fault,
+        None => fault.can_strike(),
+    });
+    let times: Option<Vec<_>> = meant.map(|f| f.trigger.times(plan).1).collect();
+    times?.into_iter().min()
+}
+
 /// The latest time at which the last fault that heals has healed; `None` = not known.
 fn last_healing(plan: &LabPlan) -> Option<Duration> {
     let healing = plan.faults.iter().filter_map(|f| Some((f, f.lasts?)));
@@ -115,19 +124,18 @@ fn upper_bound(expectation: &Expectation) -> Option<Duration> {
         Expected::Time(TimeWindow::Between(_, max) | TimeWindow::Within(max)) => Some(*max),
         Expected::Time(TimeWindow::AtLeast(_) | TimeWindow::Never)
         | Expected::Count(_)
+        | Expected::Share(_)
         | Expected::Causes(_)
         | Expected::Fact(_) => None,
     }
 }
 
 /// Reports windows that the case is too short to see the whole of.
-fn fits(
-    cx: &mut Cx<'_>,
-    duration: Duration,
-    fault: Duration,
-    expectations: &[(Span, Expectation)],
-) {
+fn fits(cx: &mut Cx<'_>, duration: Duration, plan: &LabPlan, expectations: &[(Span, Expectation)]) {
     for (span, expectation) in expectations {
+        let Some(fault) = counted_from(plan, expectation) else {
+            continue;
+        };
         let last = match &expectation.check.expected {
             Expected::Time(TimeWindow::AtLeast(min)) => Some(*min),
             _ => upper_bound(expectation),

@@ -2,11 +2,11 @@
 
 use super::{fault, program, window, workload};
 use crate::metric::{self, Metric, Workloads};
-use crate::plan::{Cause, Check, Effect, Expectation, Expected, Process};
+use crate::plan::{Cause, Check, Effect, Expectation, Expected, Process, ShareWindow};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{
-    ClientSpec, ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, OneOrList, Spanned, TimeWindowSpec,
-    WindowSpec, WorkloadSpec,
+    ClientSpec, ExpectWorkloadSpec, ExpectedSpec, FaultSpec, Named, OneOrList, ShareWindowSpec,
+    Spanned, TimeWindowSpec, WindowSpec, WorkloadSpec,
 };
 use crate::yaml::{Problem, Span, given, list};
 
@@ -19,19 +19,84 @@ pub(super) fn resolve(cx: &mut Cx<'_>, faults: &[fault::Found]) -> Vec<(Span, Ex
                 not_gone(cx, name, faults);
             }
             let Some(spec) = place.get() else { continue };
-            let found = of_client(cx, name, spec);
-            put(cx, &mut all, (name, None), found, counts);
-            for (work, place) in given(&spec.workloads).into_iter().flat_map(|all| &all.0) {
-                if let Some(client) = name.get().and_then(|name| cx.client(name)) {
-                    workload::is_named(cx, client, work);
-                }
+            let whole = Subject {
+                client: name,
+                fault: None,
+                workload: None,
+            };
+            let found = of_client(cx, name, &spec.metrics);
+            put(cx, &mut all, whole, found, counts);
+            of_workloads(cx, &mut all, whole, &spec.workloads, counts);
+            for (fault, place) in &spec.outages.0 {
+                is_fault(cx, fault, faults);
                 let Some(own) = place.get() else { continue };
-                let found = of_workload(cx, name, work, own);
-                put(cx, &mut all, (name, Some(work)), found, counts);
+                let outage = Subject {
+                    fault: Some(fault),
+                    ..whole
+                };
+                let found = of_client(cx, name, &own.metrics);
+                put(cx, &mut all, outage, found, counts);
+                of_workloads(cx, &mut all, outage, &own.workloads, counts);
             }
         }
     }
     all
+}
+
+/// Of what something is expected.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    client: &'a Spanned<String>,
+    /// Whose outage; `None` = that by the first fault that strikes it.
+    fault: Option<&'a Spanned<String>>,
+    /// `None` = the client as a whole.
+    workload: Option<&'a Spanned<String>>,
+}
+
+fn of_workloads<'a>(
+    cx: &mut Cx<'_>,
+    all: &mut Vec<(Span, Expectation)>,
+    of: Subject<'a>,
+    specs: &'a Option<Spanned<Named<ExpectWorkloadSpec>>>,
+    counts: bool,
+) {
+    for (work, place) in given(specs).into_iter().flat_map(|all| &all.0) {
+        if let Some(client) = of.client.get().and_then(|name| cx.client(name)) {
+            workload::is_named(cx, client, work);
+        }
+        let Some(own) = place.get() else { continue };
+        let found = of_workload(cx, of.client, work, own);
+        let subject = Subject {
+            workload: Some(work),
+            ..of
+        };
+        put(cx, all, subject, found, counts);
+    }
+}
+
+/// A fault that expectations name must have that name.
+fn is_fault(cx: &mut Cx<'_>, name: &Spanned<String>, faults: &[fault::Found]) {
+    let names = faults.iter().filter_map(|found| found.fault.name.clone());
+    let names: Vec<String> = names.collect();
+    // A fault in which something is wrong is not among them.
+    let specs = cx.scenario.faults.get().into_iter().flatten();
+    let written: usize = specs
+        .map(|spec| spec.get().map_or(1, FaultSpec::count))
+        .sum();
+    if written != faults.len() {
+        return;
+    }
+    let Some(word) = name.get().filter(|word| !names.contains(word)) else {
+        return;
+    };
+    let message = format!("no fault is called `{word}`, and there is no metric of that name");
+    let problem = Problem::new(name.span, message);
+    cx.push(match names.is_empty() {
+        true => problem.help(format!(
+            "give the fault a name: `- {{ name: {word}, at: … }}`"
+        )),
+        false => problem.suggest(word, names.iter().map(String::as_str)),
+    });
 }
 
 /// Adds what is expected of a client or a workload of it, if it counts. The later of two on the same comes in the earlier
@@ -39,28 +104,34 @@ pub(super) fn resolve(cx: &mut Cx<'_>, faults: &[fault::Found]) -> Vec<(Span, Ex
 fn put(
     cx: &Cx<'_>,
     all: &mut Vec<(Span, Expectation)>,
-    (client, workload): (&Spanned<String>, Option<&Spanned<String>>),
+    of: Subject<'_>,
     found: Vec<Found>,
     counts: bool,
 ) {
-    let Some(client) = client.get().filter(|_| counts) else {
+    let Some(client) = of.client.get().filter(|_| counts) else {
         return;
     };
-    let workload = workload.and_then(Spanned::get);
+    let fault = of.fault.and_then(Spanned::get);
+    let workload = of.workload.and_then(Spanned::get);
+    let outage = fault.map_or_else(String::new, |fault| format!(".{fault}"));
     let subject = match workload {
-        None => client.clone(),
-        Some(workload) => format!("{client}.workloads.{workload}"),
+        None => format!("{client}{outage}"),
+        Some(workload) => format!("{client}{outage}.workloads.{workload}"),
     };
     for (metric, span, expected, words) in found {
         let expectation = Expectation {
             client: client.clone(),
             workload: workload.cloned(),
+            fault: fault.cloned(),
             check: Check::new(metric, expected),
             text: format!("{subject}.{metric}: {words}"),
             location: cx.locate(span),
         };
         let same = |(_, e): &(Span, Expectation)| {
-            e.client == *client && e.workload.as_ref() == workload && e.check.metric == metric
+            e.client == *client
+                && e.workload.as_ref() == workload
+                && e.fault.as_ref() == fault
+                && e.check.metric == metric
         };
         match all.iter().position(same) {
             Some(at) => all[at] = (span, expectation),
@@ -72,11 +143,11 @@ fn put(
 /// A metric, where it stood, and what it must be, as data and in words.
 type Found = (&'static str, Span, Expected, String);
 
-fn of_client(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ExpectSpec) -> Vec<Found> {
+fn of_client(cx: &mut Cx<'_>, name: &Spanned<String>, metrics: &[ExpectedSpec]) -> Vec<Found> {
     let instead = "expect something of `recovered`, `detected`, `dials` or `cause`";
     let client = name.get().and_then(|name| cx.client(name));
     let works = client.and_then(|client| client.works().map(Spanned::get).collect());
-    checks(cx, name, &spec.metrics, works, instead)
+    checks(cx, name, metrics, works, instead)
 }
 
 fn of_workload(
@@ -145,6 +216,12 @@ fn expected(
         WindowSpec::Count(spec) => {
             let (window, words) = window::count(cx, span, spec)?;
             Some((window.into(), words))
+        }
+        WindowSpec::Share(ShareWindowSpec::AtLeast(percent)) => {
+            let window = ShareWindow {
+                at_least: percent.0 / 100.0,
+            };
+            Some((window.into(), window.to_string()))
         }
         WindowSpec::Causes(OneOrList(causes)) => {
             if causes.is_empty() {

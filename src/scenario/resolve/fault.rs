@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{observable, workload};
+use super::{names, observable, rolling, workload};
 use crate::fault::{Context, FaultKindSpec};
 use crate::plan::{Effect, End, Fault, Place, Trigger};
 use crate::scenario::cx::{Cx, Kind};
@@ -19,7 +19,7 @@ const PHASE_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Found {
     pub(super) fault: Fault,
     /// Where the whole of it stands.
-    whole: Span,
+    pub(super) whole: Span,
     /// Where the name of what it strikes stands.
     pub(super) struck: Span,
     /// The first time at which it may fire.
@@ -34,20 +34,39 @@ pub(super) fn resolve(cx: &mut Cx<'_>) -> Vec<Found> {
         let help = "write e.g. `- { at: 10s, fault: { power_loss: { node: node1 } } }`";
         cx.push(Problem::new(field.span, message).help(help));
     }
+    names::of_faults(cx);
     let found = cx.each_item("this fault", field.get(), fault);
+    let found: Vec<Found> = found.into_iter().flatten().collect();
     delays(cx, &found);
     found
 }
 
-fn fault(cx: &mut Cx<'_>, place: &Spanned<FaultSpec>, spec: &FaultSpec) -> Option<Found> {
+/// What an item of the list comes to: one fault, or one for each node of a rolling upgrade.
+fn fault(cx: &mut Cx<'_>, place: &Spanned<FaultSpec>, spec: &FaultSpec) -> Option<Vec<Found>> {
+    let kind = match (&spec.fault, &spec.rolling) {
+        (Some(kind), None) => kind,
+        (kind, Some(rolling)) => {
+            if let Some(kind) = kind {
+                let message = "this item has both `fault` and `rolling`";
+                let problem = Problem::new(rolling.span, message).also(kind.span, "the other one");
+                cx.push(problem.help("make two items of it"));
+            }
+            return rolling::resolve(cx, place, spec, rolling);
+        }
+        (None, None) => {
+            let problem = Problem::new(place.span, "this item does not say what breaks");
+            cx.push(problem.help("add e.g. `fault: { power_loss: { node: node1 } }`"));
+            return None;
+        }
+    };
     let trigger = trigger(cx, place, spec);
     jitter(cx, spec);
-    lasting(cx, spec);
-    let kind = spec.fault.get()?;
-    let resolved = kind.resolve(spec.fault.span, cx)?;
-    Some(Found {
+    lasting(cx, spec, kind);
+    let resolved = kind.get()?.resolve(kind.span, cx)?;
+    let found = Found {
         fault: Fault {
-            kind: kind.name().to_owned(),
+            name: given(&spec.name).cloned(),
+            kind: kind.get()?.name().to_owned(),
             target: resolved.target,
             detail: resolved.detail,
             trigger: trigger?,
@@ -58,7 +77,8 @@ fn fault(cx: &mut Cx<'_>, place: &Spanned<FaultSpec>, spec: &FaultSpec) -> Optio
         whole: place.span,
         struck: resolved.span,
         earliest: earliest(spec)?,
-    })
+    };
+    Some(vec![found])
 }
 
 /// A link has a band for each delay, and has only so many bands.
@@ -132,9 +152,9 @@ fn jitter(cx: &mut Cx<'_>, spec: &FaultSpec) {
 }
 
 /// How long a fault lasts.
-fn lasting(cx: &mut Cx<'_>, spec: &FaultSpec) {
+fn lasting(cx: &mut Cx<'_>, spec: &FaultSpec, kind: &Spanned<FaultKindSpec>) {
     let Some(lasts) = &spec.lasts else { return };
-    if let Some(why) = spec.fault.get().and_then(FaultKindSpec::done_at_once) {
+    if let Some(why) = kind.get().and_then(FaultKindSpec::done_at_once) {
         cx.push(Problem::new(lasts.span, why).help("leave `for` out"));
         return;
     }

@@ -16,6 +16,7 @@ mod probes;
 mod program;
 mod published;
 mod repetition;
+mod rolling;
 mod sequence;
 mod server;
 mod server_program;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::scenario::cx::{Cx, Kind};
-use crate::scenario::model::Spanned;
+use crate::scenario::model::{OF_CLIENT, Spanned};
 use crate::yaml::{Problem, Span};
 
 /// Longest name, as DNS has it for a label.
@@ -41,6 +41,29 @@ pub(super) fn of_things(cx: &mut Cx<'_>) {
             let help = "nodes, servers, services and clients share one space of names: rename one";
             let problem = Problem::new(name.span, message).label("again");
             cx.push(problem.also(first, "first here").help(help));
+        }
+    }
+}
+
+/// Looks at the names of faults, which stand beside the metrics in `expect`.
+pub(super) fn of_faults(cx: &mut Cx<'_>) {
+    let faults = cx.scenario.faults.get().into_iter().flatten();
+    let named = faults.filter_map(|fault| fault.get()?.name.as_ref());
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for name in named {
+        let Some(word) = name.get() else { continue };
+        shape(cx, name);
+        if OF_CLIENT.contains(&word.as_str()) {
+            let message = format!("a fault can't be called `{word}`: that is a field of `expect`");
+            cx.push(Problem::new(name.span, message).help("name it e.g. `first`"));
+        }
+        match seen.get(word.as_str()) {
+            None => drop(seen.insert(word, name.span)),
+            Some(first) => {
+                let problem = Problem::new(name.span, format!("two faults are called `{word}`"));
+                let problem = problem.label("again").also(*first, "first here");
+                cx.push(problem.help("rename one: expectations tell faults apart by their names"));
+            }
         }
     }
 }

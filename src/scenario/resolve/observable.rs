@@ -74,7 +74,10 @@ fn expected<'a>(cx: &Cx<'a>) -> Vec<(&'a str, &'a ExpectSpec)> {
 /// What counts from a fault can't be expected where there is none.
 fn without_faults(cx: &mut Cx<'_>) {
     for (_, spec) in expected(cx) {
-        let of_fault = spec.metrics.iter().filter(|e| e.metric.needs.fault);
+        let outages = spec.outages.iter();
+        let of_outages = outages.flat_map(|(_, _, own)| &own.metrics);
+        let all = spec.metrics.iter().chain(of_outages);
+        let of_fault = all.filter(|e| e.metric.needs.fault);
         let distribution = spec.distribution.iter().map(|field| field.span);
         for span in of_fault.map(|e| e.span).chain(distribution) {
             let message = "this counts from a fault, and there is none";

@@ -46,6 +46,7 @@ impl Story {
                     services: Vec::new(),
                     clients: Vec::new(),
                     faults: vec![Fault {
+                        name: None,
                         kind: "power_loss".to_owned(),
                         target: "node3".to_owned(),
                         detail: None,
@@ -177,6 +178,7 @@ impl Story {
         self.yaml_line += 1;
         let text = format!("{client}.{}", span.replace(": ", " "));
         self.case.expectations.push(Expectation {
+            fault: None,
             client: client.to_owned(),
             workload: None,
             check,

@@ -181,6 +181,7 @@ fn power_that_is_back_lets_a_node_answer_again() {
     story.client("survivor", 1, Protocol::H2);
     let lost = story.case.lab.faults[0].clone();
     story.case.lab.faults.push(Fault {
+        name: None,
         effects: vec![Effect::Restore { node: of("node3") }],
         ..lost
     });

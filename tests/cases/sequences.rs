@@ -1,0 +1,235 @@
+//! One fault after another: each has an outage of its own, told, judged and counted by itself. The witness is what servers
+//! recorded of their responses, slot by slot.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::command::{Run, client, kernel_or_skip, number, repository, run};
+
+/// A scenario that was run with its records kept; nothing without a kernel for the virtual clock.
+struct Ran {
+    run: Run,
+    folder: tempfile::TempDir,
+}
+
+impl Ran {
+    fn of(scenario: &Path) -> Option<Self> {
+        kernel_or_skip()?;
+        let folder = tempfile::tempdir().expect("a folder");
+        let records = folder.path().join("records");
+        let records = records.to_str().expect("UTF-8");
+        let run = Run::of(&[scenario], &["--clock", "virtual", "--record", records]);
+        Some(Self { run, folder })
+    }
+
+    fn shipped(name: &str) -> Option<Self> {
+        let ran = Self::of(&repository(&format!("scenarios/sequences/{name}.yaml")))?;
+        ran.run.outcome.assert(0, &["1 passed"]);
+        Some(ran)
+    }
+
+    fn written(yaml: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let scenario = folder.path().join("scenario.yaml");
+        fs::write(&scenario, yaml).expect("written");
+        Self::of(&scenario)
+    }
+
+    fn case(&self) -> &Value {
+        &self.run.cases()[0]
+    }
+
+    fn record(&self) -> PathBuf {
+        let files = fs::read_dir(self.folder.path().join("records")).expect("a folder");
+        let mut files = files.map(|file| file.expect("a file").path());
+        let record = files.find(|file| file.extension().is_some_and(|e| e == "ndjson"));
+        record.expect("a record")
+    }
+
+    /// When servers responded to a client, in seconds from the case's start.
+    fn responses(&self, client: &str) -> Vec<f64> {
+        let text = fs::read_to_string(self.record()).expect("a record");
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let own =
+            events.filter(|e| e["event"] == "server_response" && e["request"]["client"] == client);
+        own.map(|e| number(&e["t_ns"]) / 1e9).collect()
+    }
+
+    /// From a time until servers responded again after a silence of some seconds that it began.
+    fn silent_after(&self, client: &str, fault: f64) -> f64 {
+        let all = self.responses(client);
+        let next = all
+            .windows(2)
+            .find(|pair| pair[1] > fault && pair[1] - pair[0] > 2.5);
+        next.expect("a silence")[1] - fault
+    }
+}
+
+fn outage<'c>(client: &'c Value, name: &str) -> &'c Value {
+    let mut all = client["outages"].as_array().expect("outages").iter();
+    all.find(|outage| outage["name"] == name)
+        .unwrap_or_else(|| panic!("{name} in {client:#}"))
+}
+
+#[test]
+fn each_fault_that_strikes_has_its_own_outage() {
+    let Some(ran) = Ran::shipped("one-after-another") else {
+        return;
+    };
+    let c = client(ran.case(), "c");
+    let causes = [
+        "request_timeout",
+        "request_timeout",
+        "socket_destroyed",
+        "request_timeout",
+    ];
+    let told = c["outages"].as_array().expect("outages");
+    let told: Vec<_> = told
+        .iter()
+        .map(|outage| outage["cause"].as_str().expect("a cause"))
+        .collect();
+    assert_eq!(told, causes);
+    // The client's own figures are those of the first.
+    assert_eq!(
+        c["recovered_after_s"],
+        outage(c, "power")["recovered_after_s"]
+    );
+    for (name, from) in [("power", 20.3), ("hang", 60.3), ("lossy", 150.3)] {
+        let own = number(&outage(c, name)["recovered_after_s"]);
+        let seen = ran.silent_after("c", from);
+        assert!(
+            (own - seen).abs() < 0.1,
+            "{name}: {own} and by its servers {seen}"
+        );
+    }
+    assert!(number(&outage(c, "destroyed")["recovered_after_s"]) < 1.1);
+}
+
+/// Half a second after half a second, as it polls: in which of them was it answered?
+#[test]
+fn availability_is_the_share_of_time_in_which_it_was_answered() {
+    let Some(ran) = Ran::shipped("rolling-upgrade") else {
+        return;
+    };
+    for name in ["h1", "h2", "h2-ping"] {
+        let all = ran.responses(name);
+        let (first, slots) = (all[0], 0..((400.0 - all[0]) / 0.5) as u32);
+        let served = slots.clone().filter(|slot| {
+            let from = first + f64::from(*slot) * 0.5;
+            all.iter().any(|at| (from - 0.3..from + 0.8).contains(at))
+        });
+        let seen = served.count() as f64 / slots.len() as f64;
+        let told = number(&client(ran.case(), name)["availability"]);
+        assert!(
+            (seen - told).abs() < 0.02,
+            "{name}: {told}, and by its servers {seen}"
+        );
+    }
+    let outages = |name: &str| {
+        client(ran.case(), name)["outages"]
+            .as_array()
+            .map_or(0, Vec::len)
+    };
+    assert_eq!(
+        outages("h2-ping"),
+        3,
+        "each node is in the service again when the next one goes"
+    );
+}
+
+/// A node's turn is a loss of power for a time, as if it were written out.
+#[test]
+fn a_rolling_upgrade_is_its_losses_of_power_written_out() {
+    let one = |faults: &str| {
+        format!(
+            "name: t\nduration: 60s\nnodes: [n0, n1, n2]\nservers: {{ a: {{ node: n1 }}, b: {{ node: n2 }} }}\n\
+             service: {{ s: {{ address: '10.96.0.20:80', endpoints: [a, b], pin_first: a, removal: 2s, readiness: 1s }} }}\n\
+             clients: {{ c: {{ node: n0, url: 'http://s/', profile: go-http1, workload: {{ poll: {{ every: 500ms, timeout: 2s }} }} }} }}\n\
+             faults: {faults}\n"
+        )
+    };
+    let short = Ran::written(&one(
+        "[{ at: 10s, rolling: { nodes: [n1, n2], down: 10s, pause: 5s } }]",
+    ));
+    let long = Ran::written(&one(
+        "[{ at: 10s, for: 10s, fault: { power_loss: { node: n1 } } }, { at: 25s, for: 10s, fault: { power_loss: { node: n2 } } }]",
+    ));
+    let (Some(short), Some(long)) = (short, long) else {
+        return;
+    };
+    assert_eq!(short.case()["faults"], long.case()["faults"]);
+    assert_eq!(short.case()["clients"], long.case()["clients"]);
+    assert_eq!(
+        client(short.case(), "c")["outages"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+}
+
+/// The second fault strikes what the first one had taken already: one outage, which both tell of.
+#[test]
+fn a_fault_during_an_outage_is_no_other_outage() {
+    let ran = Ran::written(
+        "name: t\nduration: 60s\nnodes: [n0, n1, n2]\nservers: { a: { node: n1 }, b: { node: n2 } }\n\
+         service: { s: { address: '10.96.0.20:80', endpoints: [a, b], pin_first: a, removal: 2s } }\n\
+         clients: { c: { node: n0, url: 'http://s/', profile: bare, workload: { poll: { every: 500ms } } } }\n\
+         faults:\n\
+         - { name: power, at: 10s, fault: { power_loss: { node: n1 } } }\n\
+         - { name: helped, at: 40s, fault: { socket_destroyed: { client: c } } }\n\
+         expect: { c: { outages: { exactly: 1 }, power: { recovered: { between: [30s, 31s] }, cause: socket_destroyed }, helped: { recovered: { within: 1s } } } }\n",
+    );
+    let Some(ran) = ran else { return };
+    ran.run.outcome.assert(0, &["1 passed", "c: one outage"]);
+    let c = client(ran.case(), "c");
+    assert_eq!(outage(c, "helped")["during_another"], true);
+}
+
+/// Windows count from the fault that they name, and an expectation of a fault that passed by tests nothing.
+#[test]
+fn an_expectation_belongs_to_its_fault() {
+    let with = |expect: &str| {
+        Ran::written(&format!(
+            "name: t\nduration: 60s\nnodes: [n0, n1, n2]\nservers: {{ a: {{ node: n1 }}, b: {{ node: n2 }} }}\n\
+             service: {{ s: {{ address: '10.96.0.20:80', endpoints: [a, b], pin_first: a, removal: 1s }} }}\n\
+             clients: {{ c: {{ node: n0, url: 'http://s/', profile: go-http1, workload: {{ poll: {{ every: 500ms, timeout: 2s }} }} }} }}\n\
+             faults:\n\
+             - {{ name: first, at: 10s, for: 10s, fault: {{ hang: {{ server: a }} }} }}\n\
+             - {{ name: aside, at: 25s, fault: {{ power_loss: {{ node: n1 }} }} }}\n\
+             - {{ name: second, at: 40s, for: 5s, fault: {{ loss: {{ node: n2, percent: 100 }} }} }}\n\
+             expect: {{ c: {expect} }}\n"
+        ))
+    };
+    let Some(right) =
+        with("{ first: { recovered: { within: 9s } }, second: { recovered: { within: 9s } } }")
+    else {
+        return;
+    };
+    right.run.outcome.assert(0, &["1 passed"]);
+    let wrong =
+        with("{ first: { recovered: { within: 9s } }, second: { recovered: { within: 1s } } }")
+            .expect("a run");
+    wrong
+        .run
+        .outcome
+        .assert(1, &["c.second.recovered: within 1 s"]);
+    let aside = with("{ aside: { recovered: { within: 9s } } }").expect("a run");
+    aside.run.outcome.assert(3, &["nothing was tested"]);
+    let aside = with("{ aside: { not_affected: true } }").expect("a run");
+    aside.run.outcome.assert(0, &["1 passed"]);
+}
+
+#[test]
+fn a_story_of_four_faults_has_a_line_for_each() {
+    let Some(ran) = Ran::shipped("one-after-another") else {
+        return;
+    };
+    let record = ran.record();
+    let told = run(["explain", record.to_str().expect("UTF-8")]);
+    told.assert(0, &[]);
+    insta::assert_snapshot!(told.stdout);
+}
