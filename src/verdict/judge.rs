@@ -193,7 +193,8 @@ fn unexpected(case: &Case, client: &ClientResult) -> Vec<Note> {
     let later = client.outages.iter().skip(1);
     let lasting = later.filter(|outage| {
         let named = |e: &Expectation| e.fault.is_some() && e.fault == outage.name;
-        outage.recovered_after.is_none() && !own().any(|e| named(e))
+        let told = outage.during_another || own().any(|e| named(e));
+        outage.recovered_after.is_none() && !told
     });
     let told = lasting.filter_map(|outage| {
         let fault = case.lab.faults.get(outage.fault)?;
