@@ -9,6 +9,7 @@ pub mod counterfactual;
 mod faultless;
 mod knobs;
 mod namespace;
+mod page;
 mod series;
 mod socket;
 mod story;
@@ -16,6 +17,8 @@ mod sum;
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+pub use page::history;
 
 use crate::plan::units::{between, exact, measured};
 use crate::plan::{Case, Cause, Client, Effect, Work, Workload};
