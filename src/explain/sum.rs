@@ -25,7 +25,11 @@ pub(super) fn lines(told: &Told) -> Vec<String> {
         } else {
             String::new()
         };
-        lines.push(line(kind.name(), sum, &format!("{}{times}", kind.meaning())));
+        lines.push(line(
+            kind.name(),
+            sum,
+            &format!("{}{times}", kind.meaning()),
+        ));
     }
     lines.push(line(
         "unexplained",

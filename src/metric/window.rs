@@ -203,7 +203,15 @@ mod tests {
         ];
         let told = told.map(Option::unwrap_or_default);
         assert_eq!(told, ["1.5 s too late", "100 ms too early", "", "", ""]);
-        let count = |number| missed_count(CountWindow { min: 2, max: Some(4) }, number);
+        let count = |number| {
+            missed_count(
+                CountWindow {
+                    min: 2,
+                    max: Some(4),
+                },
+                number,
+            )
+        };
         let told = [1, 2, 4, 7].map(|number| count(number).unwrap_or_default());
         assert_eq!(told, ["1 too few", "", "", "3 too many"]);
     }

@@ -96,11 +96,13 @@ fn of_connection(client: &Client, connection: &Connection, index: &Index) -> Con
         .collect();
     let seen = index.socket(client.place.name(), local).iter();
     let seen = seen.filter(|(at, _)| (began.at..=end).contains(&at.at));
+    let mut ended = false;
     for (at, socket) in seen {
         if let Some(last) = told.socket.last_mut() {
             last.until = at.at;
         }
         if socket.change == SocketChange::Ended {
+            ended = true;
             break;
         }
         let now = SocketSpan::seen(at.at, socket);
@@ -112,9 +114,8 @@ fn of_connection(client: &Client, connection: &Connection, index: &Index) -> Con
             Some(_) | None => told.socket.push(now),
         }
     }
-    if let Some(last) = told.socket.last_mut()
-        && last.until == last.from
-    {
+    // It is shown when something of it changes: until then it is as it was.
+    if let Some(last) = told.socket.last_mut().filter(|_| !ended) {
         last.until = end.max(last.from);
     }
     told

@@ -12,7 +12,9 @@ use crate::result::{CaseResult, ClientResult};
 pub(super) fn client(client: &ClientResult, result: &CaseResult, scale: Scale) -> Markup {
     let history = result.history.as_ref();
     let history = history.and_then(|h| h.clients.iter().find(|c| c.name == client.name));
-    let outcome = history.map(|h| h.outcome.clone()).filter(|outcome| !outcome.is_empty());
+    let outcome = history
+        .map(|h| h.outcome.clone())
+        .filter(|outcome| !outcome.is_empty());
     let outcome = outcome.unwrap_or_else(|| sentence::outcome(client, result));
     let shorter = history.map_or(&[][..], |h| &h.shorter);
     html! {

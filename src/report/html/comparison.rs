@@ -28,10 +28,14 @@ pub(in crate::report) fn comparison(comparison: &Comparison) -> String {
         1 => String::from("1 change is for the worse"),
         many => format!("{many} changes are for the worse"),
     };
-    let longest = comparison.changes.iter().filter_map(|change| change.seconds).flatten();
+    let longest = comparison
+        .changes
+        .iter()
+        .filter_map(|change| change.seconds)
+        .flatten();
     let longest = longest.fold(0.0, f64::max);
     let content = html! {
-        h1 { (title[..1].to_uppercase()) (title[1..]) }
+        h1 { (super::summary::capital(&title)) }
         p class="on" { (counts(comparison)) }
         @if !worse.is_empty() {
             section class="told fail" {
@@ -71,8 +75,12 @@ fn sentence(change: &Change) -> Markup {
 
 fn change_row(change: &Change, number: usize, longest: f64) -> Markup {
     let [told, case, client, old, new, runs] = row(change);
-    let words = [told.as_str(), &case, &client, &old, &new].join(" ").to_lowercase();
-    let [before, after] = change.seconds.map_or([None, None], |[a, b]| [Some(a), Some(b)]);
+    let words = [told.as_str(), &case, &client, &old, &new]
+        .join(" ")
+        .to_lowercase();
+    let [before, after] = change
+        .seconds
+        .map_or([None, None], |[a, b]| [Some(a), Some(b)]);
     let difference = before.zip(after).map(|(before, after)| after - before);
     html! {
         tr role="row" data-order=(number) data-words=(plain(&words)) {

@@ -63,7 +63,10 @@ pub(super) fn sendings(client: &ClientResult) -> Markup {
     let columns = !published_series.is_empty();
     let rows = series.measured.len().max(published_series.len());
     let shown = |time: Option<Duration>| {
-        time.map_or_else(|| String::from("–"), |time| format!("{:.3} s", time.as_secs_f64()))
+        time.map_or_else(
+            || String::from("–"),
+            |time| format!("{:.3} s", time.as_secs_f64()),
+        )
     };
     html! {
         details {
@@ -116,7 +119,10 @@ fn waited_on(client: &ClientResult) -> Option<(&ConnectionResult, &Retransmissio
 
 /// What ended the wait, and what says so.
 pub(super) fn cause(client: &ClientResult) -> Markup {
-    let evidence = client.evidence.as_deref().filter(|evidence| !evidence.is_empty());
+    let evidence = client
+        .evidence
+        .as_deref()
+        .filter(|evidence| !evidence.is_empty());
     html! {
         @if let (Some(cause), Some(evidence)) = (client.cause, evidence) {
             p { b { (word(&cause)) } ": " (line(evidence)) "." }

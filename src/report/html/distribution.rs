@@ -46,8 +46,15 @@ fn picture(of: &Distribution, runs: &[&CaseResult]) -> Markup {
         ("detected", &of.detected, |client| client.detected_after),
         ("recovered", &of.recovered, |client| client.recovered_after),
     ];
-    let clients: Vec<&ClientResult> = runs.iter().filter_map(|run| run.client(&of.client)).collect();
-    let longest = clients.iter().flat_map(|c| [c.detected_after, c.recovered_after]).flatten().max();
+    let clients: Vec<&ClientResult> = runs
+        .iter()
+        .filter_map(|run| run.client(&of.client))
+        .collect();
+    let longest = clients
+        .iter()
+        .flat_map(|c| [c.detected_after, c.recovered_after])
+        .flatten()
+        .max();
     let Some(longest) = longest else {
         return html! {};
     };
@@ -120,6 +127,9 @@ fn marks(
 /// The median of a spread, for a heat map.
 pub(super) fn median(result: &CaseResult, client: &str) -> Option<(Option<Duration>, String)> {
     let of = result.distributions.iter().find(|of| of.client == client)?;
-    let text = of.recovered.median.map_or_else(|| String::from("never"), measured);
+    let text = of
+        .recovered
+        .median
+        .map_or_else(|| String::from("never"), measured);
     Some((of.recovered.median, text))
 }

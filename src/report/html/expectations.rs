@@ -62,8 +62,13 @@ fn row(expectation: &ExpectationResult) -> Markup {
 fn source(expectation: &ExpectationResult) -> Markup {
     let characters: Vec<char> = expectation.source.chars().collect();
     let first = expectation.column.saturating_sub(1).min(characters.len());
-    let last = first.saturating_add(expectation.length).min(characters.len());
-    let (from, to) = (first.saturating_sub(AROUND), (last + AROUND).min(characters.len()));
+    let last = first
+        .saturating_add(expectation.length)
+        .min(characters.len());
+    let (from, to) = (
+        first.saturating_sub(AROUND),
+        (last + AROUND).min(characters.len()),
+    );
     let part = |from: usize, to: usize| plain(&characters[from..to].iter().collect::<String>());
     html! {
         @if !characters.is_empty() {

@@ -15,7 +15,10 @@ const CLIENTS: usize = 8;
 
 /// The heat maps of all scenarios with a matrix.
 pub(super) fn heat_maps(cases: &[Shown]) -> Markup {
-    let groups: Vec<_> = groups(cases).into_iter().filter(|group| group.len() > 1).collect();
+    let groups: Vec<_> = groups(cases)
+        .into_iter()
+        .filter(|group| group.len() > 1)
+        .collect();
     html! {
         @if !groups.is_empty() {
             section class="heat" {
@@ -29,9 +32,8 @@ pub(super) fn heat_maps(cases: &[Shown]) -> Markup {
 /// Cases of one scenario's matrix on one clock and kernel.
 fn groups<'a>(cases: &[Shown<'a>]) -> Vec<Vec<Shown<'a>>> {
     let mut groups: Vec<Vec<Shown>> = Vec::new();
-    let of_matrix = |shown: &&Shown| {
-        !shown.result.matrix.is_empty() && shown.result.repetition.is_none()
-    };
+    let of_matrix =
+        |shown: &&Shown| !shown.result.matrix.is_empty() && shown.result.repetition.is_none();
     for shown in cases.iter().filter(of_matrix) {
         let same = |group: &&mut Vec<Shown>| {
             let first = group[0].result;
@@ -48,7 +50,11 @@ fn groups<'a>(cases: &[Shown<'a>]) -> Vec<Vec<Shown<'a>>> {
 }
 
 fn keys(result: &CaseResult) -> Vec<&str> {
-    result.matrix.iter().map(|value| value.path.as_str()).collect()
+    result
+        .matrix
+        .iter()
+        .map(|value| value.path.as_str())
+        .collect()
 }
 
 fn of_scenario(group: &[Shown]) -> Markup {
@@ -73,7 +79,12 @@ fn of_scenario(group: &[Shown]) -> Markup {
 
 /// One client's map: the last axis across, all others down.
 fn map(group: &[Shown], client: &str, several: bool) -> Markup {
-    let keys: Vec<String> = group[0].result.matrix.iter().map(|v| plain(&v.key)).collect();
+    let keys: Vec<String> = group[0]
+        .result
+        .matrix
+        .iter()
+        .map(|v| plain(&v.key))
+        .collect();
     let last = keys.len() - 1;
     let (mut rows, mut columns): (Vec<Vec<&str>>, Vec<&str>) = (Vec::new(), Vec::new());
     for shown in group {
@@ -85,7 +96,9 @@ fn map(group: &[Shown], client: &str, several: bool) -> Markup {
             columns.push(column);
         }
     }
-    let times = group.iter().filter_map(|shown| recovery(shown.result, client)?.0);
+    let times = group
+        .iter()
+        .filter_map(|shown| recovery(shown.result, client)?.0);
     let range = Range::of(times);
     html! {
         div class="wide" tabindex="0" role="region" aria-label={ "Heat map of " (plain(client)) } {
@@ -118,7 +131,12 @@ fn map(group: &[Shown], client: &str, several: bool) -> Markup {
 }
 
 fn place<'a>(shown: &Shown<'a>) -> (Vec<&'a str>, &'a str) {
-    let mut values: Vec<&str> = shown.result.matrix.iter().map(|v| v.value.as_str()).collect();
+    let mut values: Vec<&str> = shown
+        .result
+        .matrix
+        .iter()
+        .map(|v| v.value.as_str())
+        .collect();
     let last = values.pop().unwrap_or_default();
     (values, last)
 }
@@ -134,7 +152,10 @@ fn recovery(result: &CaseResult, client: &str) -> Option<(Option<Duration>, Stri
 }
 
 fn cell(shown: Shown, client: &str, range: &Range) -> Markup {
-    let own = shown.result.verdict_on(client).unwrap_or(shown.result.verdict);
+    let own = shown
+        .result
+        .verdict_on(client)
+        .unwrap_or(shown.result.verdict);
     let told = recovery(shown.result, client);
     let heat = told.as_ref().map(|(after, _)| range.heat(*after));
     let style = heat.map(|heat| format!("--heat:{heat:.0}%"));
@@ -171,7 +192,8 @@ impl Range {
     /// From 0 to 100; what never came is hottest.
     fn heat(&self, after: Option<Duration>) -> f64 {
         let Some(after) = after else { return 100.0 };
-        let share = (after.as_secs_f64().max(1e-3) / self.least).ln() / (self.most / self.least).ln();
+        let share =
+            (after.as_secs_f64().max(1e-3) / self.least).ln() / (self.most / self.least).ln();
         // Of one value alone, or of none, there is no hotter one.
         if share.is_finite() { share * 85.0 } else { 0.0 }
     }

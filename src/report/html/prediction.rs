@@ -26,7 +26,9 @@ pub(super) fn prediction(client: &ClientResult) -> Markup {
         ("recovered", predicted.recovery, client.recovered_after),
     ];
     let ends = rows.iter().flat_map(|(_, window, measured)| {
-        [window.map(|window| window.max), *measured].into_iter().flatten()
+        [window.map(|window| window.max), *measured]
+            .into_iter()
+            .flatten()
     });
     let Some(last) = ends.max() else {
         return published(client);
@@ -97,7 +99,10 @@ fn picture(
 
 /// What was published of it, beside what was measured.
 fn published(client: &ClientResult) -> Markup {
-    let figures = client.published.iter().flat_map(|published| &published.figures);
+    let figures = client
+        .published
+        .iter()
+        .flat_map(|published| &published.figures);
     let figures: Vec<_> = figures.collect();
     html! {
         @if !figures.is_empty() {

@@ -67,7 +67,10 @@ impl Scale {
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1e-6).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
-    steps.into_iter().find(|step| *step >= least).unwrap_or(least)
+    steps
+        .into_iter()
+        .find(|step| *step >= least)
+        .unwrap_or(least)
 }
 
 /// A time in seconds, with as many digits as the step has.
@@ -90,7 +93,14 @@ pub(super) struct Marks(String);
 
 impl Marks {
     /// A bar between two times.
-    pub(super) fn bar(&mut self, scale: Scale, from: Duration, to: Duration, top: f64, height: f64) {
+    pub(super) fn bar(
+        &mut self,
+        scale: Scale,
+        from: Duration,
+        to: Duration,
+        top: f64,
+        height: f64,
+    ) {
         if !scale.shows(from, to) {
             return;
         }
@@ -155,13 +165,23 @@ mod tests {
 
     fn labels(from: u64, to: u64, zero: f64) -> Vec<String> {
         let scale = Scale::new(Duration::from_millis(from), Duration::from_millis(to));
-        scale.labels(zero).into_iter().map(|(_, label)| label).collect()
+        scale
+            .labels(zero)
+            .into_iter()
+            .map(|(_, label)| label)
+            .collect()
     }
 
     #[test]
     fn an_axis_counts_from_its_zero_in_round_steps() {
-        assert_eq!(labels(0, 1_000_000, 10.0), ["0 s", "+200 s", "+400 s", "+600 s", "+800 s"]);
-        assert_eq!(labels(2_000, 4_000, 3.0), ["−1.0 s", "−0.5 s", "0.0 s", "+0.5 s", "+1.0 s"]);
+        assert_eq!(
+            labels(0, 1_000_000, 10.0),
+            ["0 s", "+200 s", "+400 s", "+600 s", "+800 s"]
+        );
+        assert_eq!(
+            labels(2_000, 4_000, 3.0),
+            ["−1.0 s", "−0.5 s", "0.0 s", "+0.5 s", "+1.0 s"]
+        );
         assert!(labels(5, 5, 0.0).len() < 10);
     }
 

@@ -9,7 +9,7 @@ use crate::plan::Cause;
 use crate::plan::units::measured;
 use crate::report::figures::{Figures, to_tell};
 use crate::result::{
-    CaseResult, ClientResult, ExpectationResult, Passing, PartKind, Verdict, word,
+    CaseResult, ClientResult, ExpectationResult, PartKind, Passing, Verdict, word,
 };
 
 /// Failed expectations of a case that are told one by one.
@@ -70,6 +70,11 @@ pub(super) fn why(client: &ClientResult) -> Option<String> {
         true => 100.0,
         false => 100.0 * sum.as_secs_f64() / whole.as_secs_f64(),
     };
+    // Nearly all is not all.
+    let share = match share {
+        99.5..99.95 => format!("{share:.1}"),
+        share => format!("{share:.0}"),
+    };
     let ended = match (kind, client.cause) {
         (PartKind::DeadConnection, Some(Cause::Never)) => String::from(", which nothing ended"),
         (PartKind::DeadConnection, Some(Cause::Unknown) | None) => String::new(),
@@ -88,7 +93,7 @@ pub(super) fn why(client: &ClientResult) -> Option<String> {
         None => format!("out for {} until the case's end", measured(whole)),
     };
     Some(format!(
-        "{} was {how_long}, {share:.0} % of it {}{ended}.",
+        "{} was {how_long}, {share} % of it {}{ended}.",
         client.name,
         kind.meaning()
     ))
@@ -160,7 +165,11 @@ pub(super) fn worst(result: &CaseResult) -> Option<&ClientResult> {
 /// How long a case's worst outage took, for a list of them; `None` if it had none.
 pub(super) fn outage(result: &CaseResult) -> Option<(Duration, Markup)> {
     let client = worst(result).filter(|client| client.unexplained.is_some())?;
-    let whole = client.parts.iter().map(|part| part.lasted()).sum::<Duration>();
+    let whole = client
+        .parts
+        .iter()
+        .map(|part| part.lasted())
+        .sum::<Duration>();
     let told = why(client)?;
     let markup = html! {
         (line(&told))

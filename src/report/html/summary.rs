@@ -25,12 +25,26 @@ pub(super) fn headline(results: &[CaseResult]) -> String {
     match (summary.failed, summary.errors) {
         (0, 0) if summary.passed == cases && cases == 1 => String::from("the only case passed"),
         (0, 0) if summary.passed == cases => format!("all {cases} cases passed"),
-        (0, 0) if summary.passed + summary.measured == 0 => format!("{} skipped", count(cases, "case")),
+        (0, 0) if summary.passed + summary.measured == 0 => {
+            format!("{} skipped", count(cases, "case"))
+        }
         (0, 0) => format!("nothing failed in {}", count(cases, "case")),
+        (1, 0) if cases == 1 => String::from("the only case failed"),
+        (0, 1) if cases == 1 => String::from("the only case could not be run or tested"),
         (0, errors) => of(errors, "could not be run or tested"),
         (failed, 0) => of(failed, "failed"),
-        (failed, errors) => format!("{}, {errors} could not be run or tested", of(failed, "failed")),
+        (failed, errors) => format!(
+            "{}, {errors} could not be run or tested",
+            of(failed, "failed")
+        ),
     }
+}
+
+/// A sentence begins with a capital letter.
+pub(super) fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters.as_str().chars()).collect()
 }
 
 /// The first screen.
@@ -51,7 +65,7 @@ pub(super) fn summary(results: &[CaseResult], cases: &[Shown]) -> Markup {
     on.sort();
     on.dedup();
     html! {
-        h1 { (headline(results)) }
+        h1 { (capital(&headline(results))) }
         p class="counts" aria-label=(counts(results)) {
             @for (kind, number) in numbers {
                 @if number > 0 {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use super::Shown;
 use super::page::{Column, search, sortable};
 use super::sentence;
 use super::text::{count, line, name, plain, verdict};
-use super::Shown;
 use crate::report::figures::{Figures, has_figures};
 use crate::result::{CaseResult, Distribution, Verdict};
 
@@ -130,16 +130,27 @@ fn told(text: String, time: Option<Duration>) -> (String, Option<f64>) {
 fn row(shown: Shown, number: usize) -> Markup {
     let result = shown.result;
     let row = Row::of(result);
-    let clock = result.clock.map_or_else(|| String::from("–"), |clock| clock.to_string());
+    let clock = result
+        .clock
+        .map_or_else(|| String::from("–"), |clock| clock.to_string());
     let kernel = result.kernel.as_deref().unwrap_or_default();
     let words = [
         name(result),
         result.description.clone().unwrap_or_default(),
-        result.clients.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(" "),
+        result
+            .clients
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
         row.cause.clone(),
         clock.clone(),
         kernel.to_owned(),
-        result.reason.as_ref().map(|r| r.text.clone()).unwrap_or_default(),
+        result
+            .reason
+            .as_ref()
+            .map(|r| r.text.clone())
+            .unwrap_or_default(),
     ];
     let key = |seconds: Option<f64>| seconds.map_or_else(String::new, |s| format!("{s}"));
     html! {

@@ -149,7 +149,10 @@ mod tests {
     fn a_link_s_name_is_made_of_letters_and_digits_alone() {
         let long = "x".repeat(300);
         let slugs = ["a1 / tcp_retries2=5", "<script>", "节点", "\u{202e}", &long].map(slug);
-        assert_eq!(slugs[..4], ["case-a1-tcp-retries2-5", "case-script", "case", "case"]);
+        assert_eq!(
+            slugs[..4],
+            ["case-a1-tcp-retries2-5", "case-script", "case", "case"]
+        );
         assert_eq!(slugs[4].len(), ID_LENGTH);
     }
 

@@ -21,7 +21,10 @@ const CONNECTIONS: usize = 6;
 /// The stretch of time that all clients of a case are shown in: from shortly before the first fault until shortly after the
 /// last recovery, or to the end where somebody never recovered.
 pub(super) fn view(result: &CaseResult) -> Scale {
-    let out = result.clients.iter().filter(|client| client.unexplained.is_some());
+    let out = result
+        .clients
+        .iter()
+        .filter(|client| client.unexplained.is_some());
     let end = |client: &ClientResult| match (client.fault_at, client.recovered_after) {
         (Some(fault), Some(after)) => fault + after,
         _ => result.duration,
@@ -48,7 +51,9 @@ pub(super) fn timeline(client: &ClientResult, result: &CaseResult, scale: Scale)
         scale,
         moments: &moments,
     };
-    let zero = client.fault_at.or_else(|| result.faults.iter().find_map(|fault| fault.at));
+    let zero = client
+        .fault_at
+        .or_else(|| result.faults.iter().find_map(|fault| fault.at));
     let whole = scale.from <= 0.0 && scale.to >= result.duration.as_secs_f64();
     html! {
         div class="timeline" role="group" aria-label={ "Timeline of " (plain(&client.name)) } {
@@ -109,8 +114,12 @@ impl Picture<'_> {
 
     fn requests(&self, history: &ClientHistory) -> Markup {
         const HEIGHT: f64 = 24.0;
-        let (mut well, mut failed, mut waits, mut ends) =
-            (Marks::default(), Marks::default(), Marks::default(), Marks::default());
+        let (mut well, mut failed, mut waits, mut ends) = (
+            Marks::default(),
+            Marks::default(),
+            Marks::default(),
+            Marks::default(),
+        );
         let mut counts = [0_usize; 3];
         for request in &history.requests {
             let (from, until) = (request.from, request.until);
@@ -158,7 +167,13 @@ impl Picture<'_> {
             .collect();
         // Those that the outage was spent on, and those that lived long, tell most.
         let mut ranked = seen.clone();
-        ranked.sort_by_key(|c| (!self.is_waited_on(c), std::cmp::Reverse(self.lived(c)), c.id));
+        ranked.sort_by_key(|c| {
+            (
+                !self.is_waited_on(c),
+                std::cmp::Reverse(self.lived(c)),
+                c.id,
+            )
+        });
         ranked.truncate(CONNECTIONS);
         ranked.sort_by_key(|c| c.id);
         let others: Vec<_> = seen
@@ -178,7 +193,10 @@ impl Picture<'_> {
     }
 
     fn lived(&self, connection: &ConnectionResult) -> Duration {
-        let from = connection.dialled_at.or(connection.opened_at).unwrap_or_default();
+        let from = connection
+            .dialled_at
+            .or(connection.opened_at)
+            .unwrap_or_default();
         let to = connection.closed_at.unwrap_or(self.result.duration);
         to.saturating_sub(from)
     }
@@ -253,15 +271,21 @@ impl Picture<'_> {
                 Some(TimerKind::ZeroWindowProbe) => 2,
                 Some(TimerKind::TimeWait) => 3,
             };
-            all[place].0.bar(self.scale, span.from, span.until, 26.0, 4.0);
+            all[place]
+                .0
+                .bar(self.scale, span.from, span.until, 26.0, 4.0);
         }
         html! { @for (marks, class) in &all { (marks.path(class)) } }
     }
 
     /// What connections were by time: dialled, open, and what of the outage was spent on them.
     fn bars(&self, connections: &[&ConnectionResult]) -> Vec<Markup> {
-        let (mut dialled, mut open, mut dead, mut vain) =
-            (Marks::default(), Marks::default(), Marks::default(), Marks::default());
+        let (mut dialled, mut open, mut dead, mut vain) = (
+            Marks::default(),
+            Marks::default(),
+            Marks::default(),
+            Marks::default(),
+        );
         for connection in connections {
             let end = connection.closed_at.unwrap_or(self.result.duration);
             let opened = connection.opened_at.unwrap_or(end);
@@ -297,10 +321,18 @@ impl Picture<'_> {
         let vain = all.iter().filter(|c| c.opened_at.is_none()).count();
         let told = match vain {
             0 => count(all.len(), "more connection"),
-            vain => format!("{}, {vain} of them never opened", count(all.len(), "more connection")),
+            vain => format!(
+                "{}, {vain} of them never opened",
+                count(all.len(), "more connection")
+            ),
         };
         let label = html! { span { (told) } };
-        self.lane(HEIGHT, &label, &told, &html! { @for bar in &bars { (bar) } })
+        self.lane(
+            HEIGHT,
+            &label,
+            &told,
+            &html! { @for bar in &bars { (bar) } },
+        )
     }
 }
 
@@ -313,7 +345,11 @@ fn timer_words(history: &ConnectionHistory) -> Vec<String> {
         (TimerKind::TimeWait, "time-wait"),
     ];
     let of = |kind: TimerKind| {
-        let own: Vec<&SocketSpan> = history.socket.iter().filter(|s| s.timer == Some(kind)).collect();
+        let own: Vec<&SocketSpan> = history
+            .socket
+            .iter()
+            .filter(|s| s.timer == Some(kind))
+            .collect();
         let most = own.iter().map(|span| span.count).max()?;
         Some(most)
     };

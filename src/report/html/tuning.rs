@@ -102,19 +102,28 @@ fn front(client: &ClientTuning, number: usize) -> Markup {
 
 /// A setting's two figures in words.
 fn told(point: &Point) -> String {
-    let at_least = if point.survives_at_least { "at least " } else { "" };
+    let at_least = if point.survives_at_least {
+        "at least "
+    } else {
+        ""
+    };
     let by = match &point.by {
         By::Run => String::new(),
         By::SameAs(other) => format!(" (run as {})", plain(other)),
         By::Model => String::from(" (model)"),
     };
     let recovers = super::text::time(point.compared);
-    format!("recovers within {recovers}, survives {at_least}{}{by}", whole(point.survives))
+    format!(
+        "recovers within {recovers}, survives {at_least}{}{by}",
+        whole(point.survives)
+    )
 }
 
 /// A time without the digits that nobody reads.
 fn whole(time: Duration) -> String {
-    exact(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    exact(Duration::from_millis(
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    ))
 }
 
 /// Recovery against the silence that is survived, on logarithmic axes.
@@ -123,7 +132,11 @@ fn picture(client: &ClientTuning, number: usize, tuning: &Tuning) -> Markup {
     let percent = |share: f64| format!("{:.2}%", share * 100.0);
     let across = |point: &Point| axes.recovery(point.compared);
     let down = |point: &Point| 1.0 - axes.survived(point.survives);
-    let (on, off): (Vec<_>, Vec<_>) = client.points.iter().enumerate().partition(|(_, p)| p.on_front);
+    let (on, off): (Vec<_>, Vec<_>) = client
+        .points
+        .iter()
+        .enumerate()
+        .partition(|(_, p)| p.on_front);
     let told_all = format!(
         "{} settings of {}: recovery across, from left to right later; the silence that is survived up. {} are on the front, and listed below.",
         client.points.len(),
@@ -131,7 +144,9 @@ fn picture(client: &ClientTuning, number: usize, tuning: &Tuning) -> Markup {
         on.len()
     );
     let goal = axes.recovery(Some(tuning.recover_within));
-    let floor = tuning.survive_blip.map_or(1.0, |blip| 1.0 - axes.survived(blip));
+    let floor = tuning
+        .survive_blip
+        .map_or(1.0, |blip| 1.0 - axes.survived(blip));
     html! {
         div class="plot" {
             div class="up" aria-hidden="true" { "survives ↑" }

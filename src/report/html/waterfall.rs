@@ -88,9 +88,10 @@ fn bars(kind: PartKind, own: &[&Part], scale: Scale) -> Markup {
     for part in own {
         marks.bar(scale, part.from, part.to, 2.0, HEIGHT - 4.0);
     }
-    let told = own.iter().take(3).map(|part| {
-        format!("{} to {}", measured(part.from), measured(part.to))
-    });
+    let told = own
+        .iter()
+        .take(3)
+        .map(|part| format!("{} to {}", measured(part.from), measured(part.to)));
     let told = told.collect::<Vec<_>>().join(", ");
     let more = if own.len() > 3 { ", …" } else { "" };
     track(

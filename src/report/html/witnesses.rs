@@ -133,5 +133,9 @@ pub(super) fn files(result: &CaseResult, folder: Option<&std::path::Path>) -> Ma
 
 /// How long a case lasted, and on what.
 pub(super) fn about(result: &CaseResult) -> String {
-    format!("{}, {} long", crate::report::measured_on(result), measured(result.duration))
+    format!(
+        "{}, {} long",
+        crate::report::measured_on(result),
+        measured(result.duration)
+    )
 }

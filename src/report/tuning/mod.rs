@@ -12,9 +12,8 @@ use crate::plan::units::{exact, measured};
 use crate::printable::printable;
 use crate::tune::{By, ClientTuning, Point, Tuning};
 
-pub(super) use svg::{Axes, TICKS, label as tick_label};
 pub(crate) use svg::svg;
-
+pub(super) use svg::{Axes, TICKS, label as tick_label};
 
 /// Version of the JSON's shape; it rises when a field changes its meaning.
 const SCHEMA_VERSION: u32 = 1;

@@ -44,7 +44,9 @@ impl Axes {
     /// Where a recovery stands on a picture of any width, from 0 to 1; what never comes stands at the right edge.
     pub(in crate::report) fn recovery(self, time: Option<Duration>) -> f64 {
         // Some room is left before the edge.
-        time.map_or(0.985, |time| 0.93 * along(self.recovery, time.as_secs_f64()))
+        time.map_or(0.985, |time| {
+            0.93 * along(self.recovery, time.as_secs_f64())
+        })
     }
 
     /// Where a silence that is survived stands, from 0 to 1.
