@@ -71,6 +71,8 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
+        let of_thread = json!({ "timeDomain": "threadTicks" });
+        browser.call("Performance.enable", of_thread);
         Some(browser)
     }
 
@@ -106,6 +108,24 @@ impl Browser {
             "{expression}: {answer:#}"
         );
         answer["result"]["value"].clone()
+    }
+
+    /// What an expression costs, layout included, in milliseconds of the page's thread: how busy the machine is does not count.
+    #[track_caller]
+    pub(crate) fn costs(&mut self, expression: &str) -> f64 {
+        let before = self.thread_time();
+        self.value(&format!("{expression}; document.body.offsetHeight"));
+        (self.thread_time() - before) * 1e3
+    }
+
+    fn thread_time(&mut self) -> f64 {
+        let answer = self.call("Performance.getMetrics", json!({}));
+        let metrics = answer["metrics"].as_array().expect("metrics");
+        let mut named = metrics
+            .iter()
+            .filter(|metric| metric["name"] == "TaskDuration");
+        let metric = named.next().expect("the time of tasks");
+        metric["value"].as_f64().expect("seconds")
     }
 
     /// Presses a key.

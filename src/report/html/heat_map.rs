@@ -192,9 +192,10 @@ impl Range {
     /// From 0 to 100; what never came is hottest.
     fn heat(&self, after: Option<Duration>) -> f64 {
         let Some(after) = after else { return 100.0 };
-        let share =
-            (after.as_secs_f64().max(1e-3) / self.least).ln() / (self.most / self.least).ln();
-        // Of one value alone, or of none, there is no hotter one.
+        // What differs by less than an order of magnitude differs less in colour as well.
+        let whole = (self.most / self.least).max(10.0).ln();
+        let share = (after.as_secs_f64().max(1e-3) / self.least).ln() / whole;
+        // Of none there is no hotter one.
         if share.is_finite() { share * 85.0 } else { 0.0 }
     }
 }

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 /// The width of every track, in its own units.
 pub(super) const WIDTH: f64 = 1000.0;
 /// What is shorter is drawn so long, or nobody would see it.
-const LEAST: f64 = 2.0;
+const LEAST: f64 = 3.0;
 /// Labels of an axis, at most: as many as a phone has room for.
 const LABELS: f64 = 5.0;
 
@@ -194,6 +194,6 @@ mod tests {
         marks.tick(scale, second(30), 0.0, 5.0);
         assert_eq!(marks.0, "");
         marks.bar(scale, second(20), second(20), 0.0, 5.0);
-        assert_eq!(marks.0, "M998.0 0h2.0v5h-2.0z");
+        assert_eq!(marks.0, "M997.0 0h3.0v5h-3.0z");
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn of_case(result: &CaseResult) -> Markup {
         @for client in explained {
             @if let Some(why) = why(client) { (line(&why)) " " }
             @if let Some(shorter) = shorter(result, client) {
-                span class="hint" { "Shorter, by the model: " (line(&shorter)) "." }
+                span class="hint" { "Shorter, by the model: " (line(&shorter)) ". " }
             }
         }
     }
@@ -114,11 +114,16 @@ fn longest(client: &ClientResult) -> Option<(PartKind, Duration)> {
 /// The change that would have shortened a client's outage most.
 fn shorter(result: &CaseResult, client: &ClientResult) -> Option<String> {
     let history = result.history.as_ref()?;
+    // Of who failed in something else than a time or a number a shorter outage is no help.
+    let mut missed = to_tell(result)
+        .into_iter()
+        .filter(|e| e.client == client.name);
+    let too_long = missed.any(|e| e.missed_by.is_some()) || client.recovered_after.is_none();
     let told = history.clients.iter().find(|c| c.name == client.name)?;
     let first = told.shorter.first()?;
     let refused = ["would", "not known", "none of"];
     let tells = !refused.iter().any(|words| first.starts_with(words));
-    tells.then(|| first.clone())
+    (tells && too_long).then(|| first.clone())
 }
 
 /// What became of a client, where the record is not there to tell it better.

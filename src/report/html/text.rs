@@ -11,7 +11,7 @@ use crate::printable::{printable, printable_lines};
 use crate::verdict::{CaseResult, Verdict};
 
 /// Characters of a name that a link keeps.
-const ID_LENGTH: usize = 60;
+const ID_LENGTH: usize = 120;
 
 /// A text on one line, in its own direction whatever stands beside it.
 pub(super) fn line(text: &str) -> Markup {

@@ -97,17 +97,8 @@ fn a_thousand_cases_are_sorted_and_filtered_while_nobody_waits() {
     let loaded = loaded.elapsed().as_millis();
     assert_eq!(browser.value(&format!("{ROWS}.length")), 1000);
     browser.value("document.querySelector('tbody .open').click()");
-    // With layout, as it is seen.
-    let timed = |what: &str| {
-        format!(
-            "(() => {{ const begun = performance.now(); {what}; document.body.offsetHeight; return performance.now() - begun; }})()"
-        )
-    };
     let column = "document.querySelectorAll('#rows thead [data-sort]')[3]";
-    let up = browser
-        .value(&timed(&format!("{column}.click()")))
-        .as_f64()
-        .expect("ms");
+    let up = browser.costs(&format!("{column}.click()"));
     let keys = format!("{ROWS}.map(row => row.cells[3].dataset.key).filter(Boolean).map(Number)");
     let sorted = |browser: &mut Browser| {
         browser.value(&format!(
@@ -121,10 +112,7 @@ fn a_thousand_cases_are_sorted_and_filtered_while_nobody_waits() {
     );
     // What is open stays with its case.
     assert_eq!(browser.value("document.querySelector('tr.body').previousElementSibling.querySelector('.open').ariaExpanded"), "true");
-    let down = browser
-        .value(&timed(&format!("{column}.click()")))
-        .as_f64()
-        .expect("ms");
+    let down = browser.costs(&format!("{column}.click()"));
     assert_eq!(sorted(&mut browser), false);
     browser.value(&format!("{column}.click()"));
     assert_eq!(
@@ -135,7 +123,7 @@ fn a_thousand_cases_are_sorted_and_filtered_while_nobody_waits() {
         "as it was"
     );
     let filter = "(f => { f.value = 'case-77'; f.dispatchEvent(new Event('input')); })(document.getElementById('filter'))";
-    let filtered = browser.value(&timed(filter)).as_f64().expect("ms");
+    let filtered = browser.costs(filter);
     let visible = format!("{ROWS}.filter(row => row.offsetHeight > 0).length");
     // 77 and 770 to 779.
     assert_eq!(browser.value(&visible), 11);
