@@ -212,6 +212,9 @@ pub struct TuneArguments {
     /// Write the picture to this file.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Write a page to this file: the picture, every setting in a table that sorts and filters, and what to write.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Write everything to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -308,6 +311,12 @@ pub struct ReportArguments {
 }
 
 impl ReportArguments {
+    /// Whether a report shows what happened by time, so that results must have their history.
+    #[must_use]
+    pub fn show_history(&self) -> bool {
+        self.targets.iter().any(ReportTarget::shows_history)
+    }
+
     /// What of a run the table shows.
     #[must_use]
     pub fn shown(&self) -> Shown {

@@ -34,6 +34,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
             record_dir: arguments.record.clone(),
             seed: arguments.seed,
             standstill: Duration::from_secs(arguments.standstill),
+            history: false,
         },
         vary: arguments.vary.clone(),
         recommended: arguments.recommended,
@@ -70,10 +71,11 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
     }
 }
 
-/// Writes the table, the picture and the JSON.
+/// Writes the table, the picture, the page and the JSON.
 fn write(tuning: &Tuning, arguments: &TuneArguments) -> Exit {
     let files = [
         (&arguments.svg, tuning::svg as fn(&Tuning) -> String),
+        (&arguments.html, tuning::html),
         (&arguments.json, tuning::json),
     ];
     for (path, text) in files {

@@ -10,6 +10,7 @@ mod faultless;
 mod knobs;
 mod namespace;
 mod outages;
+mod page;
 mod series;
 mod socket;
 mod story;
@@ -17,6 +18,8 @@ mod sum;
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+pub use page::history;
 
 use crate::plan::units::{between, exact, measured};
 use crate::plan::{Case, Cause, Client, Effect, Work, Workload};

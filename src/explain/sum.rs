@@ -25,7 +25,11 @@ pub(super) fn lines(told: &Told) -> Vec<String> {
         } else {
             String::new()
         };
-        lines.push(line(kind.name(), sum, &format!("{}{times}", meaning(kind))));
+        lines.push(line(
+            kind.name(),
+            sum,
+            &format!("{}{times}", kind.meaning()),
+        ));
     }
     lines.push(line(
         "unexplained",
@@ -50,17 +54,6 @@ fn kinds(parts: &[Part]) -> Vec<PartKind> {
         }
     }
     kinds
-}
-
-fn meaning(kind: PartKind) -> &'static str {
-    match kind {
-        PartKind::DeadConnection => "waiting on the dead connection",
-        PartKind::EndpointRemoval => "dialling a dead endpoint that the rules still named",
-        PartKind::DeadDial => "dialling a dead endpoint",
-        PartKind::Handshake => "SYN to a live endpoint until the connection is shaken hands",
-        PartKind::Response => "waiting for a live server's response",
-        PartKind::Backoff => "nothing in flight: the pause between two tries",
-    }
 }
 
 fn line(name: &str, time: Duration, text: &str) -> String {

@@ -19,6 +19,8 @@ pub enum ComparisonFormat {
     Markdown,
     /// For programs.
     Json,
+    /// For people, a page in one file.
+    Html,
 }
 
 /// Version of the JSON's shape; it rises when a field changes its meaning.
@@ -55,6 +57,10 @@ pub fn write_comparison(
             serde_json::to_writer_pretty(&mut *out, &document)?;
             writeln!(out)
         }
+        ComparisonFormat::Html => {
+            let page = super::html::comparison(comparison);
+            out.write_all(page.as_bytes())
+        }
     }
 }
 
@@ -90,7 +96,7 @@ fn markdown(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn row(change: &Change) -> [String; 6] {
+pub(super) fn row(change: &Change) -> [String; 6] {
     let clock = change.clock.map(|clock| format!(", {clock} clock"));
     let kernel = change.kernel.as_ref().map(|k| format!(", Linux {k}"));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -114,7 +120,7 @@ fn row(change: &Change) -> [String; 6] {
 }
 
 /// What a change is, in words.
-fn told(change: &Change) -> String {
+pub(super) fn told(change: &Change) -> String {
     let way = match change.regression {
         true => "slower",
         false => "faster",
@@ -138,7 +144,7 @@ fn told(change: &Change) -> String {
     }
 }
 
-fn counts(comparison: &Comparison) -> String {
+pub(super) fn counts(comparison: &Comparison) -> String {
     let cases = match comparison.compared {
         1 => String::from("1 case"),
         many => format!("{many} cases"),

@@ -11,6 +11,7 @@ use crate::verdict::{CaseResult, RunSummary};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The JSON report.
+#[derive(Default)]
 pub(super) struct Json;
 
 #[derive(Serialize)]

@@ -15,6 +15,7 @@ use crate::result::ExpectationResult;
 use crate::verdict::{CaseResult, Verdict};
 
 /// The JUnit report.
+#[derive(Default)]
 pub(super) struct Junit;
 
 impl Report for Junit {

@@ -10,6 +10,7 @@ use crate::printable::{printable, printable_lines};
 use crate::verdict::CaseResult;
 
 /// The Markdown report.
+#[derive(Default)]
 pub(super) struct Markdown;
 
 impl Report for Markdown {

@@ -13,6 +13,7 @@ mod target;
 pub(crate) mod tuning;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::printable::printable;
 use crate::verdict::{CaseResult, RunSummary, Verdict};
@@ -30,6 +31,14 @@ pub trait Report {
     /// # Errors
     /// If `out` can't be written to.
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()>;
+
+    /// Whether it shows what happened by time, so that results must have their history.
+    fn shows_history(&self) -> bool {
+        false
+    }
+
+    /// Tells in which folder it will lie, so that it can name files by their way from there.
+    fn lies_in(&mut self, _folder: &Path) {}
 }
 
 /// A report format.
@@ -56,7 +65,7 @@ macro_rules! formats {
                 name: stringify!($name),
                 prefix: concat!(stringify!($name), "="),
                 about: $about,
-                new: || Box::new($name::$report),
+                new: || Box::<$name::$report>::default(),
             },)*]
         }
     };
@@ -68,6 +77,7 @@ formats! {
     json: Json, "for programs";
     junit: Junit, "for a CI's test view";
     markdown: Markdown, "for a CI's summary page";
+    html: Html, "for people, with pictures, in one file";
 }
 
 /// The names of all formats.

@@ -18,6 +18,7 @@ pub(super) const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The table, without colours.
+#[derive(Default)]
 pub struct Table;
 
 impl Report for Table {

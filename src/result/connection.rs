@@ -122,6 +122,19 @@ impl PartKind {
             Self::Backoff => "backoff",
         }
     }
+
+    /// What it was, in words.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::DeadConnection => "waiting on the dead connection",
+            Self::EndpointRemoval => "dialling a dead endpoint that the rules still named",
+            Self::DeadDial => "dialling a dead endpoint",
+            Self::Handshake => "SYN to a live endpoint until the connection is shaken hands",
+            Self::Response => "waiting for a live server's response",
+            Self::Backoff => "nothing in flight: the pause between two tries",
+        }
+    }
 }
 
 /// A part of an outage. Times are from the case's start.

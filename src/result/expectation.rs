@@ -14,6 +14,8 @@ pub struct Checked {
     pub expected: String,
     /// What was measured, in people's units, or why there is nothing.
     pub actual: String,
+    /// By how much it was missed, in people's units; `None` if it was not, or not by an amount.
+    pub missed_by: Option<String>,
 }
 
 /// What came of an expectation.
@@ -38,6 +40,9 @@ pub struct ExpectationResult {
     pub expected: String,
     /// What was measured, in people's units, or why there is nothing.
     pub actual: String,
+    /// By how much it was missed, in people's units; `None` if it was not, or not by an amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_by: Option<String>,
     /// File.
     pub file: String,
     /// Line, from 1.
@@ -75,6 +80,7 @@ impl ExpectationResult {
             verdict,
             expected,
             actual,
+            missed_by,
         } = checked;
         Self {
             client: of.to_owned(),
@@ -85,6 +91,7 @@ impl ExpectationResult {
             verdict,
             expected,
             actual,
+            missed_by,
             file,
             line,
             column,

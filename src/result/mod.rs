@@ -4,6 +4,7 @@ mod client;
 mod connection;
 mod distribution;
 mod expectation;
+mod history;
 mod outage;
 mod program;
 mod published;
@@ -26,6 +27,10 @@ pub use connection::{ConnectionResult, Part, PartKind, Retransmissions, Step, St
 pub(crate) use distribution::wilson;
 pub use distribution::{Distribution, Spread};
 pub use expectation::{Checked, CounterResult, ExpectationResult};
+pub use history::{
+    ClientHistory, ConnectionHistory, History, Moment, OutputLine, PlaceCounters, RequestOutcome,
+    RequestSpan, RulesChange, SocketSpan,
+};
 pub use outage::{OfFault, OutageResult};
 pub use program::{ProgramResult, SaidResult};
 pub use published::{FigureResult, PublishedResult};
@@ -100,6 +105,9 @@ pub struct CaseResult {
     pub distributions: Vec<Distribution>,
     /// What the reader should know; never decides a verdict.
     pub warnings: Vec<Note>,
+    /// What happened by time, where a report that shows it was asked for. It is no part of the JSON report.
+    #[serde(skip)]
+    pub history: Option<Box<History>>,
 }
 
 /// A sentence and, if it speaks of something in a scenario, where that stands.

@@ -153,6 +153,7 @@ impl CaseRun<'_> {
             &self.case,
             self.options.clock.name(),
             &self.record,
+            self.options.history,
             self.interrupted.clone(),
             &places.interrupted_since,
         )

@@ -4,7 +4,7 @@ use crate::plan::{Case, CountWindow, CounterExpectation, Growth};
 
 use super::index::Index;
 use super::outcome::Outcome;
-use crate::metric::window::{count, expected_count, pass_if};
+use crate::metric::window::{count, expected_count, missed_count, pass_if};
 use crate::result::{Checked, CounterResult, ExpectationResult, Verdict};
 
 /// Checks a case's expectations of counters, in its order.
@@ -59,6 +59,7 @@ fn unchecked(
             Growth::SameAs(other) => format!("as much as {other}"),
         },
         actual: format!("not judged: {why}"),
+        missed_by: None,
     };
     (checked, None)
 }
@@ -82,6 +83,10 @@ fn check(expectation: &CounterExpectation, index: &Index) -> (Checked, Option<u6
         verdict,
         expected,
         actual: text,
+        missed_by: match &expectation.growth {
+            Growth::Within(window) => missed_count(*window, actual),
+            Growth::SameAs(_) => None,
+        },
     };
     (checked, Some(actual))
 }

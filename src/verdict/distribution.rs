@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::effects;
-use crate::metric::window::{holds, pass_if};
+use crate::metric::window::{holds, missed_time, pass_if};
 use crate::plan::units::{exact, measured};
 use crate::plan::{Case, Cause, QuantileExpectation, Time};
 use crate::result::{
@@ -73,6 +73,7 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
         clients: Vec::new(),
         expectations,
         distributions,
+        history: None,
         ..repetitions.first()?.clone()
     })
 }
@@ -171,6 +172,9 @@ fn quantile(
         Time::Recovered => &distribution.recovered,
         Time::Detected => &distribution.detected,
     });
+    let missed_by = spread
+        .and_then(|spread| spread.quantile(expectation.quantile))
+        .and_then(|time| missed_time(expectation.window, time));
     let (verdict, actual) = match spread {
         Some(spread) if spread.count > 0 => {
             let time = spread.quantile(expectation.quantile);
@@ -195,6 +199,7 @@ fn quantile(
         verdict,
         expected: expectation.window.to_string(),
         actual,
+        missed_by,
     };
     let QuantileExpectation {
         client,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::measure::Measured;
 use super::outcome::Outcome;
-use crate::metric::window::{compare, expected};
+use crate::metric::window::{compare, expected, missed};
 use crate::metric::{self, Metric, Tested, Value};
 use crate::plan::units::{between, measured};
 use crate::plan::{Case, Expectation, Expected, TimeWindow};
@@ -66,6 +66,7 @@ pub(super) fn unchecked(
         verdict,
         expected: expected(&expectation.check.expected),
         actual: format!("not judged: {why}"),
+        missed_by: None,
     };
     result(expectation, checked)
 }
@@ -110,6 +111,7 @@ fn check(
     let check = &expectation.check;
     let metric = metric::named(&check.metric).ok_or("there is no such metric")?;
     let subject = Subject { client, workload };
+    let mut missed_by = None;
     let (verdict, actual) = match (client.gone_at, subject.untested()) {
         (Some(at), _) => {
             let at = measured(at);
@@ -131,7 +133,10 @@ fn check(
             let lasted = ended.saturating_sub(fault_at);
             match too_short(&check.expected, &value, subject.foreseen(metric), lasted) {
                 Some(why) => (Verdict::Error, why),
-                None => compare(&check.expected, &value, lasted),
+                None => {
+                    missed_by = missed(&check.expected, &value);
+                    compare(&check.expected, &value, lasted)
+                }
             }
         }
     };
@@ -139,6 +144,7 @@ fn check(
         verdict,
         expected: expected(&check.expected),
         actual,
+        missed_by,
     })
 }
 

@@ -101,6 +101,7 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         expectations: Vec::new(),
         distributions: Vec::new(),
         warnings: Vec::new(),
+        history: None,
     }
 }
 

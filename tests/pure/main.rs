@@ -1,5 +1,7 @@
 //! What needs no privileges, no kernel and no time: scenarios, plans, diagnostics, verdicts, reports and explanations.
 
+#[path = "../common/browser.rs"]
+mod browser;
 #[path = "../common/command.rs"]
 mod command;
 #[path = "../common/machine.rs"]
@@ -15,6 +17,7 @@ mod exec_scenario;
 mod explain;
 mod kept;
 mod mutation;
+mod page;
 mod plan;
 mod record_random;
 mod schema;

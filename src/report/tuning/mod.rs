@@ -13,6 +13,7 @@ use crate::printable::printable;
 use crate::tune::{By, ClientTuning, Point, Tuning};
 
 pub(crate) use svg::svg;
+pub(super) use svg::{Axes, TICKS, label as tick_label};
 
 /// Version of the JSON's shape; it rises when a field changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
@@ -34,6 +35,11 @@ struct Document<'a> {
     schema_version: u32,
     #[serde(flatten)]
     tuning: &'a Tuning,
+}
+
+/// A page for people, with the front as a picture.
+pub(crate) fn html(tuning: &Tuning) -> String {
+    super::html::tuning(tuning)
 }
 
 /// All of it, for programs.
@@ -124,7 +130,7 @@ fn is_shown(client: &ClientTuning, at: usize, point: &Point) -> bool {
         || client.answers.iter().take(5).any(|answer| *answer == at)
 }
 
-fn row(point: &Point) -> Vec<String> {
+pub(super) fn row(point: &Point) -> Vec<String> {
     let unknown = || String::from("–");
     let time = |time: Option<Duration>| time.map_or_else(|| String::from("never"), measured);
     let killed = match point.killed.as_slice() {

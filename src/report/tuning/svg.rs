@@ -13,19 +13,19 @@ const MARGINS: [f64; 4] = [70.0, 310.0, 104.0, 56.0];
 /// The longest time on an axis, in seconds; what never recovers stands at the right edge.
 const MOST: f64 = 1200.0;
 /// Where lines of the grid stand, in seconds.
-const TICKS: [f64; 11] = [
+pub(in crate::report) const TICKS: [f64; 11] = [
     0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1200.0,
 ];
 
 /// The least time on each axis, in seconds: as far as there is anything to show.
 #[derive(Clone, Copy)]
-struct Axes {
+pub(in crate::report) struct Axes {
     recovery: f64,
     survives: f64,
 }
 
 impl Axes {
-    fn of(tuning: &Tuning, client: &ClientTuning) -> Self {
+    pub(in crate::report) fn of(tuning: &Tuning, client: &ClientTuning) -> Self {
         let least = |all: &mut dyn Iterator<Item = f64>| {
             let least = all.fold(MOST, f64::min);
             let below = TICKS.iter().rev().find(|tick| **tick < least);
@@ -39,6 +39,19 @@ impl Axes {
             recovery: least(&mut recoveries.map(|time| time.as_secs_f64())),
             survives: least(&mut survived.map(|time| time.as_secs_f64())),
         }
+    }
+
+    /// Where a recovery stands on a picture of any width, from 0 to 1; what never comes stands at the right edge.
+    pub(in crate::report) fn recovery(self, time: Option<Duration>) -> f64 {
+        // Some room is left before the edge.
+        time.map_or(0.985, |time| {
+            0.93 * along(self.recovery, time.as_secs_f64())
+        })
+    }
+
+    /// Where a silence that is survived stands, from 0 to 1.
+    pub(in crate::report) fn survived(self, time: Duration) -> f64 {
+        0.94 * along(self.survives, time.as_secs_f64())
     }
 
     /// Where a recovery stands; `None` = never.
@@ -237,7 +250,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-fn label(seconds: f64) -> String {
+/// A time of an axis.
+pub(in crate::report) fn label(seconds: f64) -> String {
     match seconds < 1.0 {
         true => format!("{:.0} ms", seconds * 1000.0),
         false => format!("{seconds:.0} s"),

@@ -13,7 +13,7 @@ mod reading;
 mod recovery;
 mod reports;
 mod standing;
-mod stories;
+pub(crate) mod stories;
 mod story;
 mod struck;
 mod work;
