@@ -249,6 +249,7 @@ fn go_tests_run_their_own_client() {
     let suite = Suite::new("go", "go", &[&go, "test", "-count=1"]);
     let ran = suite.run(&["-v"], |_| {});
     for name in [
+        "TestMended/at_any_time",
         "TestMended/idle",
         "TestMended/unacknowledged",
         "TestMended/own_scenario",
@@ -274,8 +275,8 @@ fn go_tests_run_their_own_client() {
         &[
             "invalid URL escape",
             "the client panicked: ",
-            "client_test.go:76 ",
-            "client_test.go:81: fatal in the lab",
+            "client_test.go:77 ",
+            "client_test.go:82: fatal in the lab",
         ],
     );
     assert_told(&ran, &suite, 5);
@@ -303,7 +304,13 @@ fn go_tests_of_grpc_go_see_its_user_timeout_fire() {
     let Some(go) = needed("go") else { return };
     let suite = Suite::new("go", "grpc-go", &[&go, "test", "-count=1"]);
     let mended = suite.run(&["-v", "-run", "Fires"], |_| {});
-    mended.assert(true, &["cause user_timeout, detected 3.", "cause closed_by_client, detected 12."]);
+    mended.assert(
+        true,
+        &[
+            "cause user_timeout, detected 3.",
+            "cause closed_by_client, detected 12.",
+        ],
+    );
     let without = suite.run(&["-run", "^TestWithoutKeepalive$"], |_| {});
     without.assert(
         false,
@@ -312,6 +319,24 @@ fn go_tests_of_grpc_go_see_its_user_timeout_fire() {
             "cause retransmission_timeout",
         ],
     );
+    // What the documentation says of it was seen, where the kernel is the documentation's.
+    let page = fs::read_to_string(repository().join("docs/suites.md")).expect("a page");
+    for ran in [&mended, &without]
+        .into_iter()
+        .filter(|ran| ran.text.contains("Linux 7.3.4, HZ 250"))
+    {
+        let figures = ran
+            .text
+            .lines()
+            .filter_map(|line| line.split_once(", detected "));
+        for (_, figure) in figures {
+            let figure = figure.split(',').next().unwrap_or_default();
+            assert!(
+                page.contains(&format!("| {figure} |")),
+                "{figure} is not in docs/suites.md"
+            );
+        }
+    }
 }
 
 #[test]

@@ -36,9 +36,16 @@ pub(super) fn written(kind: &InitKind) -> Result<Written, String> {
             NODE,
             "in a test: `import { halfopen } from './halfopen.mjs'`, as its first lines show; `node --test` runs it",
         )),
-        InitKind::Github { folder } => Ok(ci(folder, ".github/workflows/halfopen.yml", GITHUB)),
-        InitKind::Gitlab { folder } => Ok(ci(folder, ".gitlab-ci.yml", GITLAB)),
-        InitKind::Kubernetes { folder } => Ok(ci(folder, "halfopen-job.yaml", KUBERNETES)),
+        InitKind::Github { folder } => Ok(ci(
+            "github",
+            folder,
+            ".github/workflows/halfopen.yml",
+            GITHUB,
+        )),
+        InitKind::Gitlab { folder } => Ok(ci("gitlab", folder, ".gitlab-ci.yml", GITLAB)),
+        InitKind::Kubernetes { folder } => {
+            Ok(ci("kubernetes", folder, "halfopen-job.yaml", KUBERNETES))
+        }
     }
 }
 
@@ -49,9 +56,13 @@ fn one(path: PathBuf, text: &str, next: &str) -> Written {
     }
 }
 
-fn ci(folder: &Path, name: &str, text: &str) -> Written {
-    let next = "put your scenarios where it looks for them, and read its first lines";
-    one(folder.join(name), text, next)
+fn ci(kind: &str, folder: &Path, name: &str, example: &str) -> Written {
+    let text = format!("# Written by `halfopen init {kind}`, for halfopen __VERSION__.\n{example}");
+    one(
+        folder.join(name),
+        &text,
+        "its first lines say what it needs, and where your scenarios are",
+    )
 }
 
 /// A template with the version and the scenario of suites in it.
