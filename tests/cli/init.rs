@@ -76,7 +76,9 @@ fn help_names_every_kind() {
 
 #[test]
 fn a_go_helper_has_the_package_of_the_folder_s_tests() {
-    let cases: [(&[(&str, &str)], &[&str], &str); 5] = [
+    /// Files with their texts, more arguments, and the package.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+    let cases: [Case<'_>; 5] = [
         (
             &[("a.go", "// Package b is b.\npackage b // b\n")],
             &[],

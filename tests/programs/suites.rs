@@ -374,7 +374,7 @@ fn pytest_runs_its_own_client() {
     );
     assert_told(&ran, &suite, 3);
     suite.kept_no_more();
-    suite.without_a_usable_program(&["-k", "naive"]);
+    suite.without_a_usable_program(&["-rs", "-k", "naive"]);
 }
 
 #[test]

@@ -41,7 +41,10 @@ pub(super) fn init(kind: Option<InitKind>, path: PathBuf) -> Exit {
             return Exit::usage(&format!("failed to write {}: {error}", path.display()));
         }
     }
-    let files = written.files.iter().map(|(path, _)| path.display().to_string());
+    let files = written
+        .files
+        .iter()
+        .map(|(path, _)| path.display().to_string());
     let files: Vec<_> = files.collect();
     let verb = if files.len() == 1 { "is" } else { "are" };
     let said = format!("{} {verb} written; {}", files.join(" and "), written.next);
