@@ -107,9 +107,13 @@ pub enum Command {
     Doctor,
     /// Print the JSON Schema of scenario files.
     Schema,
-    /// Write a commented scenario that runs.
+    /// Write a file to begin with: a commented scenario that runs, a helper for a test suite, or a CI's file.
+    #[command(args_conflicts_with_subcommands = true)]
     Init {
-        /// File to write; must not exist.
+        /// What is written; a scenario if it is not said.
+        #[command(subcommand)]
+        kind: Option<InitKind>,
+        /// The scenario's file; must not exist.
         #[arg(default_value = "scenario.yaml")]
         path: PathBuf,
     },
@@ -130,6 +134,62 @@ pub enum Command {
     /// The doctor's look from inside a lab's namespaces.
     #[command(name = super::doctor::PROBE, hide = true)]
     Probe,
+}
+
+/// What `init` writes. No file may be there already.
+#[derive(Debug, Subcommand)]
+pub enum InitKind {
+    /// A commented scenario that runs.
+    Scenario {
+        /// File to write.
+        #[arg(default_value = "scenario.yaml")]
+        path: PathBuf,
+    },
+    /// halfopen_test.go: a Go test's own client, run in a lab.
+    Go {
+        /// Folder of the package.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// The package's name, if the folder's Go files shall not say it.
+        #[arg(long, value_name = "NAME")]
+        package: Option<String>,
+    },
+    /// halfopen_pytest.py, with the fixture `halfopen_run`; and conftest.py, if there is none.
+    Pytest {
+        /// Folder of the tests.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// tests/halfopen/mod.rs: a module for integration tests.
+    Rust {
+        /// Folder of the package.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// halfopen.mjs, for node:test.
+    Node {
+        /// Folder of the tests.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// .github/workflows/halfopen.yml: runs a folder of scenarios in shards.
+    Github {
+        /// The repository's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// .gitlab-ci.yml: runs a folder of scenarios in shards.
+    Gitlab {
+        /// The repository's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// halfopen-job.yaml: a Job that runs a folder of scenarios in shards.
+    Kubernetes {
+        /// Where it is written.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
 }
 
 /// What `run` takes.

@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         Command::Profiles { name, json } => profiles::profiles(name.as_deref(), json),
         Command::Doctor => doctor::doctor(),
         Command::Schema => schema(),
-        Command::Init { path } => init::init(&path),
+        Command::Init { kind, path } => init::init(kind, path),
         Command::Completions { shell } => completions(shell),
     };
     exit.into()

@@ -74,6 +74,7 @@ macro_rules! formats {
 // A new format is a file beside this one and a line here.
 formats! {
     table: Table, "for people, as on the terminal";
+    brief: Brief, "for the output of a test that ran it: a few lines a case";
     json: Json, "for programs";
     junit: Junit, "for a CI's test view";
     markdown: Markdown, "for a CI's summary page";

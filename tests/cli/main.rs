@@ -12,6 +12,7 @@ mod processes;
 mod command_line;
 mod compare;
 mod edges;
+mod init;
 mod leaves_nothing;
 mod profiles;
 mod report_command;

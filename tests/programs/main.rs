@@ -19,3 +19,4 @@ mod reach;
 mod rooms;
 mod scoreboard;
 mod servers;
+mod suites;

@@ -53,6 +53,11 @@ fn table() {
 }
 
 #[test]
+fn brief() {
+    insta::assert_snapshot!(written("brief", &results()));
+}
+
+#[test]
 fn json() {
     insta::assert_snapshot!(written("json", &results()[1..]));
 }
