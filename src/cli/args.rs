@@ -308,6 +308,12 @@ pub struct ReportArguments {
 }
 
 impl ReportArguments {
+    /// Whether a report shows what happened by time, so that results must have their history.
+    #[must_use]
+    pub fn show_history(&self) -> bool {
+        self.targets.iter().any(ReportTarget::shows_history)
+    }
+
     /// What of a run the table shows.
     #[must_use]
     pub fn shown(&self) -> Shown {

@@ -64,7 +64,7 @@ fn results(path: &Path) -> Result<Vec<CaseResult>, String> {
     let metadata = path.metadata().map_err(|e| inputs::unread(path, &e))?;
     let is_record = path.extension().is_some_and(|e| e == "ndjson");
     if metadata.is_dir() || is_record {
-        return report::judged(&[PathBuf::from(path)]);
+        return report::judged(&[PathBuf::from(path)], false);
     }
     let shown = printable_path(path);
     let text = fs::read_to_string(path).map_err(|e| inputs::unread(path, &e))?;

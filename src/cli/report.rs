@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::args::ReportArguments;
 use super::{Exit, inputs, reports, run, with_causes};
+use crate::explain;
 use crate::input;
 use crate::plan::Case;
 use crate::printable::printable_path;
 use crate::record::{ClockName, Event, Observation};
 use crate::report::record_reader;
+use crate::result::History;
 use crate::verdict::{self, Allowed, CaseResult, RunSummary, judge};
 
 pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allowed) -> Exit {
-    let results = match judged(paths) {
+    let results = match judged(paths, written.show_history()) {
         Ok(results) => results,
         Err(error) => return Exit::usage(&error),
     };
@@ -25,13 +27,16 @@ pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allo
     reports::write(&results, &reports, written.shown(), exit)
 }
 
-/// What the records below `paths` come to.
+/// What the records below `paths` come to, with what happened by time if that is to be shown.
 ///
 /// # Errors
 /// A sentence, if one can't be read or there is none.
-pub(super) fn judged(paths: &[PathBuf]) -> Result<Vec<CaseResult>, String> {
+pub(super) fn judged(paths: &[PathBuf], history: bool) -> Result<Vec<CaseResult>, String> {
     let files = inputs::files(paths, &["ndjson"])?;
-    let judged: Result<Vec<Judged>, String> = files.iter().map(|file| judge_file(file)).collect();
+    let judged: Result<Vec<Judged>, String> = files
+        .iter()
+        .map(|file| judge_file(file, history))
+        .collect();
     let mut judged = judged?;
     compare_clocks(&mut judged);
     Ok(folded(judged))
@@ -44,7 +49,7 @@ struct Judged {
     result: CaseResult,
 }
 
-fn judge_file(path: &Path) -> Result<Judged, String> {
+fn judge_file(path: &Path, history: bool) -> Result<Judged, String> {
     let shown = printable_path(path);
     let file = input::open(path).map_err(|e| inputs::unread(path, &e))?;
     let record = record_reader::read(BufReader::new(file))
@@ -52,11 +57,26 @@ fn judge_file(path: &Path) -> Result<Judged, String> {
     if let Some(line) = record.cut_off_line {
         eprintln!("warning: {shown}: line {line} is cut off and left out");
     }
+    let mut result = judge(&record.events);
+    if history {
+        result.history = history_of(path, &record.events, &result);
+    }
     Ok(Judged {
         path: path.to_owned(),
         case: case_of(&record.events),
-        result: judge(&record.events),
+        result,
     })
+}
+
+/// What happened by time in a record, which lies at `path` with its packets beside it.
+fn history_of(path: &Path, record: &[Event], result: &CaseResult) -> Option<Box<History>> {
+    let history = explain::history(record, result)?;
+    let packets = path.with_extension("pcapng");
+    Some(Box::new(History {
+        record: Some(path.to_owned()),
+        packets: packets.is_file().then_some(packets),
+        ..history
+    }))
 }
 
 /// The results, and those of repetitions that lie one after the other.

@@ -223,6 +223,7 @@ fn options(arguments: &RunArguments, clock: Clock) -> Options {
         record_dir: arguments.record.clone(),
         seed: arguments.seed,
         standstill: Duration::from_secs(arguments.standstill),
+        history: arguments.reports.show_history(),
     }
 }
 

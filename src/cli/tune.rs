@@ -34,6 +34,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
             record_dir: arguments.record.clone(),
             seed: arguments.seed,
             standstill: Duration::from_secs(arguments.standstill),
+            history: false,
         },
         vary: arguments.vary.clone(),
         recommended: arguments.recommended,

@@ -6,9 +6,11 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod counterfactual;
+mod expected;
 mod faultless;
 mod knobs;
 mod namespace;
+mod page;
 mod series;
 mod socket;
 mod story;
@@ -16,6 +18,8 @@ mod sum;
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+pub use page::history;
 
 use crate::plan::units::{between, exact, measured};
 use crate::plan::{Case, Cause, Client, Effect, Work, Workload};
@@ -100,6 +104,16 @@ pub fn explain(
         if !counters.is_empty() {
             let _ = writeln!(text, "\n{}", bold("counters", options));
         }
+        for line in counters {
+            let _ = writeln!(text, "{}", printable(&line));
+        }
+    }
+    let counters = match failed_without_fault {
+        true => Vec::new(),
+        false => expected::of_counters(result),
+    };
+    if !counters.is_empty() && options.client.is_none() {
+        let _ = writeln!(text, "\n{}", bold("what was expected of counters", options));
         for line in counters {
             let _ = writeln!(text, "{}", printable(&line));
         }
@@ -189,6 +203,7 @@ impl Told<'_> {
         let name = bold(&printable(&self.client.name), self.options);
         let (outcome, who) = (self.outcome(), self.who());
         let mut text = format!("{name}: {}\n  {}\n", printable(&outcome), printable(&who));
+        self.section(&mut text, "what was expected", &expected::lines(self));
         if self.has_no_fault() && faultless::failed(self) {
             self.section(&mut text, "", &faultless::lines(self));
         }
@@ -207,8 +222,12 @@ impl Told<'_> {
         }
         let had_outage = self.client.unexplained.is_some();
         if let Some(evidence) = &self.client.evidence {
-            let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
-            let _ = writeln!(text, "  {cause}: {}", printable(evidence));
+            let cause = match &self.client.cause {
+                Some(Cause::Unknown) => String::from("what ended it is not told by the evidence"),
+                Some(cause) => word(cause),
+                None => String::new(),
+            };
+            let _ = writeln!(text, "\n  {cause}: {}", printable(evidence));
         }
         if had_outage || self.options.verbose {
             self.section(&mut text, "", &story::lines(self));
@@ -297,7 +316,10 @@ impl Told<'_> {
             Some(Cause::Unknown) if client.detected_after.is_none() => String::new(),
             Some(Cause::Unknown) => String::from(", by what the evidence does not tell"),
             Some(Cause::Never) => String::from(", and nothing ended its wait"),
-            Some(cause) => format!(", by {}", word(&cause)),
+            Some(cause) => {
+                let own = client.ended_by_its_program();
+                format!(", by {}", own.unwrap_or_else(|| word(&cause)))
+            }
             None => String::new(),
         };
         let detected = match client.detected_after {

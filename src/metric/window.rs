@@ -88,6 +88,56 @@ pub fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
     }
 }
 
+/// By how much a value missed what was expected, in people's units; `None` if it did not, or not by an amount.
+#[must_use]
+pub fn missed(expected: &Expected, value: &Value) -> Option<String> {
+    match (expected, value) {
+        (Expected::Time(window), Value::After(Some(time))) => missed_time(*window, *time),
+        (Expected::Time(window), Value::Lasts(length)) => {
+            outside(*window, *length, ["too short", "too long"])
+        }
+        (Expected::Count(window), Value::Count(number)) => {
+            missed_count(*window, u64::from(*number))
+        }
+        (Expected::Time(_) | Expected::Count(_) | Expected::Causes(_) | Expected::Fact(_), _) => {
+            None
+        }
+    }
+}
+
+/// By how much a time lies outside a window.
+#[must_use]
+pub fn missed_time(window: TimeWindow, time: Duration) -> Option<String> {
+    outside(window, time, ["too early", "too late"])
+}
+
+fn outside(window: TimeWindow, time: Duration, [below, above]: [&str; 2]) -> Option<String> {
+    // What rounds to nothing is shown with all its digits.
+    let told = |by: Duration| match rounded(by) {
+        Duration::ZERO => exact(by),
+        _ => measured(by),
+    };
+    let later = |max: Duration| (time > max).then(|| format!("{} {above}", told(time - max)));
+    let sooner = |min: Duration| (time < min).then(|| format!("{} {below}", told(min - time)));
+    match window {
+        TimeWindow::Never => None,
+        TimeWindow::Between(min, max) => later(max).or_else(|| sooner(min)),
+        TimeWindow::Within(max) => later(max),
+        TimeWindow::AtLeast(min) => sooner(min),
+    }
+}
+
+/// By how much a count lies outside a window.
+#[must_use]
+pub fn missed_count(CountWindow { min, max }: CountWindow, number: u64) -> Option<String> {
+    let (min, max) = (u64::from(min), max.map(u64::from));
+    match max {
+        Some(max) if number > max => Some(format!("{} too many", number - max)),
+        _ if number < min => Some(format!("{} too few", min - number)),
+        _ => None,
+    }
+}
+
 /// Whether a count lies in a window, and the count in words.
 #[must_use]
 pub fn count(window: CountWindow, actual: u32) -> (Verdict, String) {
@@ -146,6 +196,27 @@ mod tests {
         let (verdict, actual) = told(TimeWindow::Within(seconds(40.0)), Some(40.012));
         assert_eq!(verdict, Verdict::Fail);
         assert_eq!(actual, "40.012 s");
+    }
+
+    #[test]
+    fn a_value_says_by_how_much_it_missed() {
+        let time = |window, after| missed(&Expected::Time(window), &Value::After(after));
+        let within = TimeWindow::Within(seconds(40.0));
+        let between = TimeWindow::Between(seconds(40.0), seconds(50.0));
+        let told = [
+            time(within, Some(seconds(41.5))),
+            time(between, Some(seconds(39.9))),
+            time(between, Some(seconds(50.0))),
+            time(within, None),
+            time(TimeWindow::Never, Some(seconds(1.0))),
+        ];
+        let told = told.map(Option::unwrap_or_default);
+        assert_eq!(told, ["1.5 s too late", "100 ms too early", "", "", ""]);
+        let length = missed(&Expected::Time(within), &Value::Lasts(seconds(40.00001)));
+        assert_eq!(length.as_deref(), Some("0.01 ms too long"));
+        let count = |number| missed_count(CountWindow { min: 2, max: Some(4) }, number);
+        let told = [1, 2, 4, 7].map(|number| count(number).unwrap_or_default());
+        assert_eq!(told, ["1 too few", "", "", "3 too many"]);
     }
 
     #[test]

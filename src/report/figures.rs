@@ -30,7 +30,8 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let counters = result.expectations.iter().filter_map(counter);
     let spoken = clients.iter().filter_map(spoken);
     let said = clients.iter().filter_map(said);
-    let told = spoken.chain(said).chain(standing).chain(published);
+    let ended = clients.iter().filter_map(ended);
+    let told = spoken.chain(ended).chain(said).chain(standing).chain(published);
     told.chain(counters).collect()
 }
 
@@ -38,6 +39,17 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
 fn spoken(client: &ClientResult) -> Option<String> {
     let spoken = client.program.as_ref().and_then(|_| client.spoken())?;
     Some(format!("{}: speaks {spoken}", client.name))
+}
+
+/// What ended a client's wait, where the cause's own word does not say it: of a program, and where the evidence does not tell.
+fn ended(client: &ClientResult) -> Option<String> {
+    let name = &client.name;
+    if client.cause == Some(Cause::Unknown) {
+        let evidence = client.evidence.as_ref()?;
+        return Some(format!("{name}: what ended its wait is not told by the evidence: {evidence}"));
+    }
+    let own = client.ended_by_its_program()?;
+    Some(format!("{name}: its wait was ended by {own}"))
 }
 
 /// What a program says of its work, beside what servers and the wire saw.

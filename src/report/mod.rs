@@ -2,6 +2,7 @@
 //!
 //! A report is a pure function of the results; nothing here measures or judges.
 
+mod ci;
 mod comparison;
 mod distribution;
 mod figures;
@@ -13,6 +14,7 @@ mod target;
 pub(crate) mod tuning;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::printable::printable;
 use crate::verdict::{CaseResult, RunSummary, Verdict};
@@ -30,6 +32,14 @@ pub trait Report {
     /// # Errors
     /// If `out` can't be written to.
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()>;
+
+    /// Whether it shows what happened by time, so that results must have their history.
+    fn shows_history(&self) -> bool {
+        false
+    }
+
+    /// Tells in which folder it will lie, so that it can name files by their way from there.
+    fn lies_in(&mut self, _folder: &Path) {}
 }
 
 /// A report format.
@@ -67,7 +77,9 @@ formats! {
     table: Table, "for people, as on the terminal";
     json: Json, "for programs";
     junit: Junit, "for a CI's test view";
-    markdown: Markdown, "for a CI's summary page";
+    markdown: Markdown, "for a pull request or a CI's summary page";
+    ctrf: Ctrf, "for tools that read the Common Test Report Format";
+    trace: Trace, "what happened by time, for ui.perfetto.dev";
 }
 
 /// The names of all formats.

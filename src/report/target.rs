@@ -75,12 +75,22 @@ impl ReportTarget {
         if let Ok(there) = self.file.canonicalize() {
             return Ok(Some(there));
         }
-        let parent = match self.file.parent() {
+        let name = self.file.file_name().unwrap_or_default();
+        Ok(Some(self.folder().canonicalize()?.join(name)))
+    }
+
+    /// The folder that the file is in, as it was spelled.
+    fn folder(&self) -> &Path {
+        match self.file.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
-        };
-        let name = self.file.file_name().unwrap_or_default();
-        Ok(Some(parent.canonicalize()?.join(name)))
+        }
+    }
+
+    /// Whether it shows what happened by time, so that results must have their history.
+    #[must_use]
+    pub fn shows_history(&self) -> bool {
+        (self.format.new)().shows_history()
     }
 
     /// Opens the file, so that what can't be written is known before a run instead of after it. What was in the file is
@@ -115,7 +125,10 @@ impl OpenReport {
     /// # Errors
     /// If that can't be written.
     pub fn write(&self, results: &[CaseResult], standard_output: &mut dyn Write) -> io::Result<()> {
-        let report = (self.target.format.new)();
+        let mut report = (self.target.format.new)();
+        if self.file.is_some() {
+            report.lies_in(self.target.folder());
+        }
         match &self.file {
             None => {
                 report.write(results, standard_output)?;

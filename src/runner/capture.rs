@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::marks::{Mark, marks};
 use super::pcapng::{self, Interface, Packet, Statistics};
@@ -43,6 +43,11 @@ impl Capture {
             about: format!("{}/{} on the {clock} clock", case.scenario, case.name),
             links: probes.packets.iter().map(link).collect(),
         })
+    }
+
+    /// The file that they are written to.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Takes packets of one of its links.

@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 
 use super::record_file::RecordFile;
+use crate::explain;
 use crate::plan::Case;
 use crate::record::ClockName;
 use crate::verdict::{CaseResult, judge};
@@ -23,11 +24,19 @@ pub(super) async fn judged(
     case: &Case,
     clock: ClockName,
     record: &RecordFile,
+    with_history: bool,
     interrupted: watch::Receiver<bool>,
     since: &Since,
 ) -> CaseResult {
     let events = record.events();
-    let judging = move || judge(&events);
+    let judging = move || {
+        let result = judge(&events);
+        let history = with_history.then(|| explain::history(&events, &result));
+        CaseResult {
+            history: history.flatten().map(Box::new),
+            ..result
+        }
+    };
     let done = unless_interrupted(judging, interrupted, since).await;
     match done {
         Some(Ok(result)) => result,

@@ -41,6 +41,8 @@ pub struct Options {
     /// Processor time after which a guest that has said nothing counts as standing still. It says that it is alive every
     /// ten seconds of its own time, which take milliseconds.
     pub standstill: Duration,
+    /// Keep with each result what happened by time, for a report that shows it.
+    pub history: bool,
 }
 
 /// What cases are run on.

@@ -118,8 +118,15 @@ impl RecordFile {
     /// Writes the packets' file. The record's own is written all the time. Says what of the two could not be written, and
     /// why.
     pub(super) fn finish(&mut self, result: &mut CaseResult) -> Option<String> {
+        if let Some(history) = &mut result.history {
+            history.record = self.path.clone().filter(|_| self.file.is_some());
+        }
         let written = self.capture.as_ref();
         let written = written.map_or(Ok(()), |capture| capture.write(&self.events, result));
+        if let Some(history) = &mut result.history {
+            let packets = self.capture.as_ref().filter(|_| written.is_ok());
+            history.packets = packets.and_then(Capture::path).map(Path::to_path_buf);
+        }
         if let Err(error) = written {
             let t_ns = self.events.last().map_or(0, |e| e.t_ns);
             let text = format!("the packets could not be written: {error}");

@@ -396,6 +396,7 @@ mod tests {
                 record_dir: None,
                 seed: 0,
                 standstill: Duration::ZERO,
+                history: false,
             },
             vary: Vec::new(),
             recommended: false,

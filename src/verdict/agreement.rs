@@ -192,7 +192,8 @@ fn expectation(
         expected: "the real clock's verdicts, cause and times, but for what HZ and kernel explain"
             .to_owned(),
         actual,
+        missed_by: None,
     };
     let text = format!("{}: both clocks agree", client.name);
-    ExpectationResult::new(&client.name, &text, &client.location, checked)
+    ExpectationResult::new(&client.name, "both clocks agree", &text, &client.location, checked)
 }

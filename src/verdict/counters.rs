@@ -4,7 +4,7 @@ use crate::plan::{Case, CountWindow, CounterExpectation, Growth};
 
 use super::index::Index;
 use super::outcome::Outcome;
-use crate::metric::window::{count, expected_count, pass_if};
+use crate::metric::window::{count, expected_count, missed_count, pass_if};
 use crate::result::{Checked, CounterResult, ExpectationResult, Verdict};
 
 /// Checks a case's expectations of counters, in its order.
@@ -43,7 +43,7 @@ fn result(
                 Growth::Within(_) => None,
             },
         }),
-        ..ExpectationResult::new(of, text, location, checked)
+        ..ExpectationResult::new(of, &expectation.counter, text, location, checked)
     }
 }
 
@@ -59,6 +59,7 @@ fn unchecked(
             Growth::SameAs(other) => format!("as much as {other}"),
         },
         actual: format!("not judged: {why}"),
+        missed_by: None,
     };
     (checked, None)
 }
@@ -82,8 +83,20 @@ fn check(expectation: &CounterExpectation, index: &Index) -> (Checked, Option<u6
         verdict,
         expected,
         actual: text,
+        missed_by: match &expectation.growth {
+            Growth::Within(window) => missed_count(*window, actual),
+            Growth::SameAs(other) => missed_equal(grown(other), actual),
+        },
     };
     (checked, Some(actual))
+}
+
+fn missed_equal(wanted: u64, actual: u64) -> Option<String> {
+    match actual.abs_diff(wanted) {
+        0 => None,
+        fewer if actual < wanted => Some(format!("{fewer} too few")),
+        more => Some(format!("{more} too many")),
+    }
 }
 
 fn within(window: CountWindow, actual: u64) -> (Verdict, String) {

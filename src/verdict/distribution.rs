@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::effects;
-use crate::metric::window::{holds, pass_if};
+use crate::metric::window::{holds, missed_time, pass_if};
 use crate::plan::units::{exact, measured};
 use crate::plan::{Case, Cause, QuantileExpectation, Time};
 use crate::result::{
     CaseResult, Checked, ClientResult, CounterResult, Distribution, ExpectationResult, Spread,
-    Verdict, worst,
+    Verdict, Wall, word, worst,
 };
 
 /// Adds after the repetitions of each case one result of them all. Other results stay as they are.
@@ -69,10 +69,12 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
         reason: broken.and_then(|r| r.reason.clone()),
         verdict: verdict?,
         duration: repetitions.iter().map(|r| r.duration).sum(),
+        wall: Wall::of_all(repetitions.iter().map(|r| r.wall)),
         faults: Vec::new(),
         clients: Vec::new(),
         expectations,
         distributions,
+        history: None,
         ..repetitions.first()?.clone()
     })
 }
@@ -171,6 +173,9 @@ fn quantile(
         Time::Recovered => &distribution.recovered,
         Time::Detected => &distribution.detected,
     });
+    let missed_by = spread
+        .and_then(|spread| spread.quantile(expectation.quantile))
+        .and_then(|time| missed_time(expectation.window, time));
     let (verdict, actual) = match spread {
         Some(spread) if spread.count > 0 => {
             let time = spread.quantile(expectation.quantile);
@@ -195,6 +200,7 @@ fn quantile(
         verdict,
         expected: expectation.window.to_string(),
         actual,
+        missed_by,
     };
     let QuantileExpectation {
         client,
@@ -202,5 +208,10 @@ fn quantile(
         location,
         ..
     } = expectation;
-    ExpectationResult::new(client, text, location, checked)
+    let metric = format!(
+        "distribution.{}.{}",
+        word(&expectation.of),
+        expectation.quantile.name()
+    );
+    ExpectationResult::new(client, &metric, text, location, checked)
 }

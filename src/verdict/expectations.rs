@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::outcome::Outcome;
-use crate::metric::window::{compare, expected};
+use crate::metric::window::{compare, expected, missed};
 use crate::metric::{self, Metric, Tested, Value};
 use crate::plan::units::{between, measured};
 use crate::plan::{Case, Expectation, Expected, TimeWindow};
@@ -39,6 +39,7 @@ pub(super) fn unchecked(
         verdict,
         expected: expected(&expectation.check.expected),
         actual: format!("not judged: {why}"),
+        missed_by: None,
     };
     result(expectation, checked)
 }
@@ -52,7 +53,7 @@ fn result(expectation: &Expectation, checked: Checked) -> ExpectationResult {
     } = expectation;
     ExpectationResult {
         workload: expectation.workload.clone(),
-        ..ExpectationResult::new(client, text, location, checked)
+        ..ExpectationResult::new(client, &expectation.check.metric, text, location, checked)
     }
 }
 
@@ -82,6 +83,7 @@ fn check(
     let check = &expectation.check;
     let metric = metric::named(&check.metric).ok_or("there is no such metric")?;
     let subject = Subject { client, workload };
+    let mut missed_by = None;
     let (verdict, actual) = match (client.gone_at, subject.untested()) {
         (Some(at), _) => {
             let at = measured(at);
@@ -103,7 +105,10 @@ fn check(
             let lasted = ended.saturating_sub(fault_at);
             match too_short(&check.expected, &value, subject.foreseen(metric), lasted) {
                 Some(why) => (Verdict::Error, why),
-                None => compare(&check.expected, &value, lasted),
+                None => {
+                    missed_by = missed(&check.expected, &value);
+                    compare(&check.expected, &value, lasted)
+                }
             }
         }
     };
@@ -111,6 +116,7 @@ fn check(
         verdict,
         expected: expected(&check.expected),
         actual,
+        missed_by,
     })
 }
 

@@ -4,6 +4,8 @@ mod agreement;
 mod cast;
 mod causes;
 mod expectations;
+mod formats;
+mod hostile;
 mod faults;
 mod large;
 mod outcomes;
