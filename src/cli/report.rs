@@ -33,10 +33,8 @@ pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allo
 /// A sentence, if one can't be read or there is none.
 pub(super) fn judged(paths: &[PathBuf], history: bool) -> Result<Vec<CaseResult>, String> {
     let files = inputs::files(paths, &["ndjson"])?;
-    let judged: Result<Vec<Judged>, String> = files
-        .iter()
-        .map(|file| judge_file(file, history))
-        .collect();
+    let judged: Result<Vec<Judged>, String> =
+        files.iter().map(|file| judge_file(file, history)).collect();
     let mut judged = judged?;
     compare_clocks(&mut judged);
     Ok(folded(judged))

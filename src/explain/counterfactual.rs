@@ -304,7 +304,9 @@ fn unknown(client: &Client, measured: &ClientResult) -> String {
         (Some(_) | None, _) => String::new(),
     };
     let missing = match client.program() {
-        Some(_) => "a program's own timers are no part of the plan, so the model can't be asked what others would do",
+        Some(_) => {
+            "a program's own timers are no part of the plan, so the model can't be asked what others would do"
+        }
         None => {
             "the model predicts only clients that ask, are answered and pause, and losses of power that last, so it can't be \
              asked"

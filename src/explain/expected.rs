@@ -37,10 +37,9 @@ fn line(
         verdict, expected, ..
     } = expectation;
     // Why nothing was judged stands above all this.
-    let measured = match result.judged {
-        true => measured,
-        false => "not judged",
-    };
     let place = expectation.place();
-    format!("  {verdict:<7} {name} {expected}: {measured} ({place})")
+    if !result.judged {
+        return format!("expected {name} {expected}: not judged ({place})");
+    }
+    format!("expected {name} {expected}: {verdict}, {measured} ({place})")
 }

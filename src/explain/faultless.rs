@@ -151,7 +151,12 @@ pub(super) fn counters(record: &[Event], case: &Case, result: &CaseResult) -> Ve
         let verdict = checked.map_or_else(String::new, |e| {
             let missed = e.missed_by.as_ref();
             let missed = missed.map_or_else(String::new, |missed| format!(", {missed}"));
-            format!(" (expected {}: {}{missed}, {})", e.expected, e.verdict, e.place())
+            format!(
+                " (expected {}: {}{missed}, {})",
+                e.expected,
+                e.verdict,
+                e.place()
+            )
         });
         let (place, counter) = (&expected.of, &expected.counter);
         lines.push(format!("  {place} {counter} +{}{verdict}", of(key)));

@@ -113,7 +113,7 @@ pub fn explain(
         false => expected::of_counters(result),
     };
     if !counters.is_empty() && options.client.is_none() {
-        let _ = writeln!(text, "\n{}", bold("what was expected of counters", options));
+        text.push('\n');
         for line in counters {
             let _ = writeln!(text, "{}", printable(&line));
         }
@@ -203,7 +203,9 @@ impl Told<'_> {
         let name = bold(&printable(&self.client.name), self.options);
         let (outcome, who) = (self.outcome(), self.who());
         let mut text = format!("{name}: {}\n  {}\n", printable(&outcome), printable(&who));
-        self.section(&mut text, "what was expected", &expected::lines(self));
+        for line in expected::lines(self) {
+            let _ = writeln!(text, "  {}", printable(&line));
+        }
         if self.has_no_fault() && faultless::failed(self) {
             self.section(&mut text, "", &faultless::lines(self));
         }
@@ -227,7 +229,7 @@ impl Told<'_> {
                 Some(cause) => word(cause),
                 None => String::new(),
             };
-            let _ = writeln!(text, "\n  {cause}: {}", printable(evidence));
+            let _ = writeln!(text, "  {cause}: {}", printable(evidence));
         }
         if had_outage || self.options.verbose {
             self.section(&mut text, "", &story::lines(self));

@@ -214,7 +214,15 @@ mod tests {
         assert_eq!(told, ["1.5 s too late", "100 ms too early", "", "", ""]);
         let length = missed(&Expected::Time(within), &Value::Lasts(seconds(40.00001)));
         assert_eq!(length.as_deref(), Some("0.01 ms too long"));
-        let count = |number| missed_count(CountWindow { min: 2, max: Some(4) }, number);
+        let count = |number| {
+            missed_count(
+                CountWindow {
+                    min: 2,
+                    max: Some(4),
+                },
+                number,
+            )
+        };
         let told = [1, 2, 4, 7].map(|number| count(number).unwrap_or_default());
         assert_eq!(told, ["1 too few", "", "", "3 too many"]);
     }

@@ -165,13 +165,24 @@ pub(super) fn properties(result: &CaseResult) -> Vec<(&'static str, Value)> {
     let known = [
         ("verdict", Some(json!(result.verdict))),
         ("clock", result.clock.map(|clock| json!(clock))),
-        ("kernel", result.kernel.as_ref().map(|kernel| json!(printable(kernel)))),
+        (
+            "kernel",
+            result
+                .kernel
+                .as_ref()
+                .map(|kernel| json!(printable(kernel))),
+        ),
         ("hz", result.hz.map(|hz| json!(hz))),
         ("seed", result.seed.map(|seed| json!(seed))),
-        ("virtual_time_s", virtual_time.map(|time| json!(seconds(time)))),
+        (
+            "virtual_time_s",
+            virtual_time.map(|time| json!(seconds(time))),
+        ),
     ];
     let known = known.into_iter();
-    known.filter_map(|(name, value)| Some((name, value?))).collect()
+    known
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 /// What a CI may show of an expectation beside its verdict.

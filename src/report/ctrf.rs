@@ -29,7 +29,11 @@ impl Report for Ctrf {
         let suites = ci::suites(results);
         let tests = suites.iter().flat_map(|suite| {
             let cases = suite.cases.iter();
-            cases.flat_map(move |case| case.tests.iter().map(move |test| written(suite, case, test)))
+            cases.flat_map(move |case| {
+                case.tests
+                    .iter()
+                    .map(move |test| written(suite, case, test))
+            })
         });
         let tests: Vec<Written> = tests.collect();
         let document = json!({

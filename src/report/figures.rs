@@ -31,7 +31,11 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let spoken = clients.iter().filter_map(spoken);
     let said = clients.iter().filter_map(said);
     let ended = clients.iter().filter_map(ended);
-    let told = spoken.chain(ended).chain(said).chain(standing).chain(published);
+    let told = spoken
+        .chain(ended)
+        .chain(said)
+        .chain(standing)
+        .chain(published);
     told.chain(counters).collect()
 }
 
@@ -46,7 +50,9 @@ fn ended(client: &ClientResult) -> Option<String> {
     let name = &client.name;
     if client.cause == Some(Cause::Unknown) {
         let evidence = client.evidence.as_ref()?;
-        return Some(format!("{name}: what ended its wait is not told by the evidence: {evidence}"));
+        return Some(format!(
+            "{name}: what ended its wait is not told by the evidence: {evidence}"
+        ));
     }
     let own = client.ended_by_its_program()?;
     Some(format!("{name}: its wait was ended by {own}"))

@@ -40,7 +40,9 @@ fn suite(suite: &Suite) -> TestSuite {
     if let Some(wall) = Wall::of_all(suite.cases.iter().map(|case| case.result.wall)) {
         written.set_time(wall.took);
     }
-    written.extra.insert("file".into(), suite.name.as_str().into());
+    written
+        .extra
+        .insert("file".into(), suite.name.as_str().into());
     for case in &suite.cases {
         written.add_test_cases(case.tests.iter().map(|test| test_case(case, test)));
     }
@@ -51,7 +53,9 @@ fn test_case(case: &CaseTests, test: &Test) -> TestCase {
     let mut written = TestCase::new(test.name.as_str(), status(test));
     written.set_classname(case.name.as_str());
     let mut property = |name: &str, value: &serde_json::Value| {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         written.add_property((name, text.as_str()));
     };
     match test.expectation {

@@ -11,8 +11,8 @@ use std::io::{self, Write};
 use super::{Report, counts, shown};
 use crate::result::ExpectationResult;
 use crate::verdict::{CaseResult, RunSummary, Verdict};
-use escape::shortened;
 pub(super) use escape::escape;
+use escape::shortened;
 
 /// Bytes of the whole page at most.
 const ROOM: usize = 60_000;
@@ -30,19 +30,29 @@ pub(super) struct Markdown;
 
 impl Report for Markdown {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        let mut page = format!("## halfopen\n\n{}\n\n{}\n", escape(&counts(results)), verdicts(results));
+        let mut page = format!(
+            "## halfopen\n\n{}\n\n{}\n",
+            escape(&counts(results)),
+            verdicts(results)
+        );
         let mut cases = shown(results);
         // Sorted stably: of cases alike the order is that of the run.
         cases.sort_by_key(|case| rank(case.verdict));
         let bad: Vec<_> = cases.iter().filter(|case| is_bad(case)).collect();
         let reasons = bad.iter().map(|case| reason(case));
         add(&mut page, ROOM_FOR_REASONS, reasons, |left_out| {
-            format!("- … and {left_out} more cases that did not pass; {}\n", where_they_are())
+            format!(
+                "- … and {left_out} more cases that did not pass; {}\n",
+                where_they_are()
+            )
         });
         page.push('\n');
         let details = cases.iter().map(|case| details::of(case));
         add(&mut page, ROOM, details, |left_out| {
-            format!("{left_out} more cases have no room here; {}\n", where_they_are())
+            format!(
+                "{left_out} more cases have no room here; {}\n",
+                where_they_are()
+            )
         });
         out.write_all(page.as_bytes())
     }
@@ -124,9 +134,17 @@ fn name(case: &CaseResult) -> String {
 fn reason(case: &CaseResult) -> String {
     let sentence = |expectation: &ExpectationResult| {
         let (name, outcome) = (expectation.name(), expectation.outcome());
-        format!("{name} {} ({})", shortened(&outcome, REASON), expectation.place())
+        format!(
+            "{name} {} ({})",
+            shortened(&outcome, REASON),
+            expectation.place()
+        )
     };
-    let of = |verdict| case.expectations.iter().filter(move |e| e.verdict == verdict);
+    let of = |verdict| {
+        case.expectations
+            .iter()
+            .filter(move |e| e.verdict == verdict)
+    };
     let first = of(Verdict::Fail).next();
     let note = || {
         let note = case.reason.as_ref()?;
@@ -155,7 +173,9 @@ mod tests {
     fn what_has_no_room_is_counted_from_the_first_on() {
         let mut page = String::new();
         let pieces = ["a".repeat(400), "b".repeat(400), "c".to_owned()];
-        add(&mut page, 1_000, pieces.into_iter(), |left_out| format!("+{left_out}"));
+        add(&mut page, 1_000, pieces.into_iter(), |left_out| {
+            format!("+{left_out}")
+        });
         assert_eq!(page, format!("{}+2", "a".repeat(400)));
     }
 }

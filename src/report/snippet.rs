@@ -35,7 +35,9 @@ pub(super) fn snippet(expectation: &ExpectationResult) -> String {
 pub(super) fn told(expectation: &ExpectationResult) -> String {
     let expected = &expectation.expected;
     match expectation.verdict {
-        Verdict::Pass | Verdict::Fail => format!("expected {expected}, actual {}", expectation.measured()),
+        Verdict::Pass | Verdict::Fail => {
+            format!("expected {expected}, actual {}", expectation.measured())
+        }
         Verdict::Measured | Verdict::Skipped | Verdict::Error => expectation.actual.clone(),
     }
 }

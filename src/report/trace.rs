@@ -36,7 +36,9 @@ impl Report for Trace {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
         // One of many repetitions together has no time of its own.
         let cases = results.iter().filter(|r| r.distributions.is_empty());
-        let events = (1..).zip(cases).flat_map(|(process, case)| of_case(process, case));
+        let events = (1..)
+            .zip(cases)
+            .flat_map(|(process, case)| of_case(process, case));
         let document = Document {
             display_time_unit: "ms",
             other_data: json!({
@@ -58,13 +60,19 @@ fn of_case(process: u32, case: &CaseResult) -> Vec<Event> {
     let name = format!("{} / {}: {}", case.scenario, case.case, case.verdict);
     let mut tracks = Tracks::new(process, &printable(&name), &measured_on(case));
     let track = tracks.track("faults and rules");
-    tracks.slice(track, "the case", Duration::ZERO, case.duration, json!({
-        "verdict": case.verdict,
-        "reason": case.reason.as_ref().map(|reason| &reason.text),
-        "kernel": case.kernel,
-        "hz": case.hz,
-        "seed": case.seed,
-    }));
+    tracks.slice(
+        track,
+        "the case",
+        Duration::ZERO,
+        case.duration,
+        json!({
+            "verdict": case.verdict,
+            "reason": case.reason.as_ref().map(|reason| &reason.text),
+            "kernel": case.kernel,
+            "hz": case.hz,
+            "seed": case.seed,
+        }),
+    );
     for fault in &case.faults {
         of_fault(&mut tracks, track, fault);
     }
@@ -78,7 +86,8 @@ fn of_case(process: u32, case: &CaseResult) -> Vec<Event> {
         tracks.instant(track, &name, change.at, rules);
     }
     for client in &case.clients {
-        let told = history.and_then(|history| history.clients.iter().find(|c| c.name == client.name));
+        let told =
+            history.and_then(|history| history.clients.iter().find(|c| c.name == client.name));
         client::write(&mut tracks, case, client, told);
     }
     tracks.into_events()
@@ -87,7 +96,12 @@ fn of_case(process: u32, case: &CaseResult) -> Vec<Event> {
 fn of_fault(tracks: &mut Tracks, track: u32, fault: &FaultResult) {
     let Some(at) = fault.at else { return };
     let name = format!("{} of {}", fault.kind, fault.target);
-    tracks.instant(track, &name, at, json!({ "detail": fault.detail, "lasts": fault.to_string() }));
+    tracks.instant(
+        track,
+        &name,
+        at,
+        json!({ "detail": fault.detail, "lasts": fault.to_string() }),
+    );
     if let Some(end) = fault.ends_at {
         tracks.instant(track, &format!("{name} is over"), end, json!({}));
     }

@@ -47,9 +47,9 @@ impl ConnectionResult {
     pub fn led_to(&self) -> String {
         match (&self.endpoint, &self.target) {
             (Some(endpoint), _) => endpoint.clone(),
-            (None, Some(target)) => format!(
-                "{target} (no packet in the record tells which endpoint that was)"
-            ),
+            (None, Some(target)) => {
+                format!("{target} (no packet in the record tells which endpoint that was)")
+            }
             (None, None) => String::from("an address that the record does not tell"),
         }
     }

@@ -51,7 +51,7 @@ pub enum Verdict {
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
+        f.write_str(match self {
             Self::Pass => "pass",
             Self::Fail => "fail",
             Self::Skipped => "skipped",

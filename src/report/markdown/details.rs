@@ -22,7 +22,10 @@ pub(super) fn of(case: &CaseResult) -> String {
     let faults = case.faults.iter().filter(|fault| fault.at.is_some());
     let mut list: Vec<String> = faults.map(ToString::to_string).collect();
     list.extend(lines(case));
-    let list: Vec<_> = list.iter().map(|line| format!("- {}\n", escape(line))).collect();
+    let list: Vec<_> = list
+        .iter()
+        .map(|line| format!("- {}\n", escape(line)))
+        .collect();
     text += &paragraph(list.concat());
     text += &clients(case);
     text += &distributions(case);

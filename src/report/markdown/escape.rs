@@ -67,7 +67,10 @@ mod tests {
     fn a_name_can_not_break_the_table() {
         assert_eq!(escape("\u{1b}[2J"), "\\\\u{1b}\\[2J");
         assert_eq!(escape("a|b*\n<script>"), "a\\|b\\* \\<script\\>");
-        assert_eq!(escape("tcp_retries2 _a_ ~b~ &lt;"), "tcp_retries2 \\_a\\_ \\~b\\~ \\&lt;");
+        assert_eq!(
+            escape("tcp_retries2 _a_ ~b~ &lt;"),
+            "tcp_retries2 \\_a\\_ \\~b\\~ \\&lt;"
+        );
     }
 
     #[test]

@@ -36,13 +36,21 @@ fn outage(tracks: &mut Tracks, case: &CaseResult, client: &ClientResult) {
     }
     let Some(fault) = client.fault_at else { return };
     if client.unexplained.is_some() {
-        let end = client.recovered_after.map_or(case.duration, |after| fault + after);
-        tracks.slice(track, "outage", fault, end, json!({
-            "cause": client.cause.as_ref().map(word),
-            "evidence": client.evidence,
-            "recovered": client.recovered_after.is_some(),
-            "requests_failed": client.requests_failed,
-        }));
+        let end = client
+            .recovered_after
+            .map_or(case.duration, |after| fault + after);
+        tracks.slice(
+            track,
+            "outage",
+            fault,
+            end,
+            json!({
+                "cause": client.cause.as_ref().map(word),
+                "evidence": client.evidence,
+                "recovered": client.recovered_after.is_some(),
+                "requests_failed": client.requests_failed,
+            }),
+        );
         for part in &client.parts {
             let ends = json!({ "begins_with": part.begins_with, "ends_with": part.ends_with });
             tracks.slice(track, part.kind.name(), part.from, part.to.min(end), ends);
@@ -51,9 +59,17 @@ fn outage(tracks: &mut Tracks, case: &CaseResult, client: &ClientResult) {
     if let Some(after) = client.detected_after {
         let cause = client.cause.as_ref().map(word).unwrap_or_default();
         let name = format!("detection: {cause}");
-        tracks.instant(track, &name, fault + after, json!({ "evidence": client.evidence }));
+        tracks.instant(
+            track,
+            &name,
+            fault + after,
+            json!({ "evidence": client.evidence }),
+        );
     }
-    if let Some(after) = client.recovered_after.filter(|_| client.unexplained.is_some()) {
+    if let Some(after) = client
+        .recovered_after
+        .filter(|_| client.unexplained.is_some())
+    {
         tracks.instant(track, "recovery", fault + after, json!({}));
     }
 }
@@ -84,7 +100,13 @@ fn requests(tracks: &mut Tracks, client: &ClientResult, told: Option<&ClientHist
             connection,
             ..
         } = *request;
-        tracks.slice(rows[row].0, &name, from, until, json!({ "connection": connection }));
+        tracks.slice(
+            rows[row].0,
+            &name,
+            from,
+            until,
+            json!({ "connection": connection }),
+        );
     }
 }
 
@@ -111,16 +133,25 @@ fn of_connection(
         Some(_) => format!("connection {id} to {to}, {ended}"),
         None => format!("dial {id} to {to} in vain, {ended}"),
     };
-    tracks.slice(track, &name, from, until, json!({
-        "cause": word(&connection.cause),
-        "evidence": connection.evidence,
-        "endpoint": connection.endpoint,
-        "protocol": connection.protocol,
-    }));
+    tracks.slice(
+        track,
+        &name,
+        from,
+        until,
+        json!({
+            "cause": word(&connection.cause),
+            "evidence": connection.evidence,
+            "endpoint": connection.endpoint,
+            "protocol": connection.protocol,
+        }),
+    );
     if let (Some(dialled), Some(opened)) = (connection.dialled_at, connection.opened_at) {
         tracks.slice(track, "dial", dialled, opened.min(until), json!({}));
     }
-    for (again, at) in seen.into_iter().flat_map(|seen| (1..).zip(&seen.sent_again)) {
+    for (again, at) in seen
+        .into_iter()
+        .flat_map(|seen| (1..).zip(&seen.sent_again))
+    {
         tracks.instant(track, &format!("sent again, time {again}"), *at, json!({}));
     }
     for step in &connection.chain {

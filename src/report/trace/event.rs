@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::printable::printable;
+use crate::printable::{printable, printable_lines};
 
 /// An event. A field that a kind of event has not is left out.
 #[derive(Debug, Clone, Serialize)]
@@ -63,7 +63,14 @@ impl Tracks {
     }
 
     /// What lasts from one time to another. On a track it must lie within another slice, or beside all of them.
-    pub(super) fn slice(&mut self, track: u32, name: &str, from: Duration, to: Duration, args: Value) {
+    pub(super) fn slice(
+        &mut self,
+        track: u32,
+        name: &str,
+        from: Duration,
+        to: Duration,
+        args: Value,
+    ) {
         let (ts, end) = (microseconds(from), microseconds(to));
         self.events.push(Event {
             name: printable(name).into_owned(),
@@ -74,7 +81,7 @@ impl Tracks {
             pid: self.process,
             tid: track,
             s: None,
-            args,
+            args: shown(args),
         });
     }
 
@@ -89,7 +96,7 @@ impl Tracks {
             pid: self.process,
             tid: track,
             s: Some("t"),
-            args,
+            args: shown(args),
         });
     }
 
@@ -113,6 +120,19 @@ impl Tracks {
         self.events.sort_by_key(order);
         self.named.append(&mut self.events);
         self.named
+    }
+}
+
+/// All texts in it fit to be shown.
+fn shown(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(printable_lines(&text).into_owned()),
+        Value::Array(all) => all.into_iter().map(shown).collect(),
+        Value::Object(all) => all
+            .into_iter()
+            .map(|(name, value)| (name, shown(value)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
     }
 }
 
