@@ -60,6 +60,8 @@ pub(crate) fn steers(character: char) -> bool {
             // What is not seen at all: spaces without width, a byte order mark, notes between lines, tags.
             | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}'
+            // What is no character, and nothing that XML may have in it.
+            | '\u{fffe}' | '\u{ffff}'
         )
 }
 
@@ -87,6 +89,7 @@ mod tests {
             "a\u{7f}b\0",
             "abc\u{202e}fed",
             "\u{2066}x",
+            "\u{ffff}",
         ];
         let shown = shown.map(|text| printable(text).into_owned());
         let escaped = [
@@ -96,6 +99,7 @@ mod tests {
             r"a\u{7f}b\u{0}",
             r"abc\u{202e}fed",
             r"\u{2066}x",
+            r"\u{ffff}",
         ];
         assert_eq!(shown, escaped);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::knobs::{self, Candidate};
 use crate::plan::units::between;
 use crate::plan::{Case, Cause, Client, LabPlan, PredictedQuantile, Prediction, Protocol, Window};
-use crate::result::{ClientResult, PredictedQuantileResult};
+use crate::result::{ClientResult, PredictedQuantileResult, word};
 use crate::timeout_model::{Kernel, Path, TcpSysctls, foresee, retransmission};
 use crate::verdict::CaseResult;
 
@@ -248,7 +248,7 @@ pub(super) fn lines(
 ) -> (String, Vec<String>) {
     const TITLE: &str = "what would have shortened it, one change at a time";
     let Some(considered) = considered(client, case, result) else {
-        return (TITLE.to_owned(), vec![unknown(client).to_owned()]);
+        return (TITLE.to_owned(), vec![unknown(client, measured)]);
     };
     let changes = &considered.shorten;
     let what = match changes.first() {
@@ -293,15 +293,26 @@ fn told(change: &Change) -> String {
     }
 }
 
-/// Why nothing can be said of what would have helped.
-fn unknown(client: &Client) -> &'static str {
-    match client.program() {
-        Some(_) => "  not known: a program's own timers are no part of the plan",
-        None => {
-            "  not known: the model predicts only clients that ask, are answered and pause, and losses of power that \
-             last"
+/// What is known of an outage's end, and what is missing to say what would have helped.
+fn unknown(client: &Client, measured: &ClientResult) -> String {
+    let ended = measured.ended_by_its_program().or_else(|| {
+        let told = measured.cause.filter(|cause| *cause != Cause::Unknown);
+        told.map(|cause| word(&cause))
+    });
+    let known = match (ended, measured.detected_after) {
+        (Some(ended), Some(_)) => format!("what ended the wait is known: {ended}; "),
+        (Some(_) | None, _) => String::new(),
+    };
+    let missing = match client.program() {
+        Some(_) => {
+            "a program's own timers are no part of the plan, so the model can't be asked what others would do"
         }
-    }
+        None => {
+            "the model predicts only clients that ask, are answered and pause, and losses of power that last, so it can't be \
+             asked"
+        }
+    };
+    format!("  {known}{missing}")
 }
 
 #[cfg(test)]

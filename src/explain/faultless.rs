@@ -85,7 +85,7 @@ fn time(dial: &ConnectionResult) -> Duration {
 }
 
 fn one(dial: &ConnectionResult) -> String {
-    let to = dial.endpoint.as_deref().unwrap_or("an endpoint not known");
+    let to = dial.led_to();
     let ended = if dial.cause == Cause::Never {
         String::from("never opened")
     } else {
@@ -149,7 +149,14 @@ pub(super) fn counters(record: &[Event], case: &Case, result: &CaseResult) -> Ve
         let mut results = result.expectations.iter();
         let checked = results.find(|e| e.client == expected.of && e.text == expected.text);
         let verdict = checked.map_or_else(String::new, |e| {
-            format!(" (expected {}: {})", e.expected, e.verdict)
+            let missed = e.missed_by.as_ref();
+            let missed = missed.map_or_else(String::new, |missed| format!(", {missed}"));
+            format!(
+                " (expected {}: {}{missed}, {})",
+                e.expected,
+                e.verdict,
+                e.place()
+            )
         });
         let (place, counter) = (&expected.of, &expected.counter);
         lines.push(format!("  {place} {counter} +{}{verdict}", of(key)));

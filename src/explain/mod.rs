@@ -6,6 +6,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod counterfactual;
+mod expected;
 mod faultless;
 mod knobs;
 mod namespace;
@@ -110,6 +111,16 @@ pub fn explain(
             let _ = writeln!(text, "{}", printable(&line));
         }
     }
+    let counters = match failed_without_fault {
+        true => Vec::new(),
+        false => expected::of_counters(result),
+    };
+    if !counters.is_empty() && options.client.is_none() {
+        text.push('\n');
+        for line in counters {
+            let _ = writeln!(text, "{}", printable(&line));
+        }
+    }
     let of_another = |text: &str| {
         let mut others = names().filter(|name| options.client.is_some_and(|own| own != *name));
         others.any(|name| text.starts_with(&format!("{name}: ")))
@@ -204,6 +215,9 @@ impl Told<'_> {
         };
         let who = self.who();
         let mut text = format!("{name}: {}\n  {}\n", printable(&outcome), printable(&who));
+        for line in expected::lines(self) {
+            let _ = writeln!(text, "  {}", printable(&line));
+        }
         if self.has_no_fault() && faultless::failed(self) {
             self.section(&mut text, "", &faultless::lines(self));
         }
@@ -256,7 +270,11 @@ impl Told<'_> {
     fn outage(&self, text: &mut String) {
         let had_outage = self.client.unexplained.is_some();
         if let Some(evidence) = &self.client.evidence {
-            let cause = self.client.cause.as_ref().map(word).unwrap_or_default();
+            let cause = match &self.client.cause {
+                Some(Cause::Unknown) => String::from("what ended it is not told by the evidence"),
+                Some(cause) => word(cause),
+                None => String::new(),
+            };
             let _ = writeln!(text, "  {cause}: {}", printable(evidence));
         }
         if had_outage || self.options.verbose {
@@ -343,7 +361,10 @@ impl Told<'_> {
             Some(Cause::Unknown) if client.detected_after.is_none() => String::new(),
             Some(Cause::Unknown) => String::from(", by what the evidence does not tell"),
             Some(Cause::Never) => String::from(", and nothing ended its wait"),
-            Some(cause) => format!(", by {}", word(&cause)),
+            Some(cause) => {
+                let own = client.ended_by_its_program();
+                format!(", by {}", own.unwrap_or_else(|| word(&cause)))
+            }
             None => String::new(),
         };
         let detected = match client.detected_after {

@@ -117,7 +117,7 @@ impl Dials {
         }
         self.untold += 1;
         let at = dial.closed_at.or(dial.dialled_at).unwrap_or_default();
-        let to = dial.endpoint.as_deref().unwrap_or("an endpoint not known");
+        let to = dial.led_to();
         let how = match dial.closed_at {
             Some(_) => format!("to {to}, given up by {}", word(&dial.cause)),
             None => format!("to {to}, still under way at the end"),

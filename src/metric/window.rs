@@ -97,8 +97,9 @@ pub fn holds(window: TimeWindow, actual: Option<Duration>) -> bool {
 #[must_use]
 pub fn missed(expected: &Expected, value: &Value) -> Option<String> {
     match (expected, value) {
-        (Expected::Time(window), Value::After(Some(time)) | Value::Lasts(time)) => {
-            missed_time(*window, *time)
+        (Expected::Time(window), Value::After(Some(time))) => missed_time(*window, *time),
+        (Expected::Time(window), Value::Lasts(length)) => {
+            outside(*window, *length, ["too short", "too long"])
         }
         (Expected::Count(window), Value::Count(number)) => {
             missed_count(*window, u64::from(*number))
@@ -121,9 +122,17 @@ pub fn missed(expected: &Expected, value: &Value) -> Option<String> {
 /// By how much a time lies outside a window.
 #[must_use]
 pub fn missed_time(window: TimeWindow, time: Duration) -> Option<String> {
-    let later = |max: Duration| (time > max).then(|| format!("{} too late", measured(time - max)));
-    let sooner =
-        |min: Duration| (time < min).then(|| format!("{} too early", measured(min - time)));
+    outside(window, time, ["too early", "too late"])
+}
+
+fn outside(window: TimeWindow, time: Duration, [below, above]: [&str; 2]) -> Option<String> {
+    // What rounds to nothing is shown with all its digits.
+    let told = |by: Duration| match rounded(by) {
+        Duration::ZERO => exact(by),
+        _ => measured(by),
+    };
+    let later = |max: Duration| (time > max).then(|| format!("{} {above}", told(time - max)));
+    let sooner = |min: Duration| (time < min).then(|| format!("{} {below}", told(min - time)));
     match window {
         TimeWindow::Never => None,
         TimeWindow::Between(min, max) => later(max).or_else(|| sooner(min)),
@@ -217,6 +226,8 @@ mod tests {
         ];
         let told = told.map(Option::unwrap_or_default);
         assert_eq!(told, ["1.5 s too late", "100 ms too early", "", "", ""]);
+        let length = missed(&Expected::Time(within), &Value::Lasts(seconds(40.00001)));
+        assert_eq!(length.as_deref(), Some("0.01 ms too long"));
         let count = |number| {
             missed_count(
                 CountWindow {

@@ -9,6 +9,7 @@ use crate::result::{ClientResult, Note};
 use crate::verdict::{CaseResult, Verdict};
 
 /// The brief report.
+#[derive(Default)]
 pub(super) struct Brief;
 
 impl Report for Brief {

@@ -32,8 +32,10 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
     let said = clients.iter().filter_map(said);
     let several = result.faults.len() > 1;
     let availability = clients.iter().filter(|_| several).filter_map(availability);
+    let ended = clients.iter().filter_map(ended);
     let told = availability
         .chain(spoken)
+        .chain(ended)
         .chain(said)
         .chain(standing)
         .chain(published);
@@ -44,6 +46,19 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
 fn spoken(client: &ClientResult) -> Option<String> {
     let spoken = client.program.as_ref().and_then(|_| client.spoken())?;
     Some(format!("{}: speaks {spoken}", client.name))
+}
+
+/// What ended a client's wait, where the cause's own word does not say it: of a program, and where the evidence does not tell.
+fn ended(client: &ClientResult) -> Option<String> {
+    let name = &client.name;
+    if client.cause == Some(Cause::Unknown) {
+        let evidence = client.evidence.as_ref()?;
+        return Some(format!(
+            "{name}: what ended its wait is not told by the evidence: {evidence}"
+        ));
+    }
+    let own = client.ended_by_its_program()?;
+    Some(format!("{name}: its wait was ended by {own}"))
 }
 
 /// What a program says of its work, beside what servers and the wire saw.

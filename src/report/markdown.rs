@@ -1,13 +1,28 @@
-//! Markdown for a CI's summary page.
+//! Markdown for a pull request's comment or a CI's summary page: the counts, why what failed did, and each case folded, the
+//! worst first.
+//!
+//! GitHub takes no comment above 65,536 characters, so that what has no room is counted instead, and where it is said.
+
+mod details;
+mod escape;
 
 use std::io::{self, Write};
 
-use super::figures::{Figures, has_figures, lines, to_tell};
-use super::program::{self, Told};
-use super::snippet::{snippet, told};
-use super::{Report, counts, distribution, measured_on, shown};
-use crate::printable::{printable, printable_lines};
-use crate::verdict::CaseResult;
+use super::{Report, counts, shown};
+use crate::result::ExpectationResult;
+use crate::verdict::{CaseResult, RunSummary, Verdict};
+pub(super) use escape::escape;
+use escape::shortened;
+
+/// Bytes of the whole page at most.
+const ROOM: usize = 60_000;
+/// Bytes of the list of what failed at most; the rest is left for the cases themselves.
+const ROOM_FOR_REASONS: usize = 30_000;
+/// Bytes of what is said of what has no room.
+const ROOM_FOR_LEFT_OUT: usize = 300;
+/// Characters of a case's name, and of why it failed.
+const NAME: usize = 120;
+const REASON: usize = 300;
 
 /// The Markdown report.
 #[derive(Default)]
@@ -15,154 +30,139 @@ pub(super) struct Markdown;
 
 impl Report for Markdown {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "## halfopen\n\n{}\n", counts(results))?;
-        let results = &shown(results);
-        if results.iter().any(|result| result.distributions.is_empty()) {
-            write_clients(results, out)?;
-        }
-        write_distributions(results, out)?;
-        for result in results {
-            write_details(result, out)?;
-        }
-        Ok(())
+        let mut page = format!(
+            "## halfopen\n\n{}\n\n{}\n",
+            escape(&counts(results)),
+            verdicts(results)
+        );
+        let mut cases = shown(results);
+        // Sorted stably: of cases alike the order is that of the run.
+        cases.sort_by_key(|case| rank(case.verdict));
+        let bad: Vec<_> = cases.iter().filter(|case| is_bad(case)).collect();
+        let reasons = bad.iter().map(|case| reason(case));
+        add(&mut page, ROOM_FOR_REASONS, reasons, |left_out| {
+            format!(
+                "- … and {left_out} more cases that did not pass; {}\n",
+                where_they_are()
+            )
+        });
+        page.push('\n');
+        let details = cases.iter().map(|case| details::of(case));
+        add(&mut page, ROOM, details, |left_out| {
+            format!(
+                "{left_out} more cases have no room here; {}\n",
+                where_they_are()
+            )
+        });
+        out.write_all(page.as_bytes())
     }
 }
 
-fn write_clients(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "| | case | client | cause | detected | recovered | failed requests | dials | predicted recovery | client's verdict |"
-    )?;
-    writeln!(out, "|---|---|---|---|--:|--:|--:|--:|--:|---|")?;
-    let single = results.iter().filter(|r| r.distributions.is_empty());
-    for result in single {
-        let case = escape(&format!("{} / {}", result.scenario, result.case));
-        if !has_figures(result) {
-            writeln!(out, "| {} | {case} | | | | | | | | |", result.verdict)?;
-            continue;
-        }
-        let rows = result.clients.iter().flat_map(|c| Figures::rows(c, result));
-        for (name, figures) in rows {
-            writeln!(
-                out,
-                "| {} | {case} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                result.verdict,
-                escape(&name),
-                escape(&figures.cause),
-                figures.detected,
-                figures.recovered,
-                figures.requests_failed,
-                figures.dials,
-                figures.predicted[1],
-                escape(&figures.verdict),
-            )?;
+fn where_they_are() -> &'static str {
+    "the run's own output, or its report with `--report json=FILE` or `junit=FILE`, has them all."
+}
+
+/// Adds pieces as long as the page stays within `room`, and then says how many have none.
+fn add(
+    page: &mut String,
+    room: usize,
+    pieces: impl ExactSizeIterator<Item = String>,
+    say: impl Fn(usize) -> String,
+) {
+    let room = room.saturating_sub(ROOM_FOR_LEFT_OUT);
+    let mut left_out = 0;
+    for piece in pieces {
+        // After one that has no room none is shown that is not as bad.
+        if left_out > 0 || page.len() + piece.len() > room {
+            left_out += 1;
+        } else {
+            page.push_str(&piece);
         }
     }
-    writeln!(out)
+    if left_out > 0 {
+        page.push_str(&say(left_out));
+    }
 }
 
-/// How times are distributed over a case's repetitions.
-fn write_distributions(results: &[&CaseResult], out: &mut dyn Write) -> io::Result<()> {
-    let repeated: Vec<_> = results
-        .iter()
-        .filter(|r| !r.distributions.is_empty())
-        .collect();
-    if repeated.is_empty() {
-        return Ok(());
+/// The verdicts, and how many cases have each.
+fn verdicts(results: &[CaseResult]) -> String {
+    let RunSummary {
+        passed,
+        failed,
+        skipped,
+        errors,
+        measured,
+    } = RunSummary::of(results);
+    let rows = [
+        ("failed", failed),
+        ("could not be run or tested", errors),
+        ("skipped", skipped),
+        ("measured, nothing was expected", measured),
+        ("passed", passed),
+    ];
+    let mut table = String::from("| cases | |\n|--:|---|\n");
+    for (name, count) in rows.into_iter().filter(|(_, count)| *count > 0) {
+        table += &format!("| {count} | {name} |\n");
     }
-    writeln!(out, "| | case | {} |", distribution::HEADER.join(" | "))?;
-    writeln!(
-        out,
-        "|---|---|{}",
-        "---|".repeat(distribution::HEADER.len())
-    )?;
-    for result in repeated {
-        let case = escape(&format!("{} / {}", result.scenario, result.case));
-        for row in result.distributions.iter().flat_map(distribution::rows) {
-            let row = row.map(|cell| escape(&cell)).join(" | ");
-            writeln!(out, "| {} | {case} | {row} |", result.verdict)?;
-        }
-    }
-    writeln!(out)
+    table
 }
 
-fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-    let untold = to_tell(result);
-    let lines = lines(result);
-    let faults = result.faults.iter().filter(|fault| fault.at.is_some());
-    let faults: Vec<_> = faults.map(ToString::to_string).collect();
-    let nothing =
-        untold.is_empty() && result.warnings.is_empty() && lines.is_empty() && faults.is_empty();
-    let nothing = nothing && program::ends(result).is_empty();
-    if nothing && result.reason.is_none() {
-        return Ok(());
+/// Its place among all: the worst first.
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Fail => 0,
+        Verdict::Error => 1,
+        Verdict::Skipped => 2,
+        Verdict::Measured => 3,
+        Verdict::Pass => 4,
     }
-    let title = escape(&format!("{} / {}", result.scenario, result.case));
-    writeln!(
-        out,
-        "### {}: {title}\n\n{}\n",
-        result.verdict,
-        printable(&measured_on(result))
-    )?;
-    if let Some(reason) = &result.reason {
-        writeln!(out, "{}\n", placed(&reason.text, reason.place()))?;
-    }
-    for line in faults.iter().chain(&lines) {
-        writeln!(out, "- {}", escape(line))?;
-    }
-    if !faults.is_empty() || !lines.is_empty() {
-        writeln!(out)?;
-    }
-    for Told { end, output } in program::ends(result) {
-        writeln!(out, "{}\n", escape(&end))?;
-        if !output.is_empty() {
-            write_fenced(&(output.join("\n") + "\n"), out)?;
-        }
-    }
-    for expectation in untold {
-        writeln!(
-            out,
-            "**{}**: {}\n",
-            escape(&expectation.text),
-            escape(&told(expectation))
-        )?;
-        write_fenced(&snippet(expectation), out)?;
-    }
-    for warning in &result.warnings {
-        writeln!(out, "- warning: {}", placed(&warning.text, warning.place()))?;
-    }
-    if !result.warnings.is_empty() {
-        writeln!(out)?;
-    }
-    Ok(())
 }
 
-/// Lines as they are, between fences longer than any run of backticks inside them.
-fn write_fenced(lines: &str, out: &mut dyn Write) -> io::Result<()> {
-    let fence = "`".repeat(longest_run(lines) + 1);
-    writeln!(out, "{fence}text\n{}{fence}\n", printable_lines(lines))
-}
-
-fn placed(text: &str, place: Option<String>) -> String {
-    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
-    escape(&format!("{text}{place}"))
-}
-
-fn longest_run(text: &str) -> usize {
-    let longest = text.split(|c| c != '`').map(str::len).max();
-    longest.unwrap_or(0).max(2)
-}
-
-/// Keeps a name from being read as Markdown or HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in printable(&text.replace('\n', " ")).chars() {
-        if matches!(character, '|' | '*' | '<' | '>' | '`' | '[' | ']' | '\\') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
+fn is_bad(case: &CaseResult) -> bool {
+    match case.verdict {
+        Verdict::Fail | Verdict::Error => true,
+        Verdict::Skipped | Verdict::Measured | Verdict::Pass => false,
     }
-    escaped
+}
+
+fn name(case: &CaseResult) -> String {
+    let name = format!("{} / {}", case.scenario, case.case);
+    shortened(&name, NAME)
+}
+
+/// Why a case did not pass, in a sentence: by the first of its expectations that did not hold.
+fn reason(case: &CaseResult) -> String {
+    let sentence = |expectation: &ExpectationResult| {
+        let (name, outcome) = (expectation.name(), expectation.outcome());
+        format!(
+            "{name} {} ({})",
+            shortened(&outcome, REASON),
+            expectation.place()
+        )
+    };
+    let of = |verdict| {
+        case.expectations
+            .iter()
+            .filter(move |e| e.verdict == verdict)
+    };
+    let first = of(Verdict::Fail).next();
+    let note = || {
+        let note = case.reason.as_ref()?;
+        let place = note.place().map(|place| format!(" ({place})"));
+        Some(shortened(&note.text, REASON) + &place.unwrap_or_default())
+    };
+    let why = first.map(sentence).or_else(note);
+    let why = why.or_else(|| of(Verdict::Error).next().map(sentence));
+    let more = match of(Verdict::Fail).count() {
+        0 | 1 => String::new(),
+        more => format!(", and {} more", more - 1),
+    };
+    format!(
+        "- **{}** {}: {}{more}\n",
+        case.verdict,
+        escape(&name(case)),
+        escape(&why.unwrap_or_default())
+    )
 }
 
 #[cfg(test)]
@@ -170,14 +170,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_can_not_break_the_table() {
-        assert_eq!(escape("\u{1b}[2J"), "\\\\u{1b}\\[2J");
-        assert_eq!(escape("a|b*\n<script>"), "a\\|b\\* \\<script\\>");
-    }
-
-    #[test]
-    fn a_fence_is_longer_than_what_it_holds() {
-        assert_eq!(longest_run("a"), 2);
-        assert_eq!(longest_run("a ````b"), 4);
+    fn what_has_no_room_is_counted_from_the_first_on() {
+        let mut page = String::new();
+        let pieces = ["a".repeat(400), "b".repeat(400), "c".to_owned()];
+        add(&mut page, 1_000, pieces.into_iter(), |left_out| {
+            format!("+{left_out}")
+        });
+        assert_eq!(page, format!("{}+2", "a".repeat(400)));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A report is a pure function of the results; nothing here measures or judges.
 
+mod ci;
 mod comparison;
 mod distribution;
 mod figures;
@@ -77,8 +78,10 @@ formats! {
     brief: Brief, "for the output of a test that ran it: a few lines a case";
     json: Json, "for programs";
     junit: Junit, "for a CI's test view";
-    markdown: Markdown, "for a CI's summary page";
+    markdown: Markdown, "for a pull request or a CI's summary page";
     html: Html, "for people, with pictures, in one file";
+    ctrf: Ctrf, "for tools that read the Common Test Report Format";
+    trace: Trace, "what happened by time, for ui.perfetto.dev";
 }
 
 /// The names of all formats.

@@ -31,14 +31,14 @@ pub(super) fn snippet(expectation: &ExpectationResult) -> String {
     lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// `expected …, actual …`, or why there is nothing actual.
+/// `expected …, actual …` and by how much it was missed, or why there is nothing actual.
 pub(super) fn told(expectation: &ExpectationResult) -> String {
-    let ExpectationResult {
-        expected, actual, ..
-    } = expectation;
+    let expected = &expectation.expected;
     match expectation.verdict {
-        Verdict::Pass | Verdict::Fail => format!("expected {expected}, actual {actual}"),
-        Verdict::Measured | Verdict::Skipped | Verdict::Error => actual.clone(),
+        Verdict::Pass | Verdict::Fail => {
+            format!("expected {expected}, actual {}", expectation.measured())
+        }
+        Verdict::Measured | Verdict::Skipped | Verdict::Error => expectation.actual.clone(),
     }
 }
 

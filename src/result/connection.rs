@@ -21,6 +21,9 @@ pub struct ConnectionResult {
     /// When the client gave it up; `None` = not within the case.
     #[serde(rename = "closed_at_s", with = "seconds::option")]
     pub closed_at: Option<Duration>,
+    /// The address that was dialled, before any service's rule; `None` if the record does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The server it led to, or the address where none listens; `None` if the record does not say.
     pub endpoint: Option<String>,
     /// What it speaks, by the negotiation (ALPN) or by what was sent first; `None` if it was not opened.
@@ -36,6 +39,20 @@ pub struct ConnectionResult {
     /// What became of it, step by step, if it lived at the fault or after it.
     #[serde(default)]
     pub chain: Vec<Step>,
+}
+
+impl ConnectionResult {
+    /// Where it led to, in words: the server, else the address that was dialled and what is not known of it.
+    #[must_use]
+    pub fn led_to(&self) -> String {
+        match (&self.endpoint, &self.target) {
+            (Some(endpoint), _) => endpoint.clone(),
+            (None, Some(target)) => {
+                format!("{target} (no packet in the record tells which endpoint that was)")
+            }
+            (None, None) => String::from("an address that the record does not tell"),
+        }
+    }
 }
 
 /// The sendings of a connection's unanswered segment. Times count from its first sending.

@@ -32,6 +32,9 @@ pub struct ExpectationResult {
     /// The counter it is on; `None` = it is on a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<CounterResult>,
+    /// What is expected of it: a metric, a quantile of a distribution, or a counter. It is the same whatever is wanted.
+    #[serde(default)]
+    pub metric: String,
     /// As written.
     pub text: String,
     /// Verdict.
@@ -68,7 +71,13 @@ pub struct CounterResult {
 
 impl ExpectationResult {
     /// What came of something that was expected at a place of a scenario.
-    pub(crate) fn new(of: &str, text: &str, location: &Location, checked: Checked) -> Self {
+    pub(crate) fn new(
+        of: &str,
+        metric: &str,
+        text: &str,
+        location: &Location,
+        checked: Checked,
+    ) -> Self {
         let Location {
             file,
             line,
@@ -87,6 +96,7 @@ impl ExpectationResult {
             workload: None,
             fault: None,
             counter: None,
+            metric: metric.to_owned(),
             text: text.to_owned(),
             verdict,
             expected,
@@ -97,6 +107,52 @@ impl ExpectationResult {
             column,
             length,
             source,
+        }
+    }
+
+    /// What it is on, without what is wanted: `standby.recovered`. A CI keeps its history under this name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let between = match self.counter {
+            Some(_) => ' ',
+            None => '.',
+        };
+        format!("{}{between}{}", self.client, self.what())
+    }
+
+    /// The same of a client that was named already: `recovered`, `workloads.poll.recovered`.
+    #[must_use]
+    pub fn what(&self) -> String {
+        // Reports of earlier versions have no metric.
+        let metric = match self.metric.as_str() {
+            "" => self.text.as_str(),
+            metric => metric,
+        };
+        match &self.workload {
+            Some(workload) => format!("workloads.{workload}.{metric}"),
+            None => metric.to_owned(),
+        }
+    }
+
+    /// Where it stands: `file:line:column`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+
+    /// What was wanted, what was measured and by how much it was missed, as the rest of a sentence that names what it is on:
+    /// `within 30 s: 941.2 s, 911.2 s too late`.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        format!("{}: {}", self.expected, self.measured())
+    }
+
+    /// What was measured, and by how much it was missed.
+    #[must_use]
+    pub fn measured(&self) -> String {
+        match &self.missed_by {
+            Some(missed) => format!("{}, {missed}", self.actual),
+            None => self.actual.clone(),
         }
     }
 }

@@ -59,6 +59,10 @@ pub struct ClientHistory {
 /// A request from its beginning to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestSpan {
+    /// Its number in the client.
+    pub number: u32,
+    /// The connection that it was handed to last; `None` if it never had one.
+    pub connection: Option<u32>,
     /// When it was first spoken of.
     pub from: Duration,
     /// When it was over; of one that was not, the case's end.

@@ -10,7 +10,7 @@ mod program;
 mod published;
 pub(crate) mod seconds;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,12 @@ pub struct CaseResult {
     /// What the scenario shows, in its author's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The scenario's file, as it was named on the command line; `None` if nothing of the case says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The seed of everything in it that is thrown; `None` if it never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The values that the scenario's matrix gives it, in the matrix's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matrix: Vec<MatrixValue>,
@@ -94,6 +100,10 @@ pub struct CaseResult {
     /// How long it lasted, or its record goes.
     #[serde(rename = "duration_s", with = "seconds")]
     pub duration: Duration,
+    /// When it ran by the wall's clock; `None` of a record that is judged again. Neither the record nor the JSON report has it:
+    /// there the same case is the same text.
+    #[serde(skip)]
+    pub wall: Option<Wall>,
     /// Its faults.
     pub faults: Vec<FaultResult>,
     /// Its clients.
@@ -108,6 +118,28 @@ pub struct CaseResult {
     /// What happened by time, where a report that shows it was asked for. It is no part of the JSON report.
     #[serde(skip)]
     pub history: Option<Box<History>>,
+}
+
+/// When a case ran by the wall's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wall {
+    /// When it had its place and began; of repetitions the first.
+    pub started: SystemTime,
+    /// From then until it was judged; of repetitions all of it together.
+    pub took: Duration,
+}
+
+impl Wall {
+    /// Of several cases together; `None` if one of them is not known.
+    #[must_use]
+    pub fn of_all(all: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let all: Option<Vec<Self>> = all.into_iter().collect();
+        let all = all?;
+        Some(Self {
+            started: all.iter().map(|wall| wall.started).min()?,
+            took: all.iter().map(|wall| wall.took).sum(),
+        })
+    }
 }
 
 /// A sentence and, if it speaks of something in a scenario, where that stands.

@@ -5,8 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{ClientResult, seconds};
+use crate::plan::Cause;
 use crate::plan::units::measured;
 use crate::record::how_ended;
+
+/// How the evidence begins of a dial that a program gave up.
+const DIAL_GIVEN_UP: &str = "the program gave the dial up:";
+/// A program's end and what follows from it, on a busy machine.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// A client's program: how it ended by itself, and what it wrote last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +94,59 @@ impl ClientResult {
             None => format!("{} after the case's start", measured(at)),
         };
         Some(format!("its program {}, {when}", program.how()))
+    }
+
+    /// What ended its wait, in words, where its program did: how long after what says more than that it did. `None` if anything
+    /// else did.
+    #[must_use]
+    pub fn ended_by_its_program(&self) -> Option<String> {
+        let evidence = self.evidence.as_ref()?;
+        self.program.as_ref()?;
+        match self.cause? {
+            Cause::ClosedByClient => {
+                // The first clause says how it was closed, the next ones after what.
+                let first = evidence.split(", ").nth(1);
+                Some(match first {
+                    _ if self.ended_as_its_program_did() => String::from("the end of its program"),
+                    // Nobody else ends a connection on which something is asked: see `verdict/cause/program.rs`.
+                    Some(after) if after.contains(" after its request ") => {
+                        format!("its own timeout of {after}")
+                    }
+                    Some(after) => format!("its program itself, {after}"),
+                    None => String::from("its program itself"),
+                })
+            }
+            Cause::DialTimeout => {
+                let given_up = evidence.strip_prefix(DIAL_GIVEN_UP)?;
+                Some(format!("its own limit on dials:{given_up}"))
+            }
+            Cause::RetransmissionTimeout
+            | Cause::Keepalive
+            | Cause::UserTimeout
+            | Cause::WindowProbeTimeout
+            | Cause::PingTimeout
+            | Cause::RequestTimeout
+            | Cause::ReadTimeout
+            | Cause::IdleTimeout
+            | Cause::HeartbeatFailure
+            | Cause::Reset
+            | Cause::SocketDestroyed
+            | Cause::Refused
+            | Cause::Unreachable
+            | Cause::ClosedByPeer
+            | Cause::Never
+            | Cause::Unknown => None,
+        }
+    }
+
+    /// Whether its program ended as its wait did: the kernel closes what it leaves open.
+    fn ended_as_its_program_did(&self) -> bool {
+        let program = self.program.as_ref().and_then(|program| program.ended_at);
+        let wait = self.fault_at.zip(self.detected_after);
+        let wait = wait.map(|(fault, after)| fault + after);
+        program
+            .zip(wait)
+            .is_some_and(|(program, wait)| program.abs_diff(wait) <= AT_ONCE)
     }
 
     /// Whether its program had ended before the fault, so that the fault met nothing.

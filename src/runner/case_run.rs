@@ -1,7 +1,7 @@
 //! One case: its lab process or guest, and what that says.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,7 +17,7 @@ use crate::clock::{FromLab, LabJob, Running, Shell};
 use crate::lab::process::TIMER_PERIOD;
 use crate::plan::Case;
 use crate::record::{ClockName, Event, Observation};
-use crate::result::Verdict;
+use crate::result::{Verdict, Wall};
 use crate::verdict::CaseResult;
 
 /// Wall time a lab on the real clock may take beyond its case's duration before it counts as stuck.
@@ -136,6 +136,7 @@ impl CaseRun<'_> {
     /// Runs and judges the case, once.
     async fn attempt(&mut self, places: &Places) -> CaseResult {
         self.progress.started(self.index, &self.case);
+        let (started, began) = (SystemTime::now(), Instant::now());
         let trouble = match self.options.clock.clone() {
             Clock::Real => self.run_process(places).await,
             Clock::Virtual(kernel) => {
@@ -149,7 +150,7 @@ impl CaseRun<'_> {
             let why = "the lab process ended before its case did";
             self.record.break_off(trouble.as_deref().unwrap_or(why));
         }
-        judging::judged(
+        let result = judging::judged(
             &self.case,
             self.options.clock.name(),
             &self.record,
@@ -157,7 +158,10 @@ impl CaseRun<'_> {
             self.interrupted.clone(),
             &places.interrupted_since,
         )
-        .await
+        .await;
+        let took = began.elapsed();
+        let wall = Some(Wall { started, took });
+        CaseResult { wall, ..result }
     }
 
     /// Runs the case in a lab process on this machine's kernel. Says what went wrong, if anything did.

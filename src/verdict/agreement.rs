@@ -195,5 +195,11 @@ fn expectation(
         missed_by: None,
     };
     let text = format!("{}: both clocks agree", client.name);
-    ExpectationResult::new(&client.name, &text, &client.location, checked)
+    ExpectationResult::new(
+        &client.name,
+        "both clocks agree",
+        &text,
+        &client.location,
+        checked,
+    )
 }

@@ -105,7 +105,7 @@ impl ClientRecord<'_, '_> {
                 }
                 Some(_) | None => format!("dialled {target}: {}", endpoint.name),
             },
-            None => format!("dialled {target}; where its SYN went is not known"),
+            None => format!("dialled {target}; no packet in the record tells where that led"),
         };
         let timeline = &self.index.timeline;
         if let Some(endpoint) = &connection.endpoint

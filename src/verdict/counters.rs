@@ -43,7 +43,7 @@ fn result(
                 Growth::Within(_) => None,
             },
         }),
-        ..ExpectationResult::new(of, text, location, checked)
+        ..ExpectationResult::new(of, &expectation.counter, text, location, checked)
     }
 }
 
@@ -85,10 +85,18 @@ fn check(expectation: &CounterExpectation, index: &Index) -> (Checked, Option<u6
         actual: text,
         missed_by: match &expectation.growth {
             Growth::Within(window) => missed_count(*window, actual),
-            Growth::SameAs(_) => None,
+            Growth::SameAs(other) => missed_equal(grown(other), actual),
         },
     };
     (checked, Some(actual))
+}
+
+fn missed_equal(wanted: u64, actual: u64) -> Option<String> {
+    match actual.abs_diff(wanted) {
+        0 => None,
+        fewer if actual < wanted => Some(format!("{fewer} too few")),
+        more => Some(format!("{more} too many")),
+    }
 }
 
 fn within(window: CountWindow, actual: u64) -> (Verdict, String) {

@@ -8,7 +8,7 @@ use crate::plan::units::{exact, measured};
 use crate::plan::{Case, Cause, QuantileExpectation, Time};
 use crate::result::{
     CaseResult, Checked, ClientResult, CounterResult, Distribution, ExpectationResult, Spread,
-    Verdict, worst,
+    Verdict, Wall, word, worst,
 };
 
 /// Adds after the repetitions of each case one result of them all. Other results stay as they are.
@@ -69,6 +69,7 @@ fn whole(case: &Case, repetitions: &[CaseResult]) -> Option<CaseResult> {
         reason: broken.and_then(|r| r.reason.clone()),
         verdict: verdict?,
         duration: repetitions.iter().map(|r| r.duration).sum(),
+        wall: Wall::of_all(repetitions.iter().map(|r| r.wall)),
         faults: Vec::new(),
         clients: Vec::new(),
         expectations,
@@ -207,5 +208,10 @@ fn quantile(
         location,
         ..
     } = expectation;
-    ExpectationResult::new(client, text, location, checked)
+    let metric = format!(
+        "distribution.{}.{}",
+        word(&expectation.of),
+        expectation.quantile.name()
+    );
+    ExpectationResult::new(client, &metric, text, location, checked)
 }

@@ -81,7 +81,7 @@ fn result(expectation: &Expectation, checked: Checked) -> ExpectationResult {
     ExpectationResult {
         workload: expectation.workload.clone(),
         fault: expectation.fault.clone(),
-        ..ExpectationResult::new(client, text, location, checked)
+        ..ExpectationResult::new(client, &expectation.check.metric, text, location, checked)
     }
 }
 

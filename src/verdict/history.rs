@@ -44,8 +44,10 @@ fn of_client(client: &Client, index: &Index) -> ClientHistory {
         Some(_) => programs::requests_of(client, index, &connections),
         None => Requests::of(client, index, &connections),
     };
-    let spans = requests.by_number.values();
-    let mut spans: Vec<_> = spans.map(|request| span(request, index.last)).collect();
+    let spans = requests.by_number.iter();
+    let mut spans: Vec<_> = spans
+        .map(|(number, request)| span(*number, request, index.last))
+        .collect();
     spans.sort_by_key(|span| span.from);
     let told = connections.iter().take(CONNECTIONS);
     ClientHistory {
@@ -56,7 +58,7 @@ fn of_client(client: &Client, index: &Index) -> ClientHistory {
     }
 }
 
-fn span(request: &Request, end: Duration) -> RequestSpan {
+fn span(number: u32, request: &Request, end: Duration) -> RequestSpan {
     let from = request.first.at;
     let (until, outcome) = match request.outcome {
         None => (end, RequestOutcome::Waits),
@@ -74,6 +76,8 @@ fn span(request: &Request, end: Duration) -> RequestSpan {
         }
     };
     RequestSpan {
+        number,
+        connection: request.sent.last().map(|(_, connection)| *connection),
         from,
         until: until.max(from),
         outcome,

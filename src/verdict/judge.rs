@@ -76,6 +76,8 @@ fn empty(
         scenario: case.scenario.clone(),
         case: case.name.clone(),
         description: case.description.clone(),
+        file: file(case),
+        seed: Some(case.lab.seed),
         matrix: case.matrix.clone(),
         repetition: case.repetition.clone(),
         ..nothing(clock, verdict, reason)
@@ -87,6 +89,8 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         scenario: String::new(),
         case: String::new(),
         description: None,
+        file: None,
+        seed: None,
         matrix: Vec::new(),
         repetition: None,
         clock,
@@ -96,6 +100,7 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         judged: false,
         reason,
         duration: Duration::ZERO,
+        wall: None,
         faults: Vec::new(),
         clients: Vec::new(),
         expectations: Vec::new(),
@@ -103,6 +108,22 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         warnings: Vec::new(),
         history: None,
     }
+}
+
+/// The file that a case's scenario stands in: every place that the case names is in it.
+fn file(case: &Case) -> Option<String> {
+    let expected = case.expectations.iter().map(|e| &e.location);
+    let counters = case.counters.iter().map(|e| &e.location);
+    let spread = case.spread.iter().map(|e| &e.location);
+    let clients = case.lab.clients.iter().map(|client| &client.location);
+    let faults = case.lab.faults.iter().map(|fault| &fault.location);
+    let mut all = clients
+        .chain(faults)
+        .chain(expected)
+        .chain(counters)
+        .chain(spread);
+    all.find(|place| !place.file.is_empty())
+        .map(|place| place.file.clone())
 }
 
 /// Of a record that does not even say which case it is of.
@@ -147,6 +168,7 @@ fn doubt_failures(expectations: &mut [ExpectationResult], lateness: Duration) {
         .filter(|e| e.verdict == Verdict::Fail);
     for expectation in failed {
         expectation.verdict = Verdict::Error;
+        expectation.missed_by = None;
         expectation.actual += &format!(
             ", on a machine that was too slow to tell: the lab waited {} ms of two seconds for its turns on the \
              processor. Run fewer cases at once (--jobs), or on the virtual clock",

@@ -366,6 +366,7 @@ fn measure_connection(record: &ClientRecord, connection: &Connection) -> Connect
         dialled_at: connection.dialled.map(|at| at.at),
         opened_at: connection.opened.map(|at| at.at),
         closed_at: connection.ended().map(|at| at.at),
+        target: connection.target.map(|target| target.to_string()),
         endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
         protocol: connection.protocol,
         retransmissions: retransmissions::of(record, connection),

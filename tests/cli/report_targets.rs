@@ -54,3 +54,48 @@ fn two_reports_to_one_file_are_refused_and_nothing_is_overwritten() {
         "an earlier report"
     );
 }
+
+/// A case's wall time is a CI's; who judges its record again has none.
+#[test]
+fn the_wall_time_of_a_run_is_in_its_reports_and_not_in_its_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let report = |format: &str, name: &str| format!("--report={format}={}", file(name).display());
+    let record = format!("--record={}", file("record").display());
+    let (two, records) = (two_seconds(), file("record"));
+    let of_run = [
+        record,
+        report("junit", "run.xml"),
+        report("ctrf", "run.json"),
+        report("trace", "run.trace"),
+    ];
+    let of_run = of_run.iter().map(OsStr::new);
+    run([OsStr::new("run"), two.as_os_str()]
+        .into_iter()
+        .chain(of_run))
+    .assert(0, &[]);
+    let again = [report("junit", "again.xml"), report("trace", "again.trace")];
+    let again = again.iter().map(OsStr::new);
+    run([OsStr::new("report"), records.as_os_str()]
+        .into_iter()
+        .chain(again))
+    .assert(0, &[]);
+    let read = |name: &str| fs::read_to_string(file(name)).expect("a report");
+    assert!(
+        read("run.xml").contains(r#"name="the case runs""#) && read("run.xml").contains(" time=\"")
+    );
+    assert!(!read("again.xml").contains(" time=\""));
+    assert_eq!(
+        read("run.trace"),
+        read("again.trace"),
+        "the trace is a function of the record"
+    );
+    let ctrf: serde_json::Value = serde_json::from_str(&read("run.json")).expect("JSON");
+    let summary = &ctrf["results"]["summary"];
+    let took = summary["stop"]
+        .as_u64()
+        .zip(summary["start"].as_u64())
+        .map(|(stop, start)| stop - start);
+    assert_eq!(took, summary["duration"].as_u64());
+    assert!(took > Some(0), "{summary}");
+}

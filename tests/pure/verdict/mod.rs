@@ -5,6 +5,8 @@ mod cast;
 mod causes;
 mod expectations;
 mod faults;
+mod formats;
+mod hostile;
 mod large;
 mod outcomes;
 mod parts;
