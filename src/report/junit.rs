@@ -99,7 +99,7 @@ fn test(expectation: &ExpectationResult, verdict: Verdict) -> TestCase {
     let mut status = status(verdict, &told(expectation));
     if verdict == Verdict::Fail {
         status.set_type("expectation");
-        status.set_description(snippet(expectation));
+        status.set_description(snippet(expectation, None));
     }
     let mut test = TestCase::new(expectation.text.as_str(), status);
     // Not in the format's first description, but where CIs link a test to its line.

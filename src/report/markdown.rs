@@ -125,7 +125,7 @@ fn write_details(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
             escape(&expectation.text),
             escape(&told(expectation))
         )?;
-        write_fenced(&snippet(expectation), out)?;
+        write_fenced(&snippet(expectation, None), out)?;
     }
     for warning in &result.warnings {
         writeln!(out, "- warning: {}", placed(&warning.text, warning.place()))?;

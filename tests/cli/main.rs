@@ -17,5 +17,7 @@ mod profiles;
 mod report_command;
 mod report_targets;
 mod rig_failures;
+mod shards;
 mod slow_machine;
+mod terminal;
 mod tune;
