@@ -9,6 +9,7 @@ mod needs;
 #[path = "../common/processes.rs"]
 mod processes;
 
+mod ci_examples;
 mod command_line;
 mod compare;
 mod edges;
