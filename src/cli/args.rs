@@ -9,6 +9,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::comparison::Tolerance;
+use crate::plan::shard::Shard;
 use crate::report::{self, ComparisonFormat, ReportTarget, Shown};
 use crate::verdict::Allowed;
 
@@ -40,11 +41,14 @@ pub enum Command {
         /// Only cases whose "scenario/case" contains this text.
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
+        /// Only what `run` with the same --shard would run.
+        #[arg(long, value_name = "I/N")]
+        shard: Option<Shard>,
         /// The whole plans, as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Judge records again, and report.
+    /// Judge records again, and report; those of all shards of a run as of one run.
     Report {
         /// Record files (*.ndjson), or folders of them.
         #[arg(required = true)]
@@ -55,6 +59,9 @@ pub enum Command {
         /// What counts as tested.
         #[command(flatten)]
         gate: GateArguments,
+        /// Report without the cases whose records are missing, as those of a shard that is not there; else they are errors.
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// Say what has changed from one run to another; exit code 1 if anything is worse.
     ///
@@ -212,6 +219,10 @@ pub struct RunArguments {
     /// Only cases whose "scenario/case" contains this text.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
+    /// Only part I of the N that the cases are divided into, evenly by what they cost: every machine runs one part, and
+    /// `halfopen report` puts the folders of their records together. Repetitions of a case stay together.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Where reports go.
     #[command(flatten)]
     pub reports: ReportArguments,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::stdout::say;
-use super::{Exit, run};
+use super::{Exit, run, screen};
 use crate::plan::Case;
 use crate::printable::printable;
 
@@ -28,7 +28,8 @@ pub(super) fn warn(cases: &[Case]) {
         let at = &warning.location;
         if said.insert((warning.text.clone(), at.clone())) {
             let (text, file) = (printable(&warning.text), printable(&at.file));
-            eprintln!("warning: {text} ({file}:{}:{})", at.line, at.column);
+            let text = format!("warning: {text} ({file}:{}:{})", at.line, at.column);
+            eprintln!("{}", screen::folded(&text, screen::width_of_stderr()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::stdout::say;
-use super::{Exit, inputs, report};
+use super::{Exit, inputs, report, screen};
 use crate::comparison::{Comparison, Tolerance};
 use crate::printable::printable_path;
 use crate::report::{ComparisonFormat, SCHEMA_VERSION, write_comparison};
@@ -35,11 +35,13 @@ pub(super) fn compare(
         Some(_) => Exit::Failed,
     };
     let mut text = Vec::new();
-    match write_comparison(&comparison, format, &mut text) {
+    let columns = screen::width_of_stdout().filter(|_| format == ComparisonFormat::Table);
+    match write_comparison(&comparison, format, columns, &mut text) {
         Ok(()) => {
             let text = String::from_utf8_lossy(&text);
             // It is ended by who says it.
-            say(text.strip_suffix('\n').unwrap_or(&text), exit)
+            let text = screen::folded(text.strip_suffix('\n').unwrap_or(&text), columns);
+            say(&text, exit)
         }
         Err(error) => Exit::broken(&format!("failed to write the comparison: {error}")),
     }
@@ -64,7 +66,7 @@ fn results(path: &Path) -> Result<Vec<CaseResult>, String> {
     let metadata = path.metadata().map_err(|e| inputs::unread(path, &e))?;
     let is_record = path.extension().is_some_and(|e| e == "ndjson");
     if metadata.is_dir() || is_record {
-        return report::judged(&[PathBuf::from(path)], false);
+        return report::judged(&[PathBuf::from(path)]);
     }
     let shown = printable_path(path);
     let text = fs::read_to_string(path).map_err(|e| inputs::unread(path, &e))?;

@@ -2,15 +2,13 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use comfy_table::{ContentArrangement, Table, presets};
-
-use super::Exit;
 use super::stdout::say;
+use super::{Exit, screen};
 use crate::clock::confine;
 use crate::clock::kernel::{self, Kernel};
 use crate::clock::machine::{Check, State, probe_host, probe_in_namespace};
 use crate::clock::{folder, real};
-use crate::report::trimmed;
+use crate::report::Sheet;
 
 /// Name of the hidden subcommand that tries things out in namespaces of its own.
 pub(super) const PROBE: &str = "__probe";
@@ -19,10 +17,12 @@ pub(super) fn doctor() -> Exit {
     let mut real_clock = probe_host();
     real_clock.extend(tried_inside());
     let virtual_clock = virtual_clock();
+    let columns = screen::width_of_stdout();
+    let width = columns.unwrap_or(screen::COLUMNS);
     let mut text = format!(
         "real clock, and what both clocks need of this machine\n{}\n\nvirtual clock\n{}",
-        trimmed(&table(&real_clock)),
-        trimmed(&table(&virtual_clock))
+        table(&real_clock, width),
+        table(&virtual_clock, width)
     );
     let usable = |checks: &[Check]| {
         checks
@@ -33,7 +33,7 @@ pub(super) fn doctor() -> Exit {
     if !usable(&real_clock) && !usable(&virtual_clock) {
         text += "\n\nneither clock is complete here; the fixes above say what to do";
     }
-    say(&text, Exit::Held)
+    say(&screen::folded(&text, columns), Exit::Held)
 }
 
 /// Runs inside the probe process: prints its checks as JSON.
@@ -135,25 +135,27 @@ fn virtual_clock() -> Vec<Check> {
     checks
 }
 
-fn table(checks: &[Check]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
+/// Columns that lines stand further in.
+const INDENT: usize = 2;
+
+fn table(checks: &[Check], columns: usize) -> String {
+    let mut sheet = Sheet::new(["", "", ""]).plain();
     for check in checks {
         let state = match check.state {
             State::Ok => "ok",
             State::Missing => "missing",
             State::Unknown => "unknown",
         };
-        table.add_row([
-            format!("  {state}"),
-            check.name.clone(),
-            check.detail.clone(),
-        ]);
+        sheet.row([state.to_owned(), check.name.clone(), check.detail.clone()]);
         if let (State::Missing | State::Unknown, Some(fix)) = (check.state, &check.fix) {
-            table.add_row([String::new(), String::new(), format!("→ {fix}")]);
+            sheet.row([String::new(), String::new(), format!("→ {fix}")]);
         }
     }
-    table
+    let columns = columns.saturating_sub(INDENT);
+    let lines = sheet.within(columns);
+    let lines = lines.lines().filter(|line| !line.is_empty());
+    lines
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -1,10 +1,10 @@
 //! `halfopen explain`.
 
-use std::io::{self, BufReader, IsTerminal as _};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::stdout::say;
-use super::{Exit, inputs, with_causes};
+use super::{Exit, inputs, screen, with_causes};
 use crate::explain::{Options, explain as tell};
 use crate::input;
 use crate::printable::printable_path;
@@ -17,7 +17,10 @@ const NAMED: usize = 10;
 pub(super) fn explain(path: &Path, client: Option<&str>, verbose: bool) -> Exit {
     let told = the_one_record(path).and_then(|file| tell_file(&file, client, verbose));
     match told {
-        Ok(text) => say(text.trim_end(), Exit::Held),
+        Ok(text) => {
+            let columns = screen::width_of_stdout();
+            say(&screen::folded(text.trim_end(), columns), Exit::Held)
+        }
         Err(error) => Exit::usage(&error),
     }
 }
@@ -67,7 +70,7 @@ fn tell_file(path: &Path, client: Option<&str>, verbose: bool) -> Result<String,
     let options = Options {
         verbose,
         client,
-        colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        colour: screen::has_colours(&io::stdout()),
     };
     tell(&record.events, &judge(&record.events), options).map_err(|e| named(e.to_string()))
 }

@@ -12,16 +12,31 @@ use crate::printable::printable_path;
 /// # Errors
 /// A sentence, if a path can't be read or no file is found.
 pub(super) fn files(paths: &[PathBuf], extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
+    let wanted = |path: &Path| {
+        let extension = path.extension().and_then(|e| e.to_str());
+        extension.is_some_and(|e| extensions.contains(&e))
+    };
+    matching(paths, &wanted, extensions[0])
+}
+
+/// The same of files that are `wanted`; if there is none in a folder, those are said to be missing that have `extension`.
+///
+/// # Errors
+/// See [`files`].
+pub(super) fn matching(
+    paths: &[PathBuf],
+    wanted: &dyn Fn(&Path) -> bool,
+    extension: &str,
+) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for path in paths {
         let metadata = path.metadata().map_err(|e| unread(path, &e))?;
         if metadata.is_dir() {
             let before = found.len();
-            walk(path, extensions, &mut HashSet::new(), &mut found)?;
+            walk(path, wanted, &mut HashSet::new(), &mut found)?;
             if found.len() == before {
                 return Err(format!(
-                    "there is no *.{} file below {}",
-                    extensions[0],
+                    "there is no *.{extension} file below {}",
                     printable_path(path)
                 ));
             }
@@ -44,7 +59,7 @@ pub(super) fn unread(path: &Path, error: &std::io::Error) -> String {
 /// `seen` are the folders that were searched already: a link may lead back to one.
 fn walk(
     folder: &Path,
-    extensions: &[&str],
+    wanted: &dyn Fn(&Path) -> bool,
     seen: &mut HashSet<(u64, u64)>,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), String> {
@@ -60,12 +75,8 @@ fn walk(
     entries.sort();
     for entry in entries {
         if entry.is_dir() {
-            walk(&entry, extensions, seen, found)?;
-        } else if entry
-            .extension()
-            .and_then(|e| e.to_str())
-            .is_some_and(|e| extensions.contains(&e))
-        {
+            walk(&entry, wanted, seen, found)?;
+        } else if wanted(&entry) {
             found.push(entry);
         }
     }

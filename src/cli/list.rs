@@ -2,22 +2,25 @@
 
 use std::path::PathBuf;
 
-use comfy_table::{Table, presets};
-
 use super::check::warn;
+use super::division::Division;
 use super::stdout::say;
-use super::{Exit, run};
+use super::{Exit, run, screen};
+use crate::plan::shard::Shard;
 use crate::plan::units::{between, exact};
 use crate::plan::{Case, Cause, Client, LabPlan, Phase, Prediction, Trigger, Window, word};
 use crate::printable::printable_lines;
-use crate::report::trimmed;
+use crate::report::Sheet;
 use crate::result::{PredictedQuantileResult, not_for_good};
 
-pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit {
+pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, shard: Shard, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
         Ok(cases) => cases,
         Err(exit) => return exit,
     };
+    let division = Division::of(cases, shard);
+    let told = division.told();
+    let cases: Vec<Case> = division.own.into_iter().map(|one| one.case).collect();
     if json {
         return match serde_json::to_string_pretty(&cases) {
             Ok(text) => say(&text, Exit::Held),
@@ -26,13 +29,15 @@ pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, json: bool) -> Exit 
     }
     warn(&cases);
     let cases = without_repetitions(cases);
-    let mut lines: Vec<_> = cases.iter().map(describe).collect();
-    lines.push(format!(
-        "{} case{}",
-        cases.len(),
-        if cases.len() == 1 { "" } else { "s" }
-    ));
-    say(&printable_lines(&lines.join("\n")), Exit::Held)
+    let columns = screen::width_of_stdout();
+    let width = columns.unwrap_or(screen::COLUMNS);
+    let mut lines: Vec<_> = cases.iter().map(|case| describe(case, width)).collect();
+    lines.push(told.unwrap_or_else(|| {
+        let s = if cases.len() == 1 { "" } else { "s" };
+        format!("{} case{s}", cases.len())
+    }));
+    let text = printable_lines(&lines.join("\n")).into_owned();
+    say(&screen::folded(&text, columns), Exit::Held)
 }
 
 /// The first of each case's repetitions: they are one case, as a run counts them, and differ in chance only.
@@ -45,37 +50,38 @@ fn without_repetitions(mut cases: Vec<Case>) -> Vec<Case> {
 }
 
 /// A case with the model's predictions, for people.
-fn describe(case: &Case) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
-        "  client",
-        "profile",
-        "at the fault",
-        "predicted cause",
-        "detected after",
-        "recovered after",
-    ]);
+fn describe(case: &Case, columns: usize) -> String {
+    let phases = case.lab.clients.iter();
+    let phases: Vec<_> = phases
+        .map(|client| phase(&case.lab, &client.name))
+        .collect();
+    // Few scenarios ask for a phase, and the column is missed where there is little room.
+    let asked = phases.iter().any(Option::is_some);
+    let at_the_fault = asked.then_some("at the fault");
+    let header = ["client", "profile"].into_iter().chain(at_the_fault);
+    let predicted = ["predicted cause", "detected after", "recovered after"];
+    let mut sheet = Sheet::new(header.chain(predicted)).plain();
     let mut notes = Vec::new();
-    for client in &case.lab.clients {
+    for (client, phase) in case.lab.clients.iter().zip(phases) {
         let prediction = case.predictions.iter().find(|p| p.client == client.name);
-        table.add_row([
-            format!("  {}", client.name),
-            match client.program() {
-                Some(program) => format!(
-                    "exec {}",
-                    program.exec.command.first().map_or("", String::as_str)
-                ),
-                None => client.profile.clone(),
-            },
-            phase(&case.lab, &client.name),
+        let profile = match client.program() {
+            Some(program) => format!(
+                "exec {}",
+                program.exec.command.first().map_or("", String::as_str)
+            ),
+            None => client.profile.clone(),
+        };
+        let phase = asked.then(|| phase.unwrap_or_else(|| "-".to_owned()));
+        let predicted = [
             cause(client, &case.lab, prediction),
             window(prediction, |p| p.detection),
             match prediction.and_then(|p| p.relapses_within) {
                 Some(within) => not_for_good(within),
                 None => window(prediction, |p| p.recovery),
             },
-        ]);
+        ];
+        let own = [client.name.clone(), profile].into_iter().chain(phase);
+        sheet.row(own.chain(predicted));
         notes.extend(prediction.and_then(chances));
     }
     let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
@@ -89,21 +95,28 @@ fn describe(case: &Case) -> String {
         "{}/{name}{times}: {} s{rtt}\n{}{notes}\n",
         case.scenario,
         case.lab.duration.as_secs_f64(),
-        trimmed(&table)
+        indented(&sheet.within(columns.saturating_sub(INDENT)))
     )
 }
 
+/// Columns that a case's lines stand further in.
+const INDENT: usize = 2;
+
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// What a client is doing when the first fault strikes, where that is asked for.
-fn phase(plan: &LabPlan, client: &str) -> String {
-    let asked = plan.faults.iter().find_map(|fault| match &fault.trigger {
+fn phase(plan: &LabPlan, client: &str) -> Option<String> {
+    plan.faults.iter().find_map(|fault| match &fault.trigger {
         Trigger::Phase {
             client: name,
             phase,
             ..
         } if name == client => Some(name_of(*phase)),
         _ => None,
-    });
-    asked.unwrap_or_else(|| "-".to_owned())
+    })
 }
 
 fn name_of(phase: Phase) -> String {
@@ -174,7 +187,8 @@ mod tests {
              faults:\n  - {{ at: 10s, fault: {{ power_loss: {{ node: n3 }} }} }}\n{more}"
         );
         let cases = parse("t.yaml", &text, &PlanOptions::default()).expect("a right scenario");
-        without_repetitions(cases).iter().map(describe).collect()
+        let cases = without_repetitions(cases);
+        cases.iter().map(|case| describe(case, 200)).collect()
     }
 
     fn row(listed: &str, client: &str) -> Vec<String> {
@@ -186,9 +200,9 @@ mod tests {
     #[test]
     fn who_dies_is_gone_and_who_is_passed_by_is_not_affected() {
         let listed = listed("");
-        assert_eq!(row(&listed[0], "b ")[3..], ["gone", "-", "-"]);
-        assert_eq!(row(&listed[0], "c ")[3..], ["not affected", "-", "-"]);
-        let cause = &row(&listed[0], "a ")[3];
+        assert_eq!(row(&listed[0], "b ")[2..], ["gone", "-", "-"]);
+        assert_eq!(row(&listed[0], "c ")[2..], ["not affected", "-", "-"]);
+        let cause = &row(&listed[0], "a ")[2];
         assert_eq!(cause, "retransmission_timeout");
     }
 

@@ -3,17 +3,20 @@
 pub mod args;
 mod check;
 mod compare;
+mod division;
 mod doctor;
 mod exit;
 mod explain;
 mod init;
 mod inputs;
 mod list;
+mod merge;
 mod profiles;
 mod progress;
 mod report;
 mod reports;
 mod run;
+mod screen;
 mod signals;
 mod stdout;
 mod tune;
@@ -39,13 +42,15 @@ pub fn main() -> ExitCode {
         Command::List {
             paths,
             filter,
+            shard,
             json,
-        } => list::list(&paths, filter.as_deref(), json),
+        } => list::list(&paths, filter.as_deref(), shard.unwrap_or_default(), json),
         Command::Report {
             paths,
             reports,
             gate,
-        } => report::report(&paths, &reports, gate.allowed()),
+            allow_missing,
+        } => report::report(&paths, &reports, gate.allowed(), allow_missing),
         Command::Compare {
             old,
             new,

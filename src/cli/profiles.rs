@@ -1,15 +1,11 @@
 //! `halfopen profiles`.
 
-use comfy_table::{ContentArrangement, Table, presets as styles};
 use serde_json::{Map, Value, json};
 
-use super::Exit;
 use super::stdout::say;
+use super::{Exit, screen};
 use crate::preset::{self, Knob, Preset};
-use crate::report::trimmed;
-
-/// Columns of the widest line.
-const WIDTH: u16 = 120;
+use crate::report::Sheet;
 
 pub(super) fn profiles(name: Option<&str>, json: bool) -> Exit {
     let chosen: &[Preset] = match name {
@@ -26,11 +22,13 @@ pub(super) fn profiles(name: Option<&str>, json: bool) -> Exit {
             Err(error) => Exit::broken(&format!("failed to write the presets: {error}")),
         };
     }
+    let columns = screen::width_of_stdout();
+    let width = columns.unwrap_or(screen::COLUMNS);
     let text = match (name, chosen) {
-        (Some(_), [preset]) => whole(preset),
-        _ => table_of(chosen),
+        (Some(_), [preset]) => whole(preset, width),
+        _ => table_of(chosen, width),
     };
-    say(&text, Exit::Held)
+    say(&screen::folded(&text, columns), Exit::Held)
 }
 
 fn unknown(name: &str) -> Exit {
@@ -42,9 +40,9 @@ fn unknown(name: &str) -> Exit {
 }
 
 /// One line a preset, with the knobs that are on.
-fn table_of(presets: &[Preset]) -> String {
-    let mut table = plain_table();
-    table.set_header(["profile", "library and version, and the knobs that are on"]);
+fn table_of(presets: &[Preset], columns: usize) -> String {
+    let mut sheet =
+        Sheet::new(["profile", "library and version, and the knobs that are on"]).plain();
     for preset in presets {
         let on = preset.knobs.iter().filter(|knob| !knob.is_off());
         let knobs: Vec<String> = on.map(in_short).collect();
@@ -54,11 +52,11 @@ fn table_of(presets: &[Preset]) -> String {
             preset.version,
             knobs.join("; ")
         );
-        table.add_row([preset.name, &about]);
+        sheet.row([preset.name, &about]);
     }
     format!(
         "{}\n\n`halfopen profiles NAME` gives the source of every number.",
-        trimmed(&table)
+        sheet.within(columns)
     )
 }
 
@@ -70,16 +68,15 @@ fn in_short(knob: &Knob) -> String {
 }
 
 /// Everything of one preset.
-fn whole(preset: &Preset) -> String {
-    let mut table = plain_table();
-    table.set_header(["knob", "value", "source"]);
+fn whole(preset: &Preset, columns: usize) -> String {
+    let mut sheet = Sheet::new(["knob", "value", "source"]).plain();
     for knob in &preset.knobs {
         let source = match &knob.origin {
             Some(origin) if origin.preset == preset.name => origin.source.clone(),
             Some(origin) => format!("{} (as in {})", origin.source, origin.preset),
             None => "-".to_owned(),
         };
-        table.add_row([knob.name.to_owned(), knob.text.clone(), source]);
+        sheet.row([knob.name.to_owned(), knob.text.clone(), source]);
     }
     let base = preset.base.as_ref();
     let base = base.map_or(String::new(), |base| format!("\nbegins from {base}"));
@@ -89,7 +86,7 @@ fn whole(preset: &Preset) -> String {
         preset.about,
         preset.library,
         preset.version,
-        trimmed(&table)
+        sheet.within(columns)
     )
 }
 
@@ -115,13 +112,4 @@ fn as_json(preset: &Preset) -> Value {
         "base": preset.base,
         "knobs": knobs,
     })
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(styles::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH);
-    table
 }

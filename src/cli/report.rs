@@ -4,6 +4,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::args::ReportArguments;
+use super::merge::{self, Entry, Missing};
 use super::{Exit, inputs, reports, run, with_causes};
 use crate::explain;
 use crate::input;
@@ -14,8 +15,17 @@ use crate::report::record_reader;
 use crate::result::History;
 use crate::verdict::{self, Allowed, CaseResult, RunSummary, judge};
 
-pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allowed) -> Exit {
-    let results = match judged(paths, written.show_history()) {
+pub(super) fn report(
+    paths: &[PathBuf],
+    written: &ReportArguments,
+    allowed: Allowed,
+    allow_missing: bool,
+) -> Exit {
+    let treated = match allow_missing {
+        true => Lost::LeftOut,
+        false => Lost::Errors,
+    };
+    let results = match judged_with(paths, treated, written.show_history()) {
         Ok(results) => results,
         Err(error) => return Exit::usage(&error),
     };
@@ -27,17 +37,54 @@ pub(super) fn report(paths: &[PathBuf], written: &ReportArguments, allowed: Allo
     reports::write(&results, &reports, written.shown(), exit)
 }
 
-/// What the records below `paths` come to, with what happened by time if that is to be shown.
+/// How cases are reported whose records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// As such that could not be run.
+    Errors,
+    /// Not at all.
+    LeftOut,
+}
+
+/// What the records below `paths` come to. What is missing among them is told, and left out.
 ///
 /// # Errors
 /// A sentence, if one can't be read or there is none.
-pub(super) fn judged(paths: &[PathBuf], history: bool) -> Result<Vec<CaseResult>, String> {
-    let files = inputs::files(paths, &["ndjson"])?;
-    let judged: Result<Vec<Judged>, String> =
-        files.iter().map(|file| judge_file(file, history)).collect();
-    let mut judged = judged?;
+pub(super) fn judged(paths: &[PathBuf]) -> Result<Vec<CaseResult>, String> {
+    judged_with(paths, Lost::LeftOut, false)
+}
+
+/// As [`judged`], with what happened by time if that is to be shown.
+fn judged_with(paths: &[PathBuf], lost: Lost, history: bool) -> Result<Vec<CaseResult>, String> {
+    let found = merge::find(paths)?;
+    let mut judged = Vec::new();
+    for entry in found.entries {
+        match entry {
+            Entry::Record(file) => judged.push(judge_file(&file, history)?),
+            Entry::Missing(missing) if lost == Lost::Errors => judged.push(not_there(&missing)),
+            Entry::Missing(_) => {}
+        }
+    }
+    for text in &found.warnings {
+        eprintln!("warning: {text}");
+    }
+    for text in &found.missing {
+        match lost {
+            Lost::Errors => eprintln!("error: {text}; --allow-missing reports without"),
+            Lost::LeftOut => eprintln!("warning: {text}"),
+        }
+    }
     compare_clocks(&mut judged);
     Ok(folded(judged))
+}
+
+/// The result of a case without a record.
+fn not_there(missing: &Missing) -> Judged {
+    Judged {
+        path: PathBuf::new(),
+        case: None,
+        result: CaseResult::without_record(&missing.scenario, &missing.case, &missing.why),
+    }
 }
 
 /// A record's result, and what it is of.

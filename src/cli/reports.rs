@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::Exit;
+use super::screen;
 use super::stdout::UntilClosed;
 use crate::printable::printable_path;
-use crate::report::{self, OpenReport, ReportTarget, Shown};
+use crate::report::{self, OpenReport, ReportTarget, Screen, Shown};
 use crate::verdict::CaseResult;
 
 /// Opens every report's file.
@@ -56,8 +57,18 @@ pub(super) fn write(
     let mut all_written = true;
     let taken = reports.iter().any(|r| r.target.is_standard_output());
     let table = match taken {
-        true => write_table(results, shown, io::stderr().lock()),
-        false => write_table(results, shown, io::stdout().lock()),
+        true => write_table(
+            results,
+            shown,
+            screen::width_of_stderr(),
+            io::stderr().lock(),
+        ),
+        false => write_table(
+            results,
+            shown,
+            screen::width_of_stdout(),
+            io::stdout().lock(),
+        ),
     };
     if let Err(error) = table {
         eprintln!("error: failed to write the table: {error}");
@@ -80,10 +91,14 @@ pub(super) fn write(
 fn write_table(
     results: &[CaseResult],
     shown: Shown,
+    columns: Option<usize>,
     out: impl Write + IsTerminal,
 ) -> io::Result<()> {
-    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let screen = Screen {
+        colour: screen::has_colours(&out),
+        columns,
+    };
     let mut out = UntilClosed(out);
-    report::write_table(results, shown, colour, &mut out)?;
+    report::write_table(results, shown, screen, &mut out)?;
     out.flush()
 }

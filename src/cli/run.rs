@@ -1,15 +1,15 @@
 //! `halfopen run`.
 
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::args::{ClockChoice, RunArguments};
-use super::progress::Terminal;
+use super::division::Division;
+use super::progress::Shown;
 use super::signals::Signals;
-use super::{Exit, inputs, reports, with_causes};
+use super::{Exit, inputs, reports, screen, with_causes};
 use crate::clock::kernel::{self, KernelError};
 use crate::plan::Case;
 use crate::printable::printable_path;
@@ -53,10 +53,23 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
     if let Err(exit) = is_new(arguments.record.as_deref()) {
         return exit;
     }
+    let division = Division::of(cases, arguments.shard.unwrap_or_default());
+    if let Err(exit) = write_run_file(&division, arguments, &clocks) {
+        return exit;
+    }
     let reports = match reports::open(&arguments.reports.targets) {
         Ok(reports) => reports,
         Err(exit) => return exit,
     };
+    let told = division.told();
+    if let Some(told) = told.filter(|_| division.own.is_empty() || !arguments.reports.quiet) {
+        eprintln!("{told}");
+    }
+    if division.own.is_empty() {
+        // Others have all of them: that is what was asked for.
+        return reports::write(&[], &reports, arguments.reports.shown(), Exit::Held);
+    }
+    let cases: Vec<Case> = division.own.iter().map(|one| one.case.clone()).collect();
     let mut results: Vec<Vec<CaseResult>> = Vec::new();
     let mut unwritten = Vec::new();
     let planned = cases.len() * clocks.len();
@@ -69,9 +82,19 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
                 .record_dir
                 .map(|dir| dir.join(folder_of(index, &options.clock)));
         }
-        let progress = Rc::new(Terminal::new(cases.len()));
+        let progress = Rc::new(Shown::of_run(
+            &cases,
+            options.clock.name(),
+            options.jobs,
+            arguments.reports.quiet,
+        ));
         let interrupted = signals.interrupted.clone();
-        let run = runner::run(cases.clone(), &options, progress.clone(), interrupted);
+        let run = runner::run(
+            division.own.clone(),
+            &options,
+            progress.clone(),
+            interrupted,
+        );
         let finished = runtime.block_on(run);
         progress.clear();
         match finished {
@@ -109,6 +132,41 @@ pub(super) fn run(arguments: &RunArguments) -> Exit {
         exit = Exit::Interrupted;
     }
     reports::write(&folded, &reports, arguments.reports.shown(), exit)
+}
+
+/// Writes beside the records, if they are kept, which run they are of.
+fn write_run_file(
+    division: &Division,
+    arguments: &RunArguments,
+    clocks: &[Clock],
+) -> Result<(), Exit> {
+    let Some(into) = &arguments.record else {
+        return Ok(());
+    };
+    let folders = match clocks {
+        [_] => vec![String::new()],
+        several => several
+            .iter()
+            .enumerate()
+            .map(|(index, clock)| folder_of(index, clock))
+            .collect(),
+    };
+    let named = clocks.iter().map(|clock| match clock {
+        Clock::Real => clock.name().to_string(),
+        Clock::Virtual(kernel) => match &kernel.about {
+            Some(about) => format!("{}, Linux {}", clock.name(), about.version),
+            None => clock.name().to_string(),
+        },
+    });
+    let filter = arguments.filter.as_deref();
+    division.write(
+        into,
+        &arguments.paths,
+        filter,
+        arguments.seed,
+        named.collect(),
+        folders,
+    )
 }
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -249,7 +307,11 @@ pub(super) fn cases(paths: &[PathBuf], filter: Option<&str>, seed: u64) -> Resul
 
 /// Says what is wrong with scenarios.
 pub(super) fn refused(wrong: &[Diagnostic]) -> Exit {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", scenario::render(wrong, colour));
+    let colour = screen::has_colours(&std::io::stderr());
+    let text = match screen::width_of_stderr() {
+        Some(columns) => scenario::render_within(wrong, colour, columns),
+        None => scenario::render(wrong, colour),
+    };
+    eprint!("{text}");
     Exit::Usage
 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::args::TuneArguments;
-use super::progress::Terminal;
+use super::progress::Shown;
 use super::signals::Signals;
 use super::stdout::say;
-use super::{Exit, with_causes};
+use super::{Exit, screen, with_causes};
 use crate::clock::kernel;
 use crate::printable::printable_path;
 use crate::report::tuning;
@@ -52,7 +52,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
         Ok(started) => started,
         Err(error) => return Exit::broken(&format!("failed to start: {error}")),
     };
-    let progress = Rc::new(Terminal::new(0));
+    let progress = Rc::new(Shown::of_tuning(options.runner.jobs));
     let interrupted = signals.interrupted.clone();
     let run = tune::tune(&arguments.scenario, &options, progress.clone(), interrupted);
     let tuned = runtime.block_on(run);
@@ -96,5 +96,7 @@ fn write(tuning: &Tuning, arguments: &TuneArguments) -> Exit {
         true => Exit::Held,
         false => Exit::Failed,
     };
-    say(tuning::table(tuning, arguments.all).trim_end(), exit)
+    let columns = screen::width_of_stdout();
+    let table = tuning::table(tuning, arguments.all, columns.unwrap_or(screen::COLUMNS));
+    say(&screen::folded(table.trim_end(), columns), exit)
 }

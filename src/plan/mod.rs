@@ -4,6 +4,7 @@
 
 pub mod address;
 mod app;
+pub mod cost;
 pub(crate) mod counters;
 mod exec;
 mod expected;
@@ -16,6 +17,7 @@ mod proxy;
 mod published;
 mod repetition;
 mod server_program;
+pub mod shard;
 mod transport;
 pub mod units;
 mod workload;

@@ -2,13 +2,11 @@
 
 use std::io::{self, Write};
 
-use comfy_table::CellAlignment;
 use serde::Serialize;
 
+use super::layout::{COLUMNS, Sheet};
 use super::markdown::escape;
-use super::table::{STYLE, trimmed};
 use crate::comparison::{Change, Comparison, What};
-use crate::printable::printable;
 
 /// How a comparison is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -36,17 +34,18 @@ struct Document<'a> {
     comparison: &'a Comparison,
 }
 
-/// Writes a comparison.
+/// Writes a comparison; as a table, for a terminal of so many columns if it is one.
 ///
 /// # Errors
 /// If `out` can't be written to.
 pub fn write_comparison(
     comparison: &Comparison,
     format: ComparisonFormat,
+    columns: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match format {
-        ComparisonFormat::Table => table(comparison, out),
+        ComparisonFormat::Table => table(comparison, columns.unwrap_or(COLUMNS), out),
         ComparisonFormat::Markdown => markdown(comparison, out),
         ComparisonFormat::Json => {
             let document = Document {
@@ -64,20 +63,13 @@ pub fn write_comparison(
     }
 }
 
-fn table(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+fn table(comparison: &Comparison, columns: usize, out: &mut dyn Write) -> io::Result<()> {
     if !comparison.changes.is_empty() {
-        let mut table = comfy_table::Table::new();
-        table.load_style(STYLE);
-        table.set_header(HEADER);
+        let mut sheet = Sheet::new(HEADER).right(3..=4).whole([0]);
         for change in &comparison.changes {
-            table.add_row(row(change).map(|cell| printable(&cell).into_owned()));
+            sheet.row(row(change));
         }
-        for column in 3..=4 {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        writeln!(out, "{}\n", trimmed(&table))?;
+        writeln!(out, "{}\n", sheet.within(columns))?;
     }
     writeln!(out, "{}", counts(comparison))
 }

@@ -95,7 +95,7 @@ fn status(test: &Test) -> TestCaseStatus {
     status.set_message(printable(&test.message).as_ref());
     if let Some(expectation) = test.expectation.filter(|_| test.verdict == Verdict::Fail) {
         status.set_type("expectation");
-        status.set_description(snippet(expectation));
+        status.set_description(snippet(expectation, None));
     }
     status
 }

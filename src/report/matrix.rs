@@ -1,9 +1,7 @@
 //! A matrix as one table: a row a combination, a column a client.
 
-use comfy_table::CellAlignment;
-
 use super::figures::{Figures, has_figures};
-use super::table::{STYLE, trimmed};
+use super::layout::Sheet;
 use crate::printable::printable;
 use crate::verdict::{CaseResult, Verdict};
 
@@ -43,7 +41,7 @@ struct Row {
 }
 
 /// The table; rows of cases that failed or could not be run come last.
-pub(super) fn table(group: &[&CaseResult]) -> String {
+pub(super) fn table(group: &[&CaseResult], columns: usize) -> String {
     let mut clients: Vec<&str> = Vec::new();
     for client in group.iter().flat_map(|result| &result.clients) {
         if !clients.contains(&client.name.as_str()) {
@@ -66,8 +64,6 @@ pub(super) fn table(group: &[&CaseResult]) -> String {
         Verdict::Error => 2,
         Verdict::Fail => 3,
     });
-    let mut table = comfy_table::Table::new();
-    table.load_style(STYLE);
     let keys = group.first().into_iter().flat_map(|first| &first.matrix);
     let keys: Vec<String> = keys.map(|one| printable(&one.key).into_owned()).collect();
     let mut header = keys.clone();
@@ -78,7 +74,7 @@ pub(super) fn table(group: &[&CaseResult]) -> String {
             printable(client)
         )
     }));
-    table.set_header(header);
+    let mut sheet = Sheet::new(header).right(0..keys.len());
     for row in rows {
         let values = row
             .values
@@ -87,14 +83,9 @@ pub(super) fn table(group: &[&CaseResult]) -> String {
         let mut cells: Vec<String> = values.collect();
         cells.push(row.verdict.to_string());
         cells.extend(row.cells.iter().map(|cell| printable(cell).into_owned()));
-        table.add_row(cells);
+        sheet.row(cells);
     }
-    for column in 0..keys.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    trimmed(&table)
+    sheet.within(columns)
 }
 
 /// A client's figures in one line.

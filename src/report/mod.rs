@@ -6,6 +6,7 @@ mod ci;
 mod comparison;
 mod distribution;
 mod figures;
+mod layout;
 mod matrix;
 mod program;
 pub mod record_reader;
@@ -21,8 +22,8 @@ use crate::verdict::{CaseResult, RunSummary, Verdict};
 
 pub use comparison::{ComparisonFormat, write_comparison};
 pub use json::SCHEMA_VERSION;
-pub(crate) use table::trimmed;
-pub use table::{Shown, Table, write_table};
+pub(crate) use layout::{COLUMNS, Sheet, folded};
+pub use table::{Screen, Shown, Table, write_table};
 pub use target::{OpenReport, ReportTarget, ReportTargetError};
 
 /// Writes the results of a run in some format.

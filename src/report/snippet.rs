@@ -13,16 +13,23 @@ use crate::yaml::diagnostic::handler;
 
 /// Characters of a line that is shown whole.
 const SHOWN_WHOLE: usize = 120;
-/// Characters shown before a span, and after it, of a longer line.
-const SHOWN_BEFORE: usize = 60;
-const SHOWN_AFTER: usize = 60;
+/// Columns before a line: where it stands two further in, its number, a bar, and the marks that it is cut.
+const BESIDES: usize = 12;
+/// Characters that are shown of a line at least.
+const NARROWEST: usize = 30;
 /// Lines and columns beyond this are in records alone, which may say anything; who shows them adds to them.
 const FAR: usize = u32::MAX as usize;
 
 /// The source line of an expectation, underlined, and below it `expected …, actual …`.
-pub(super) fn snippet(expectation: &ExpectationResult) -> String {
+/// In a terminal of so many columns a longer line is cut around what is underlined.
+pub(super) fn snippet(expectation: &ExpectationResult, columns: Option<usize>) -> String {
     let label = told(expectation);
-    let excerpt = Excerpt::of(expectation, printable(&label).into_owned());
+    let room = columns.map_or(SHOWN_WHOLE, |columns| {
+        columns
+            .saturating_sub(BESIDES)
+            .clamp(NARROWEST, SHOWN_WHOLE)
+    });
+    let excerpt = Excerpt::of(expectation, printable(&label).into_owned(), room);
     let mut text = String::new();
     // Writing to a String can't fail.
     let _ = handler(false).render_report(&mut text, &excerpt);
@@ -57,11 +64,12 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn of(expectation: &ExpectationResult, label: String) -> Self {
+    fn of(expectation: &ExpectationResult, label: String, room: usize) -> Self {
         let (text, span) = shown(
             &expectation.source,
             expectation.column.saturating_sub(1),
             expectation.length,
+            room,
         );
         Self {
             file: printable(&expectation.file).into_owned(),
@@ -107,16 +115,18 @@ impl SourceCode for Excerpt {
     }
 }
 
-/// The line as shown, and the bytes of it that are underlined: first and length. `start` and `length` are in characters.
-fn shown(source: &str, start: usize, length: usize) -> (String, (usize, usize)) {
+/// The line as shown, and the bytes of it that are underlined: first and length. `start`, `length` and `room` are in characters.
+fn shown(source: &str, start: usize, length: usize, room: usize) -> (String, (usize, usize)) {
     let characters: Vec<char> = source.chars().collect();
     let end = start.saturating_add(length);
-    let (from, to) = if characters.len() <= SHOWN_WHOLE {
+    // Before what is underlined, and after it.
+    let half = room / 2;
+    let (from, to) = if characters.len() <= room {
         (0, characters.len())
     } else {
-        let end = start.saturating_add(length.clamp(1, SHOWN_AFTER) + SHOWN_AFTER);
+        let end = start.saturating_add(length.clamp(1, half) + half);
         let to = end.min(characters.len());
-        (start.saturating_sub(SHOWN_BEFORE).min(to), to)
+        (start.saturating_sub(half).min(to), to)
     };
     let part = |from: usize, to: usize| {
         let characters: String = characters[from..to.max(from)].iter().collect();
@@ -142,7 +152,7 @@ mod tests {
 
     /// The line as shown, and what of it is underlined.
     fn marked(source: &str, column: usize, length: usize) -> (String, String) {
-        let (text, (start, length)) = shown(source, column.saturating_sub(1), length);
+        let (text, (start, length)) = shown(source, column.saturating_sub(1), length, SHOWN_WHOLE);
         let under = text[start..start + length].to_owned();
         (text, under)
     }

@@ -3,19 +3,14 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, LineStyle, TableStyle};
-
 use super::distribution;
 use super::figures::{Figures, has_figures, lines, to_tell};
+use super::layout::{self, COLUMNS, Sheet};
 use super::snippet::snippet;
 use super::{Report, counts, matrix, measured_on, program, shown};
 use crate::printable::printable;
 use crate::result::Note;
 use crate::verdict::{CaseResult, Verdict};
-
-/// A line below the header, and no more.
-pub(super) const STYLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The table, without colours.
 #[derive(Default)]
@@ -23,7 +18,7 @@ pub struct Table;
 
 impl Report for Table {
     fn write(&self, results: &[CaseResult], out: &mut dyn Write) -> io::Result<()> {
-        write_table(results, Shown::default(), false, out)
+        write_table(results, Shown::default(), Screen::default(), out)
     }
 }
 
@@ -39,24 +34,47 @@ pub enum Shown {
     Counts,
 }
 
-/// Writes the table, for a terminal with colours.
+/// Where a table is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// With colours.
+    pub colour: bool,
+    /// Columns of a terminal, where every line is folded that is too long. Without one, tables take no more than [`COLUMNS`],
+    /// and a sentence is a line, for programs that look for it.
+    pub columns: Option<usize>,
+}
+
+/// Writes the table.
 ///
 /// # Errors
 /// If `out` can't be written to.
 pub fn write_table(
     results: &[CaseResult],
     what: Shown,
-    colour: bool,
+    screen: Screen,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    Writer { colour }.write(results, what, out)
+    let mut text = Vec::new();
+    Writer { screen }.write(results, what, &mut text)?;
+    match screen.columns {
+        Some(columns) => {
+            let text = String::from_utf8_lossy(&text);
+            out.write_all(layout::folded(&text, columns).as_bytes())
+        }
+        None => out.write_all(&text),
+    }
 }
 
 struct Writer {
-    colour: bool,
+    screen: Screen,
 }
 
 impl Writer {
+    /// Columns of a table that stands two further in.
+    fn columns(&self) -> usize {
+        self.screen.columns.unwrap_or(COLUMNS).saturating_sub(2)
+    }
+
     fn write(&self, results: &[CaseResult], what: Shown, out: &mut dyn Write) -> io::Result<()> {
         let mut told = shown(results);
         told.retain(|result| match what {
@@ -95,7 +113,7 @@ impl Writer {
                 measured_on(first)
             );
             writeln!(out, "{}", printable(&heading))?;
-            for line in matrix::table(group).lines() {
+            for line in matrix::table(group, self.columns()).lines() {
                 writeln!(out, "  {line}")?;
             }
             let mut told: Vec<String> = Vec::new();
@@ -124,11 +142,15 @@ impl Writer {
         let struck = result.faults.iter().filter(|fault| fault.at.is_some());
         told.extend(struck.map(ToString::to_string));
         if has_figures(result) {
-            told.extend(clients(result).lines().map(str::to_owned));
+            told.extend(clients(result, self.columns()).lines().map(str::to_owned));
         }
         told.extend(lines(result));
         told.extend(program::lines(result));
-        told.extend(distributions(result).lines().map(str::to_owned));
+        told.extend(
+            distributions(result, self.columns())
+                .lines()
+                .map(str::to_owned),
+        );
         for line in told {
             writeln!(out, "  {}", printable(&line))?;
         }
@@ -154,7 +176,7 @@ impl Writer {
                 &expectation.verdict.to_string(),
             );
             writeln!(out, "\n  {verdict}: {}", printable(&expectation.text))?;
-            for line in snippet(expectation).lines() {
+            for line in snippet(expectation, self.screen.columns).lines() {
                 writeln!(out, "  {line}")?;
             }
         }
@@ -162,7 +184,7 @@ impl Writer {
     }
 
     fn paint(&self, colour: u8, text: &str) -> String {
-        if self.colour {
+        if self.screen.colour {
             format!("\u{1b}[1;{colour}m{text}\u{1b}[0m")
         } else {
             text.to_owned()
@@ -203,24 +225,34 @@ fn placed(note: &Note) -> String {
 }
 
 /// How the clients' times are distributed over all repetitions.
-fn distributions(result: &CaseResult) -> String {
+fn distributions(result: &CaseResult, columns: usize) -> String {
     if result.distributions.is_empty() {
         return String::new();
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(STYLE);
-    table.set_header(distribution::HEADER);
-    for row in result.distributions.iter().flat_map(distribution::rows) {
-        table.add_row(row);
+    let mut sheet = Sheet::new(distribution::HEADER);
+    let rows = result.distributions.iter().flat_map(distribution::rows);
+    rows.for_each(|row| sheet.row(row));
+    if let Some(table) = sheet.as_table(columns) {
+        return table;
     }
-    trimmed(&table)
+    // As a list, each line says whose it is.
+    let mut sheet = Sheet::new(distribution::HEADER);
+    for distribution in &result.distributions {
+        for row in distribution::rows(distribution) {
+            let [_, time, others @ ..] = row;
+            let first = format!("{}, {time}", distribution.client);
+            sheet.row([first, String::new()].into_iter().chain(others));
+        }
+    }
+    sheet.within(columns)
 }
 
+/// Columns of a client's name, where there are few.
+const NAME: usize = 13;
+
 /// The clients' rows.
-fn clients(result: &CaseResult) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(STYLE);
-    table.set_header([
+fn clients(result: &CaseResult, columns: usize) -> String {
+    let mut whole = Sheet::new([
         "client",
         "phase",
         "cause",
@@ -230,16 +262,39 @@ fn clients(result: &CaseResult) -> String {
         "dials",
         "predicted",
         "verdict",
-    ]);
+    ])
+    .right(3..=6);
+    // The same in fewer columns, and more lines.
+    let mut narrow = Sheet::new([
+        "client",
+        "cause\nphase",
+        "detected\npredicted",
+        "recovered\npredicted",
+        "failed\ndials",
+        "verdict",
+    ])
+    .right(2..=4);
     let rows = result.clients.iter().flat_map(|c| Figures::rows(c, result));
     for (name, figures) in rows {
         let [detection, recovery] = figures.predicted;
+        let beside = |own: &str, predicted: &str| match predicted {
+            "" | "–" => own.to_owned(),
+            predicted => format!("{own}\n{predicted}"),
+        };
+        narrow.row([
+            layout::at_hyphens(&name, NAME),
+            format!("{}\n{}", figures.cause, figures.phase),
+            beside(&figures.detected, &detection),
+            beside(&figures.recovered, &recovery),
+            format!("{}\n{}", figures.requests_failed, figures.dials),
+            figures.verdict.clone(),
+        ]);
         let predicted = if detection == recovery {
             detection
         } else {
             format!("detected  {detection}\nrecovered {recovery}")
         };
-        table.add_row([
+        whole.row([
             name,
             figures.phase,
             figures.cause,
@@ -251,19 +306,8 @@ fn clients(result: &CaseResult) -> String {
             figures.verdict,
         ]);
     }
-    for column in 3..=6 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    match whole.as_it_is(columns).or_else(|| narrow.folded(columns)) {
+        Some(table) => table,
+        None => whole.within(columns),
     }
-    trimmed(&table)
-}
-
-/// A table's lines. Cells are padded to their column's width, the last one too.
-pub(crate) fn trimmed(table: &comfy_table::Table) -> String {
-    let lines: Vec<_> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    lines.join("\n")
 }

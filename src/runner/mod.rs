@@ -9,6 +9,7 @@ mod judging;
 mod marks;
 mod pcapng;
 mod record_file;
+mod run_file;
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,6 +27,7 @@ use crate::record::{ClockName, Event};
 use crate::verdict::CaseResult;
 use case_run::{Busy, CaseRun, Places};
 use record_file::{RecordFile, Started, file_name};
+pub use run_file::{CasePlace, RunFile, RunFileError, RunId};
 
 /// How cases are run.
 #[derive(Debug, Clone)]
@@ -63,6 +65,31 @@ impl Clock {
             Self::Virtual(_) => ClockName::Virtual,
         }
     }
+}
+
+/// A case that is to be run.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// It.
+    pub case: Case,
+    /// Its record's file, where records are kept: one of its own in its run.
+    pub record: String,
+}
+
+/// The cases of a run. Names that two of them share get a number.
+#[must_use]
+pub fn planned(cases: Vec<Case>) -> Vec<Planned> {
+    let mut taken = HashSet::new();
+    let named = |(index, case): (usize, Case)| {
+        let mut name = file_name(&case.scenario, &case.name);
+        if !taken.insert(name.clone()) {
+            name = format!("{name}--{index}");
+            taken.insert(name.clone());
+        }
+        let record = format!("{name}.ndjson");
+        Planned { case, record }
+    };
+    cases.into_iter().enumerate().map(named).collect()
 }
 
 /// What a run tells while it goes on.
@@ -113,7 +140,7 @@ pub struct Finished {
 /// # Errors
 /// See [`RunError`]. What goes wrong within a case is in its result instead.
 pub async fn run(
-    cases: Vec<Case>,
+    cases: Vec<Planned>,
     options: &Options,
     progress: Rc<dyn Progress>,
     interrupted: watch::Receiver<bool>,
@@ -175,8 +202,8 @@ fn set_ups_at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (usize::from(cores) - 1).max(1))
 }
 
-/// Opens every case's record. Names that two cases share get a number.
-fn records(cases: Vec<Case>, options: &Options) -> Result<Vec<(Case, RecordFile)>, RunError> {
+/// Opens every case's record.
+fn records(cases: Vec<Planned>, options: &Options) -> Result<Vec<(Case, RecordFile)>, RunError> {
     let started = match &options.clock {
         Clock::Real => Started {
             clock: ClockName::Real,
@@ -192,25 +219,19 @@ fn records(cases: Vec<Case>, options: &Options) -> Result<Vec<(Case, RecordFile)
             random_addresses: !addresses_can_be_fixed(),
         },
     };
-    let mut taken = HashSet::new();
-    let record = |(index, mut case): (usize, Case)| {
+    let record = |Planned {
+                      mut case,
+                      record: name,
+                  }| {
         if options.record_dir.is_none() && started.clock == ClockName::Real {
             // There is no place for packets. (In a guest they are watched all the same: the same case is the same run.)
             case.lab.probes.packets.clear();
         }
-        let mut name = file_name(&case.scenario, &case.name);
-        if !taken.insert(name.clone()) {
-            name = format!("{name}--{index}");
-            taken.insert(name.clone());
-        }
-        let path = options
-            .record_dir
-            .as_ref()
-            .map(|dir| dir.join(format!("{name}.ndjson")));
+        let path = options.record_dir.as_ref().map(|dir| dir.join(name));
         let record = RecordFile::new(case.clone(), started.clone(), path.as_deref())?;
         Ok((case, record))
     };
-    cases.into_iter().enumerate().map(record).collect()
+    cases.into_iter().map(record).collect()
 }
 
 /// Which processor each running guest has: the one with the fewest.

@@ -12,7 +12,7 @@ mod sysctls;
 mod template;
 mod topology;
 
-pub use crate::yaml::{Diagnostic, render};
+pub use crate::yaml::{Diagnostic, render, render_within};
 pub use load::{MAX_BYTES, load, parse};
 pub use resolve::PlanOptions;
 pub(crate) use template::{Put, Template};

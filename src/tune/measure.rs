@@ -161,7 +161,12 @@ impl Bench<'_> {
         let planned = cases.len();
         self.runs += planned;
         let progress = Rc::clone(&self.progress);
-        let run = runner::run(cases, self.options, progress, self.interrupted.clone());
+        let run = runner::run(
+            runner::planned(cases),
+            self.options,
+            progress,
+            self.interrupted.clone(),
+        );
         let results = run.await?.results;
         if self.kernel.is_none() {
             self.kernel = results.iter().find_map(|result| result.kernel.clone());

@@ -64,6 +64,16 @@ impl CaseResult {
     pub fn not_run(case: &Case, clock: ClockName, reason: &str) -> Self {
         not_judged(case, Some(clock), Verdict::Error, Note::new(reason, None))
     }
+
+    /// The result of a case of which nothing but its name is known: its record is missing.
+    #[must_use]
+    pub fn without_record(scenario: &str, case: &str, reason: &str) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            case: case.to_owned(),
+            ..nothing(None, Verdict::Error, Some(Note::new(reason, None)))
+        }
+    }
 }
 
 fn empty(

@@ -215,7 +215,16 @@ impl Problem {
 /// Renders diagnostics for people: the source line, underlined, and what would be right.
 #[must_use]
 pub fn render(diagnostics: &[Diagnostic], colour: bool) -> String {
-    let handler = handler(colour);
+    render_within(diagnostics, colour, WIDEST)
+}
+
+/// Columns of what is said of a source line.
+const WIDEST: usize = 110;
+
+/// The same with words folded to fit a terminal of so many columns. Source lines stay as they are.
+#[must_use]
+pub fn render_within(diagnostics: &[Diagnostic], colour: bool, columns: usize) -> String {
+    let handler = handler(colour).with_width(columns.min(WIDEST));
     let mut out = String::new();
     for diagnostic in diagnostics {
         let report = handler.render_report(&mut out, diagnostic);
@@ -240,7 +249,7 @@ pub(crate) fn handler(colour: bool) -> GraphicalReportHandler {
         GraphicalTheme::unicode_nocolor()
     };
     GraphicalReportHandler::new_themed(theme)
-        .with_width(110)
+        .with_width(WIDEST)
         .with_context_lines(1)
         .with_links(false)
 }

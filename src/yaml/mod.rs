@@ -12,7 +12,7 @@ pub(crate) mod source;
 pub(crate) mod tree;
 pub(crate) mod value;
 
-pub use diagnostic::{Diagnostic, render};
+pub use diagnostic::{Diagnostic, render, render_within};
 pub(crate) use diagnostic::{Problem, list, suggest};
 pub(crate) use source::{Source, Span};
 pub(crate) use value::{given, placed};

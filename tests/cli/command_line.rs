@@ -16,7 +16,7 @@ pub(crate) const NO_SUCH_SYSCTL: (&str, &str) = (
 );
 
 /// What every kernel refuses.
-const REFUSED_SYSCTL: (&str, &str) = (
+pub(crate) const REFUSED_SYSCTL: (&str, &str) = (
     "servers:",
     "sysctls: { net.ipv4.tcp_retries2: 99999 }\nservers:",
 );
@@ -110,7 +110,7 @@ fn exit_2_says_what_is_wrong_with_the_command_line() {
     let to_folder = format!("json={empty}");
     let formats: Vec<&str> = halfopen::report::names().collect();
     let unknown_format = format!("no report format `xml`; there are {}", formats.join(", "));
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 19] = [
         (&[], "Usage: halfopen <COMMAND>"),
         (&["walk"], "unrecognized subcommand 'walk'"),
         (&["run"], "<PATHS>..."),
@@ -120,6 +120,16 @@ fn exit_2_says_what_is_wrong_with_the_command_line() {
             "[possible values: real, virtual, both]",
         ),
         (&["run", "--jobs", "0", two], "'--jobs <N>'"),
+        (&["run", "--shard", "0/3", two], "numbered from 1 to 3"),
+        (&["run", "--shard", "4/3", two], "the last is 3/3"),
+        (
+            &["list", "--shard", "a/b", two],
+            "write which shard of how many",
+        ),
+        (
+            &["run", "--shard", "1/0", two],
+            "there is at least one shard",
+        ),
         (&["run", "--report", "xml=x", two], unknown_format.as_str()),
         (&["run", "--report", "json", two], "is not FORMAT=FILE"),
         (

@@ -179,8 +179,9 @@ fn repetitions_are_compared_as_distributions() {
         1,
         &[
             "recovered slower",
-            "19.0 s, 95 % 28.0 s",
-            "28.0 s, 95 % 37.0 s",
+            "19.0 s, 95 %",
+            "28.0 s, 95 %",
+            "37.0 s",
             "20, 20",
         ],
     );

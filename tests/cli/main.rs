@@ -9,6 +9,7 @@ mod needs;
 #[path = "../common/processes.rs"]
 mod processes;
 
+mod ci_examples;
 mod command_line;
 mod compare;
 mod edges;
@@ -18,5 +19,7 @@ mod profiles;
 mod report_command;
 mod report_targets;
 mod rig_failures;
+mod shards;
 mod slow_machine;
+mod terminal;
 mod tune;

@@ -23,7 +23,11 @@ fn report_of_a_record_says_what_the_run_said() {
     assert_eq!(run.verdicts(), ["fail", "pass", "skipped"]);
     assert_eq!(files_in_order(&records).len(), 3);
     let all = fs::read_dir(&records).expect("records").count();
-    assert_eq!(all, 3 + 2, "and packets of each that was played");
+    assert_eq!(
+        all,
+        3 + 2 + 1,
+        "and packets of each that was played, and which run it was"
+    );
 
     let mut command = halfopen(["report", "--report", &format!("json={}", again.display())]);
     command.args(files_in_order(&records));

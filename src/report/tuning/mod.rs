@@ -4,10 +4,9 @@ mod svg;
 
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
 use serde::Serialize;
 
-use super::table::{STYLE, trimmed};
+use super::layout::Sheet;
 use crate::plan::units::{exact, measured};
 use crate::printable::printable;
 use crate::tune::{By, ClientTuning, Point, Tuning};
@@ -54,11 +53,11 @@ pub(crate) fn json(tuning: &Tuning) -> String {
 }
 
 /// A table a client, and what follows from it. Without `all`: the front, what is recommended, and the scenario as it is.
-pub(crate) fn table(tuning: &Tuning, all: bool) -> String {
+pub(crate) fn table(tuning: &Tuning, all: bool, columns: usize) -> String {
     let clients = tuning
         .clients
         .iter()
-        .map(|client| of_client(tuning, client, all));
+        .map(|client| of_client(tuning, client, all, columns));
     let mut text = clients.collect::<Vec<_>>().join("\n");
     if !tuning.impossible.is_empty() {
         text += "\nnot possible here:\n";
@@ -69,23 +68,16 @@ pub(crate) fn table(tuning: &Tuning, all: bool) -> String {
     text
 }
 
-fn of_client(tuning: &Tuning, client: &ClientTuning, all: bool) -> String {
+fn of_client(tuning: &Tuning, client: &ClientTuning, all: bool, columns: usize) -> String {
     let shown: Vec<(usize, &Point)> = client
         .points
         .iter()
         .enumerate()
         .filter(|(at, point)| all || is_shown(client, *at, point))
         .collect();
-    let mut table = comfy_table::Table::new();
-    table.load_style(STYLE);
-    table.set_header(HEADER);
+    let mut sheet = Sheet::new(HEADER).right(1..=7);
     for (_, point) in &shown {
-        table.add_row(row(point));
-    }
-    for column in 1..=7 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        sheet.row(row(point));
     }
     let hidden = client.points.len() - shown.len();
     let hidden = match hidden {
@@ -99,7 +91,7 @@ fn of_client(tuning: &Tuning, client: &ClientTuning, all: bool) -> String {
         printable(&client.client),
         client.points.len(),
         tuning.runs,
-        trimmed(&table)
+        sheet.within(columns)
     );
     text += "● on the front: no other setting recovers as soon, whatever chance says, and survives as long.\n";
     text += &format!(

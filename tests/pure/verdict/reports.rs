@@ -7,7 +7,7 @@ use halfopen::plan::{
     Packets, Path, Where,
 };
 use halfopen::record::{Event, Observation, Stage};
-use halfopen::report::{Shown, formats, write_table};
+use halfopen::report::{Screen, Shown, formats, write_table};
 use halfopen::verdict::{CaseResult, Verdict, judge};
 
 use super::stories;
@@ -163,7 +163,11 @@ fn one_case_on_two_kernels_has_two_names_in_junit() {
 #[test]
 fn colours_are_for_terminals_alone() {
     let mut out = Vec::new();
-    write_table(&results(), Shown::All, true, &mut out).unwrap();
+    let screen = Screen {
+        colour: true,
+        columns: None,
+    };
+    write_table(&results(), Shown::All, screen, &mut out).unwrap();
     assert!(
         String::from_utf8(out)
             .unwrap()
@@ -174,6 +178,17 @@ fn colours_are_for_terminals_alone() {
 
 /// The formats for people.
 const FOR_PEOPLE: [&str; 3] = ["table", "markdown", "junit"];
+
+/// The table where there is room for a client in a line.
+fn wide(results: &[CaseResult]) -> String {
+    let screen = Screen {
+        colour: false,
+        columns: Some(200),
+    };
+    let mut out = Vec::new();
+    write_table(results, Shown::All, screen, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
 
 /// The line that names the client, its cells without the blanks and bars between them.
 fn cells<'a>(text: &'a str, client: &str) -> Vec<&'a str> {
@@ -190,7 +205,7 @@ fn of_a_client_that_nothing_happened_to_there_is_no_recovery_and_no_never() {
     story.predict("bystander", None, None, halfopen::plan::Cause::Never);
     let result = judge(&story.end());
     assert!(result.clients[0].recovered_after.is_some());
-    let table = written("table", &[result]);
+    let table = wide(&[result]);
     let expected = "bystander idle not affected – – 0 0 – pass";
     assert_eq!(cells(&table, "bystander").join(" "), expected);
 }
@@ -199,7 +214,7 @@ fn of_a_client_that_nothing_happened_to_there_is_no_recovery_and_no_never() {
 fn of_a_client_that_never_recovers_never_is_said() {
     let mut story = stories::never_recovers();
     story.predict("waiter", None, None, halfopen::plan::Cause::Never);
-    let table = written("table", &[judge(&story.end())]);
+    let table = wide(&[judge(&story.end())]);
     let row = table.lines().find(|line| line.contains("waiter"));
     assert_eq!(
         row.unwrap_or_default().matches("never").count(),
@@ -389,7 +404,7 @@ fn a_matrix_is_one_table_and_then_what_failed() {
     insta::assert_snapshot!(written("table", &results));
     let shown = |what: Shown| {
         let mut out = Vec::new();
-        write_table(&results, what, false, &mut out).unwrap();
+        write_table(&results, what, Screen::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
     let (failures, counts) = (shown(Shown::Failures), shown(Shown::Counts));
