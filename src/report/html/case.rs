@@ -25,7 +25,7 @@ pub(super) fn case(shown: Shown, all: &[CaseResult], folder: Option<&Path>) -> M
         @if let Some(description) = &result.description { p class="description" { (line(description.trim())) } }
         @if let Some(reason) = &result.reason { (note(reason)) }
         @for fault in &result.faults { p class="fault" { (line(&fault.to_string())) } }
-        (expectations::expectations(&result.expectations))
+        (expectations::expectations(&result.expectations, result.reason.as_ref().map(|reason| reason.text.as_str())))
         @let lines = lines(result);
         @if !lines.is_empty() { ul { @for told in &lines { li { (line(told)) } } } }
         @for warning in &result.warnings { (note(warning)) }

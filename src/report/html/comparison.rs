@@ -48,7 +48,7 @@ pub(in crate::report) fn comparison(comparison: &Comparison) -> String {
             section class="cases" {
                 h2 { "Every change" }
                 div class="tools" { (search("case, client, change …")) p role="status" id="shown" {} }
-                table class="rows cards" role="table" {
+                table class="rows cards changes" role="table" {
                     caption class="hidden" { "Changes, those for the worse first" }
                     (sortable(&COLUMNS))
                     tbody role="rowgroup" {

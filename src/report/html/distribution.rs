@@ -8,7 +8,9 @@ use super::scale::{Marks, Scale, axis, track};
 use super::text::{count, line};
 use crate::plan::units::measured;
 use crate::report::distribution::{HEADER, rows};
-use crate::result::{CaseResult, ClientResult, Distribution, Spread};
+use crate::result::{
+    CaseResult, ClientResult, Distribution, PredictedResult, Spread, WindowResult,
+};
 
 const HEIGHT: f64 = 26.0;
 
@@ -58,9 +60,12 @@ fn picture(of: &Distribution, runs: &[&CaseResult]) -> Markup {
     let Some(longest) = longest else {
         return html! {};
     };
-    let predicted = clients.iter().find_map(|c| c.predicted.as_ref());
-    let window = predicted.and_then(|p| p.recovery);
-    let end = window.map_or(longest, |window| window.max.min(longest * 3).max(longest));
+    let windows = [
+        predicted(&clients, |p| p.detection),
+        predicted(&clients, |p| p.recovery),
+    ];
+    let last = windows.iter().flatten().map(|window| window.max).max();
+    let end = last.map_or(longest, |last| last.min(longest * 3).max(longest));
     let scale = Scale::new(Duration::ZERO, end + end / 20);
     html! {
         h4 { (line(&of.client)) }
@@ -69,15 +74,28 @@ fn picture(of: &Distribution, runs: &[&CaseResult]) -> Markup {
                 @let own: Vec<Duration> = clients.iter().filter_map(|client| time(client)).collect();
                 @let never = clients.len() - own.len();
                 @let told = told(spread, never);
-                @let window = predicted.and_then(|p| if what == "detected" { p.detection } else { p.recovery });
+                @let window = if what == "detected" { windows[0] } else { windows[1] };
                 div class="lane" {
                     div class="label" { b { (what) } " " span { (told) } }
                     (track(HEIGHT, &format!("{what}: {told}"), marks(&own, spread, window, scale)))
                 }
             }
-            div class="lane foot" { div class="label" { "since the fault; a mark a run" } (axis(scale, 0.0)) }
+            div class="lane foot" { div class="label" { "since the fault; a mark a run; black: median, red: 95 %" (if windows.iter().any(Option::is_some) { "; green: predicted, over all runs" } else { "" }) } (axis(scale, 0.0)) }
         }
     }
+}
+
+/// From the earliest to the latest that was predicted of any run: each begins elsewhere in its client's rhythm. `None` if there
+/// is one of which nothing, or "never", was predicted.
+fn predicted(
+    clients: &[&ClientResult],
+    of: fn(&PredictedResult) -> Option<WindowResult>,
+) -> Option<WindowResult> {
+    let windows = clients.iter().map(|client| of(client.predicted.as_ref()?));
+    let windows: Vec<WindowResult> = windows.collect::<Option<_>>()?;
+    let min = windows.iter().map(|window| window.min).min()?;
+    let max = windows.iter().map(|window| window.max).max()?;
+    Some(WindowResult { min, max })
 }
 
 fn told(spread: &Spread, never: usize) -> String {
@@ -98,12 +116,7 @@ fn told(spread: &Spread, never: usize) -> String {
     told
 }
 
-fn marks(
-    own: &[Duration],
-    spread: &Spread,
-    window: Option<crate::result::WindowResult>,
-    scale: Scale,
-) -> Markup {
+fn marks(own: &[Duration], spread: &Spread, window: Option<WindowResult>, scale: Scale) -> Markup {
     let (mut band, mut each) = (Marks::default(), Marks::default());
     let (mut middle, mut most) = (Marks::default(), Marks::default());
     if let Some(window) = window {

@@ -9,7 +9,7 @@ use crate::result::{ExpectationResult, Verdict};
 const AROUND: usize = 60;
 
 /// The table of a case's expectations; those that failed first.
-pub(super) fn expectations(all: &[ExpectationResult]) -> Markup {
+pub(super) fn expectations(all: &[ExpectationResult], reason: Option<&str>) -> Markup {
     if all.is_empty() {
         return html! { p class="small" { "Nothing was expected of it." } };
     }
@@ -33,13 +33,21 @@ pub(super) fn expectations(all: &[ExpectationResult]) -> Markup {
                 }
             }
             tbody {
-                @for expectation in sorted { (row(expectation)) }
+                @for expectation in sorted { (row(expectation, reason)) }
             }
         }
     }
 }
 
-fn row(expectation: &ExpectationResult) -> Markup {
+fn row(expectation: &ExpectationResult, reason: Option<&str>) -> Markup {
+    // Why nothing could be judged stands above all of them.
+    let not_judged =
+        reason.is_some_and(|reason| expectation.actual == format!("not judged: {reason}"));
+    let actual = if not_judged {
+        "not judged"
+    } else {
+        &expectation.actual
+    };
     let said = expectation.text.contains(&expectation.expected);
     html! {
         tr role="row" class=(expectation.verdict) {
@@ -48,7 +56,7 @@ fn row(expectation: &ExpectationResult) -> Markup {
                 (line(&expectation.text))
                 @if !said { span class="small" { "expected " (line(&expectation.expected)) } }
             }
-            td role="cell" data-label="measured" { (line(&expectation.actual)) }
+            td role="cell" data-label="measured" { (line(actual)) }
             td role="cell" data-label="missed by" { (expectation.missed_by.as_deref().unwrap_or("–")) }
             td role="cell" data-label="where" {
                 code { (line(&format!("{}:{}:{}", expectation.file, expectation.line, expectation.column))) }

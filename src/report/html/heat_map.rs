@@ -69,6 +69,12 @@ fn of_scenario(group: &[Shown]) -> Markup {
             }
         }
     }
+    // Of one with nothing to tell, as of who was never struck, there is no map.
+    clients.retain(|client| {
+        group
+            .iter()
+            .any(|shown| recovery(shown.result, client).is_some())
+    });
     let several = clients.len() > 1;
     html! {
         h3 { (line(&first.scenario)) }
@@ -96,6 +102,7 @@ fn map(group: &[Shown], client: &str, several: bool) -> Markup {
             columns.push(column);
         }
     }
+    in_order(&mut columns);
     let times = group
         .iter()
         .filter_map(|shown| recovery(shown.result, client)?.0);
@@ -127,6 +134,14 @@ fn map(group: &[Shown], client: &str, several: bool) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Numbers in their order; else the order of the matrix stays.
+fn in_order(values: &mut [&str]) {
+    let number = |value: &&str| value.parse::<f64>().ok();
+    if values.iter().all(|value| number(value).is_some()) {
+        values.sort_by(|a, b| f64::total_cmp(&number(a).unwrap_or(0.0), &number(b).unwrap_or(0.0)));
     }
 }
 

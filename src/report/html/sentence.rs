@@ -14,6 +14,8 @@ use crate::result::{
 
 /// Failed expectations of a case that are told one by one.
 const TOLD: usize = 3;
+/// Characters of a reason that are told on the first screen.
+const SHORT: usize = 260;
 
 /// Why a case did not pass: what was expected, what came, and what took so long.
 pub(super) fn of_case(result: &CaseResult) -> Markup {
@@ -26,7 +28,7 @@ pub(super) fn of_case(result: &CaseResult) -> Markup {
         }
     }
     html! {
-        @if let (true, Some(reason)) = (failed.is_empty(), &result.reason) { (line(&reason.text)) "." }
+        @if let (true, Some(reason)) = (failed.is_empty(), &result.reason) { (line(&short(&reason.text))) "." }
         @for expectation in failed.iter().take(TOLD) { (of_expectation(expectation)) " " }
         @if failed.len() > TOLD { "And " (count(failed.len() - TOLD, "other expectation")) " failed. " }
         @for client in explained {
@@ -35,6 +37,14 @@ pub(super) fn of_case(result: &CaseResult) -> Markup {
                 span class="hint" { "Shorter, by the model: " (line(&shorter)) ". " }
             }
         }
+    }
+}
+
+/// A sentence of the first screen; the case has the whole of it.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHORT) {
+        Some((end, _)) => format!("{} …", text[..end].trim_end()),
+        None => text.to_owned(),
     }
 }
 

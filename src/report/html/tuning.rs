@@ -161,21 +161,22 @@ fn picture(client: &ClientTuning, number: usize, tuning: &Tuning) -> Markup {
                     }
                 }
                 @for (_, point) in &off { (dot(point, percent(across(point)), percent(down(point)), "off")) }
-                @for (place, (at, point)) in on.iter().enumerate() {
+                @for (at, point) in &on {
                     a href={ "#" (row_id(number, *at)) } aria-label=(plain(&point.setting)) {
                         (dot(point, percent(across(point)), percent(down(point)), "on"))
-                        @if place < NUMBERED {
-                            text class="number" x=(percent(across(point))) y=(percent(down(point))) dx="8" dy="-6" { (place + 1) }
-                        }
                     }
+                }
+                @for (label, point) in labels(&on) {
+                    text class="number" x=(percent(across(point))) y=(percent(down(point))) dx="8" dy="-6" { (label) }
                 }
             }
             svg class="axis" aria-hidden="true" {
                 @for tick in TICKS {
                     @let x = axes.recovery(Some(Duration::from_secs_f64(tick)));
-                    // Every second one, or a phone would have one over the other.
-                    @if x > 0.0 && TICKS.iter().position(|other| *other == tick).is_some_and(|at| at % 2 == 1) {
-                        text x=(percent(x)) y="15" text-anchor=(anchor(x * 100.0)) { (tick_label(tick)) }
+                    // A phone has room for every second one.
+                    @let minor = TICKS.iter().position(|other| *other == tick).is_some_and(|at| at % 2 == 0);
+                    @if x > 0.0 {
+                        text class=[minor.then_some("minor")] x=(percent(x)) y="15" text-anchor=(anchor(x * 100.0)) { (tick_label(tick)) }
                     }
                 }
                 text x="100%" y="15" text-anchor="end" { "never" }
@@ -186,6 +187,32 @@ fn picture(client: &ClientTuning, number: usize, tuning: &Tuning) -> Markup {
             }
         }
     }
+}
+
+/// The numbers of the front's settings; those that stand at one place have one label.
+fn labels<'a>(on: &[(usize, &'a Point)]) -> Vec<(String, &'a Point)> {
+    let mut places: Vec<(Vec<usize>, &Point)> = Vec::new();
+    for (place, (_, point)) in on.iter().enumerate().take(NUMBERED) {
+        let same = |other: &&mut (Vec<usize>, &Point)| {
+            (other.1.compared, other.1.survives) == (point.compared, point.survives)
+        };
+        match places.iter_mut().find(same) {
+            Some((numbers, _)) => numbers.push(place + 1),
+            None => places.push((vec![place + 1], *point)),
+        }
+    }
+    let label = |numbers: Vec<usize>| match numbers.as_slice() {
+        [first, .., last] if last - first + 1 == numbers.len() => format!("{first}–{last}"),
+        all => all
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    places
+        .into_iter()
+        .map(|(numbers, point)| (label(numbers), point))
+        .collect()
 }
 
 fn dot(point: &Point, x: String, y: String, class: &str) -> Markup {
@@ -221,7 +248,11 @@ fn table(client: &ClientTuning, number: usize) -> Markup {
                             data-words=(plain(&point.setting.to_lowercase())) {
                             @for (column, (cell, key)) in row(point).iter().zip(keys).enumerate() {
                                 @if column == 0 {
-                                    th role="rowheader" scope="row" { (line(cell.trim_start())) (source(point)) }
+                                    th role="rowheader" scope="row" {
+                                        @if point.on_front { span class="dot" title="on the front" { "● " } }
+                                        (line(cell.trim_start_matches(['●', ' '])))
+                                        (source(point))
+                                     }
                                 } @else {
                                     td role="cell" class=[key.map(|_| "n")] data-key=[key] { (line(cell)) }
                                 }

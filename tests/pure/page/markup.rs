@@ -42,7 +42,7 @@ fn told(page: &str) -> String {
     let lines = text
         .lines()
         .map(str::trim_end)
-        .filter(|line| !line.is_empty() && !(line.starts_with("</") && line.ends_with('>')));
+        .filter(|line| !(line.is_empty() || line.starts_with("</") && line.ends_with('>')));
     lines.collect::<Vec<_>>().join("\n")
 }
 
