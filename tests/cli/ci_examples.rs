@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::command::{Outcome, kernel_or_skip, outcome, program, repository, run, two_seconds};
 use crate::command_line::text;
+use crate::shards::without_wall_time;
 
 /// Shards in each of the examples.
 const SHARDS: u32 = 4;
@@ -51,7 +52,7 @@ fn script(lines: &str, folder: &Path, environment: &[(&str, &str)]) -> Outcome {
 }
 
 /// The JUnit report of one run of everything, with the files' names as a CI's job gives them.
-fn at_once(folder: &Path) -> Vec<u8> {
+fn at_once(folder: &Path) -> String {
     let mut command = Command::new(program());
     command.args([
         "run",
@@ -62,7 +63,12 @@ fn at_once(folder: &Path) -> Vec<u8> {
         "junit=once.xml",
     ]);
     outcome(command.current_dir(folder)).assert(0, &["3 cases: 3 passed"]);
-    fs::read(folder.join("once.xml")).expect("a report")
+    junit(&folder.join("once.xml"))
+}
+
+/// A JUnit report, as far as every run has the same.
+fn junit(file: &Path) -> String {
+    without_wall_time(&fs::read_to_string(file).expect("a report"))
 }
 
 /// The step of a GitHub job that has this name.
@@ -109,7 +115,7 @@ fn github_s_jobs_come_to_what_one_run_comes_to() {
     let environment = [("GITHUB_STEP_SUMMARY", text(&summary))];
     let lines = step(&workflow, "report", "Report");
     script(&lines, report.path(), &environment).assert(0, &["3 cases: 3 passed"]);
-    let written = fs::read(report.path().join("junit.xml")).expect("a report");
+    let written = junit(&report.path().join("junit.xml"));
     assert_eq!(written, at_once(report.path()));
     assert!(
         fs::read_to_string(&summary)
@@ -161,7 +167,7 @@ fn gitlab_s_jobs_come_to_what_one_run_comes_to() {
     }
     script(&lines("report"), report.path(), &[]).assert(0, &["3 cases: 3 passed"]);
     let kept = &pipeline["report"]["artifacts"]["reports"]["junit"];
-    let written = fs::read(report.path().join(kept.as_str().expect("a path"))).expect("a report");
+    let written = junit(&report.path().join(kept.as_str().expect("a path")));
     assert_eq!(written, at_once(report.path()));
 }
 
@@ -197,5 +203,5 @@ fn kubernetes_pods_come_to_what_one_run_comes_to() {
     let report = folder.path().join("junit.xml");
     let target = format!("junit={}", report.display());
     run(["report", text(&records), "--report", &target]).assert(0, &["3 cases: 3 passed"]);
-    assert_eq!(fs::read(report).expect("a report"), at_once(folder.path()));
+    assert_eq!(junit(&report), at_once(folder.path()));
 }

@@ -22,7 +22,7 @@ pub(super) fn case(shown: Shown, all: &[CaseResult], folder: Option<&Path>) -> M
             a class="link" href={ "#" (shown.id) } { "link to this case" }
             (witnesses::files(result, folder))
         }
-        @if let Some(description) = &result.description { p class="description" { (line(description.trim())) } }
+        @if let Some(description) = &result.description { p class="description" { (line(&words(description))) } }
         @if let Some(reason) = &result.reason { (note(reason)) }
         @for fault in &result.faults { p class="fault" { (line(&fault.to_string())) } }
         (expectations::expectations(&result.expectations, result.reason.as_ref().map(|reason| reason.text.as_str())))
@@ -71,4 +71,9 @@ fn rank(client: &ClientResult, result: &CaseResult) -> (bool, bool, Duration) {
     let out = !client.gone && client.fault_at.is_some() && client.passing() != Passing::By;
     let recovered = client.recovered_after.unwrap_or(Duration::MAX);
     (failed, out, if out { recovered } else { Duration::ZERO })
+}
+
+/// A text that was folded over lines, in one.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

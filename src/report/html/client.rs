@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::scale::Scale;
 use super::text::{line, verdict};
-use super::{connections, prediction, sentence, timeline, waterfall};
+use super::{connections, outages, prediction, sentence, timeline, waterfall};
 use crate::report::program;
 use crate::result::{CaseResult, ClientResult};
 
@@ -27,6 +27,7 @@ pub(super) fn client(client: &ClientResult, result: &CaseResult, scale: Scale) -
             @if let Some(who) = history.map(|h| &h.who).filter(|who| !who.is_empty()) {
                 p class="small" { (line(who)) }
             }
+            (outages::outages(client, result))
             @if client.fault_at.is_some() || !client.connections.is_empty() {
                 (timeline::timeline(client, result, scale))
             }

@@ -11,6 +11,7 @@ mod distribution;
 mod expectations;
 mod heat_map;
 mod moments;
+mod outages;
 mod page;
 mod prediction;
 mod scale;

@@ -86,7 +86,10 @@ pub(super) fn of(client: &ClientResult, result: &CaseResult) -> Vec<Moment> {
         format!("gives up the dead connection{}", cause.unwrap_or_default()),
     );
     if client.unexplained.is_some() {
-        let text = String::from("well again, and stays so");
+        let text = match client.first_until() {
+            None => String::from("well again, and stays so"),
+            Some(_) => String::from("well again, until another fault strikes"),
+        };
         add(after(client.recovered_after), Kind::Recovery, text);
     }
     add(client.gone_at, Kind::Fault, String::from("it is gone"));
