@@ -127,7 +127,10 @@ fn written(suite: &Suite, case: &CaseTests, test: &Test) -> Written {
         stop: wall.map(stopped),
         suite: vec![suite.name.clone(), case.name.clone()],
         message,
-        trace: test.expectation.filter(|_| !passed).map(|e| snippet(e, None)),
+        trace: test
+            .expectation
+            .filter(|_| !passed)
+            .map(|e| snippet(e, None)),
         file_path: test
             .expectation
             .map(|expectation| &expectation.file)

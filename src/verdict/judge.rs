@@ -226,7 +226,7 @@ fn unexpected(case: &Case, client: &ClientResult) -> Vec<Note> {
     let later = client.outages.iter().skip(1);
     let lasting = later.filter(|outage| {
         let named = |e: &Expectation| e.fault.is_some() && e.fault == outage.name;
-        let told = outage.during_another || own().any(|e| named(e));
+        let told = outage.during_another || own().any(named);
         outage.recovered_after.is_none() && !told
     });
     let told = lasting.filter_map(|outage| {

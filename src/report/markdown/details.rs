@@ -37,7 +37,10 @@ pub(super) fn of(case: &CaseResult) -> String {
     }
     for expectation in to_tell(case) {
         let (wanted, told) = (escape(&expectation.text), escape(&told(expectation)));
-        text += &format!("**{wanted}**: {told}\n\n{}", fenced(&snippet(expectation, None)));
+        text += &format!(
+            "**{wanted}**: {told}\n\n{}",
+            fenced(&snippet(expectation, None))
+        );
     }
     let warnings = case.warnings.iter();
     let warnings = warnings.map(|w| format!("- warning: {}\n", placed(&w.text, w.place())));
