@@ -65,7 +65,7 @@ pub(super) fn tune(arguments: &TuneArguments) -> Exit {
         Err(TuneError::Run(error)) => Exit::broken(&with_causes(&error)),
         Err(TuneError::Nothing(why)) => Exit::broken(&format!("nothing could be measured: {why}")),
         Err(TuneError::Interrupted) => {
-            eprintln!("interrupted: nothing can be said of settings that were not run");
+            eprintln!("interrupted before any setting was measured");
             Exit::Interrupted
         }
     }
@@ -93,6 +93,7 @@ fn write(tuning: &Tuning, arguments: &TuneArguments) -> Exit {
         .all(|client| !client.answers.is_empty());
     // Who asks for a bound wants to know that it holds.
     let exit = match answered || arguments.survive_blip.is_none() {
+        _ if tuning.interrupted => Exit::Interrupted,
         true => Exit::Held,
         false => Exit::Failed,
     };

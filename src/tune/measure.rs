@@ -159,7 +159,6 @@ impl Bench<'_> {
 
     async fn run(&mut self, cases: Vec<Case>) -> Result<Option<Vec<CaseResult>>, RunError> {
         let planned = cases.len();
-        self.runs += planned;
         let progress = Rc::clone(&self.progress);
         let run = runner::run(
             runner::planned(cases),
@@ -168,6 +167,7 @@ impl Bench<'_> {
             self.interrupted.clone(),
         );
         let results = run.await?.results;
+        self.runs += results.len();
         if self.kernel.is_none() {
             self.kernel = results.iter().find_map(|result| result.kernel.clone());
         }

@@ -8,9 +8,10 @@ use super::front::{Pair, front};
 use super::measure::{Bench, Measured, Sends, ToMeasure};
 use super::setting::{AS_IT_IS, Setting};
 use super::trial::{Subject, Unanswered};
-use super::tuner::{Options, TuneError};
+use super::tuner::Options;
 use crate::plan::units::{self, between};
 use crate::plan::{Cause, word};
+use crate::runner::RunError;
 use crate::timeout_model::Kernel;
 
 /// Settings that are run to check the model, of those that nothing else makes run.
@@ -21,6 +22,8 @@ const OF_FRONT: usize = 6;
 const ROUNDS: usize = 3;
 /// Answers that are run before one is given.
 const ANSWERS: usize = 3;
+/// Settings that are measured side by side, for each job: who interrupts loses no more than these.
+const AT_ONCE: usize = 4;
 
 /// Settings that the model can't tell apart.
 pub(super) struct Class {
@@ -86,8 +89,8 @@ impl<'a> OfClient<'a> {
         }
     }
 
-    /// Runs what decides, until that is all run.
-    pub(super) async fn run(&mut self, bench: &mut Bench<'_>) -> Result<(), TuneError> {
+    /// Runs what decides, until that is all run, or the user has interrupted it.
+    pub(super) async fn run(&mut self, bench: &mut Bench<'_>) -> Result<(), RunError> {
         let mut next = self.unknown();
         next.extend(self.some_of(self.on_front(), OF_FRONT));
         next.extend(self.recommended());
@@ -111,18 +114,22 @@ impl<'a> OfClient<'a> {
             if all.is_empty() {
                 break;
             }
-            self.measure(bench, &all).await?;
+            for some in all.chunks(AT_ONCE * bench.options.jobs.max(1)) {
+                if !self.measure(bench, some).await? {
+                    return Ok(());
+                }
+            }
             next.extend(self.resting_on_distrusted());
         }
         Ok(())
     }
 
-    /// Measures classes, each thoroughly or not.
+    /// Measures classes, each thoroughly or not; false if the user has interrupted it, and then of these nothing is known.
     async fn measure(
         &mut self,
         bench: &mut Bench<'_>,
         all: &[(usize, bool)],
-    ) -> Result<(), TuneError> {
+    ) -> Result<bool, RunError> {
         let to_measure = all.iter().filter_map(|(class, thoroughly)| {
             let class = &self.classes[*class];
             let setting = &self.settings[class.settings[0]];
@@ -134,14 +141,14 @@ impl<'a> OfClient<'a> {
         });
         let to_measure: Vec<ToMeasure<'_>> = to_measure.collect();
         let Some(results) = bench.measure(&to_measure).await? else {
-            return Err(TuneError::Interrupted);
+            return Ok(false);
         };
         for ((class, thoroughly), measured) in all.iter().zip(results) {
             self.classes[*class].measured = Some(measured);
             self.classes[*class].thoroughly = *thoroughly;
             self.hold_against_the_model(*class);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Some of them, from the quickest to the slowest.

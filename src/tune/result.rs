@@ -19,6 +19,9 @@ pub struct Tuning {
     pub settings: usize,
     /// Cases that were run for it.
     pub runs: usize,
+    /// Whether the user has interrupted it: not all was run that decides, and clients after the last one here were not looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// The recovery that is asked for.
     #[serde(rename = "recover_within_s", with = "seconds")]
     pub recover_within: Duration,

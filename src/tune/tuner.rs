@@ -68,7 +68,7 @@ pub enum TuneError {
     Wrong(Vec<Diagnostic>),
     /// The cases could not be run.
     Run(RunError),
-    /// The user has interrupted it.
+    /// The user has interrupted it before any setting was measured.
     Interrupted,
     /// Nothing could be measured: why.
     Nothing(String),
@@ -119,13 +119,25 @@ pub async fn tune(
     for client in &clients {
         let mut of = OfClient::new(&settings.all, &client.name, options, kernel);
         of.run(&mut bench).await?;
-        tuned.push(of.finish()?);
+        let stop = *bench.interrupted.borrow();
+        match of.finish() {
+            Err(TuneError::Nothing(_)) if stop => break,
+            finished => tuned.push(finished?),
+        }
+        if stop {
+            break;
+        }
+    }
+    let interrupted = *bench.interrupted.borrow();
+    if interrupted && tuned.is_empty() {
+        return Err(TuneError::Interrupted);
     }
     Ok(Tuning {
         scenario: template.case.scenario.clone(),
         kernel: bench.kernel,
         settings: settings.all.len(),
         runs: bench.runs,
+        interrupted,
         recover_within: options.recover_within,
         survive_blip: options.survive_blip,
         partition: options.partition,

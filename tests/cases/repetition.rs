@@ -27,8 +27,10 @@ fn the_dice_are_thrown_anew_each_time_and_quantiles_are_judged() {
     let holds = "{ recovered: { min: { within: 17s }, p95: { between: [28s, 54s] } } }";
     let (_folder, scenario) = repeated(40, holds);
     let run = Run::of(&[&scenario], &["--clock", "virtual"]);
-    run.outcome
-        .assert(0, &["1 case: 1 passed", "recovered", "40 of 40", "(100.0 %,"]);
+    run.outcome.assert(
+        0,
+        &["1 case: 1 passed", "recovered", "40 of 40", "(100.0 %,"],
+    );
     let (all, each) = run.cases().split_last().expect("cases");
     assert_eq!(each.len(), 40);
     let spread = &all["distributions"][0]["recovered"];

@@ -1,8 +1,14 @@
 //! `halfopen tune`: what it refuses, and what would be right.
 
 use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::command::{halfopen, repository};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::command::{halfopen, kernel_or_skip, repository};
 
 const A1: &str = "scenarios/incidents/a1-leader-election-h2.yaml";
 const A2: &str = "scenarios/incidents/a2-leader-election-h1.yaml";
@@ -75,4 +81,54 @@ fn a_scenario_must_have_one_case_the_client_and_a_loss_of_power() {
     let shown = folder.path().to_str().expect("UTF-8");
     all.push(unreached.replace(shown, "FOLDER"));
     insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn an_interrupted_one_tells_what_it_had_measured() {
+    if kernel_or_skip().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let records = folder.path().join("records");
+    // Eleven settings, four of which are measured at a time: none takes more than 20 runs, and all of them more than 120.
+    let mut command = halfopen([
+        "tune",
+        A1,
+        "--vary",
+        "tcp_retries2=2,3,4,5,6,7,8,9,10,11",
+        "--client",
+        "standby",
+        "--run-all",
+        "--all",
+        "--loss-runs",
+        "0",
+        "--draws",
+        "1",
+        "--jobs",
+        "1",
+        "--record",
+    ]);
+    command.arg(&records).current_dir(repository(""));
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = command.spawn().expect("it runs");
+    let begun = Instant::now();
+    let recorded = || fs::read_dir(&records).map_or(0, Iterator::count);
+    while recorded() < 84 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "{}", recorded());
+        sleep(Duration::from_millis(50));
+    }
+    kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGINT).expect("a signal");
+    let output = running.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}{complaints}");
+    assert!(said.starts_with("interrupted: "), "{said}{complaints}");
+    let rows = |figures: &str| {
+        let lines = said.lines();
+        lines
+            .filter(|line| line.contains("tcp_retries2=") && line.trim_end().ends_with(figures))
+            .count()
+    };
+    assert!(rows(" run") >= 4 && rows(" model") >= 1, "{said}");
 }

@@ -58,7 +58,11 @@ pub(crate) fn table(tuning: &Tuning, all: bool, columns: usize) -> String {
         .clients
         .iter()
         .map(|client| of_client(tuning, client, all, columns));
-    let mut text = clients.collect::<Vec<_>>().join("\n");
+    let mut text = String::new();
+    if tuning.interrupted {
+        text += "interrupted: not all was run that decides; figures of the others are the timeout model's.\n\n";
+    }
+    text += &clients.collect::<Vec<_>>().join("\n");
     if !tuning.impossible.is_empty() {
         text += "\nnot possible here:\n";
         for impossible in &tuning.impossible {
