@@ -129,6 +129,12 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual's pages, for a release.
+    #[command(name = super::manual::SUBCOMMAND, hide = true)]
+    Manual {
+        /// Where to: a folder that is there.
+        folder: PathBuf,
+    },
     /// The lab process.
     #[command(name = crate::clock::real::SUBCOMMAND, hide = true)]
     Lab,
@@ -208,7 +214,7 @@ pub struct RunArguments {
     /// Which clock the cases run on; virtual where a kernel for it is there, else real.
     #[arg(long, value_enum)]
     pub clock: Option<ClockChoice>,
-    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built. May be repeated: every case then
+    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built, or the release's. May be repeated: every case then
     /// runs on each.
     #[arg(long = "kernel", value_name = "PATH")]
     pub kernels: Vec<PathBuf>,
@@ -295,7 +301,7 @@ pub struct TuneArguments {
     /// Which case of a matrix: the one whose "scenario/case" contains this text.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built.
+    /// Kernel of the virtual clock, instead of the newest that `ci/kernel` built, or the release's.
     #[arg(long, value_name = "PATH")]
     pub kernel: Option<PathBuf>,
     /// Cases side by side (default: one a core).

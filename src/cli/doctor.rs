@@ -104,28 +104,45 @@ fn virtual_clock() -> Vec<Check> {
     let describe = |kernels: Vec<Kernel>| {
         kernels
             .iter()
-            .map(|k| format!("{} at {}", k.name(), k.path.display()))
+            .map(|k| {
+                let whose = if k.is_of_the_release() {
+                    ", of this release"
+                } else {
+                    ""
+                };
+                format!("{} at {}{whose}", k.name(), k.path.display())
+            })
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let chosen = kernel::choose(&[]).map(describe).map_err(|e| e.to_string());
+    let chosen = kernel::choose(&[]);
+    let in_memfd = chosen
+        .as_ref()
+        .is_ok_and(|kernels| kernels.iter().all(Kernel::has_memory_in_memfd));
+    let chosen = chosen.map(describe).map_err(|e| e.to_string());
     let others: Vec<String> = kernel::built().iter().map(Kernel::name).collect();
     let mut checks = vec![check(
         "a guest kernel",
         chosen,
-        "./ci/kernel builds one in a few minutes",
+        "./ci/kernel builds one in a few minutes, and a release has one beside its program",
     )];
     if others.len() > 1 {
-        checks.push(check("built kernels", Ok(others.join(", ")), ""));
+        checks.push(check("all kernels", Ok(others.join(", ")), ""));
     }
-    let room = folder::place()
+    let room = folder::place(!in_memfd)
         .map(|place| place.display().to_string())
         .map_err(|e| e.to_string());
-    checks.push(check(
-        "a tmpfs for a guest's memory",
-        room,
-        "name one with exec and room by TMPDIR",
-    ));
+    checks.push(if in_memfd {
+        let fix = "name a folder that can be written by TMPDIR";
+        check(
+            "a folder for a guest's files; its memory is a memfd",
+            room,
+            fix,
+        )
+    } else {
+        let fix = "name one with exec and room by TMPDIR";
+        check("a tmpfs for a guest's memory", room, fix)
+    });
     let held = confine::available().map_err(|e| e.to_string());
     checks.push(check(
         "Landlock, to hold a guest in",

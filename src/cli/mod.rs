@@ -10,6 +10,7 @@ mod explain;
 mod init;
 mod inputs;
 mod list;
+mod manual;
 mod merge;
 mod profiles;
 mod progress;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema(),
         Command::Init { kind, path } => init::init(kind, path),
         Command::Completions { shell } => completions(shell),
+        Command::Manual { folder } => manual::manual(&folder),
     };
     exit.into()
 }

@@ -1,4 +1,5 @@
-//! The private folder of a guest: on a tmpfs, for its memory, its job and its first program, and gone with whoever made it.
+//! The private folder of a guest: for its job, its first program, and its memory where that can't be a memfd, which then needs a
+//! tmpfs. It is gone with whoever made it.
 //!
 //! A process that is killed can't remove its folder any more, so each folder has a keeper: a process that does nothing
 //! but wait until its maker is no more. It ends the guest's programs as well: each asks the machine to be killed with its
@@ -15,13 +16,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, pipe2, setsid};
+use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, pipe2, setsid};
 
 use super::guest::GuestError;
 
 /// Memory of a guest with one lab, in MiB.
 const SMALL_GUEST: u32 = 208;
+
+/// What a guest's files take without its memory, in bytes: its job, above all.
+const ROOM_FOR_FILES: u64 = 1 << 20;
 
 /// Folders this process has made.
 static MADE: AtomicU32 = AtomicU32::new(0);
@@ -36,12 +41,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes a folder on a tmpfs from which programs may be run, with room for a guest's memory. `files` are those that
-    /// will stand in it.
+    /// Makes a folder. With `memory_mib` the guest's memory will lie in it: it is made on a tmpfs from which programs may be run,
+    /// with room for that. `files` are those that will stand in it.
     ///
     /// # Errors
-    /// [`GuestError::Memory`] if there is no such place, [`GuestError::Prepare`] if it can't be written to.
-    pub(super) fn make(memory_mib: u32, files: &[&str]) -> Result<Self, GuestError> {
+    /// [`GuestError::Memory`] and [`GuestError::Files`] if there is no such place, [`GuestError::Prepare`] if it can't be made.
+    pub(super) fn make(memory_mib: Option<u32>, files: &[&str]) -> Result<Self, GuestError> {
         Ok(Self::make_in(&find(memory_mib)?, files)?)
     }
 
@@ -165,19 +170,47 @@ fn wait_and_remove(waits: RawFd, folder: &CString, files: &[CString]) {
     }
 }
 
-/// Where a guest's memory would lie: for `doctor`.
+/// Where a guest's files would lie, and its memory if `with_memory`: for `doctor`.
 ///
 /// # Errors
-/// [`GuestError::Memory`].
-pub fn place() -> Result<PathBuf, GuestError> {
-    find(SMALL_GUEST)
+/// [`GuestError::Memory`], [`GuestError::Files`].
+pub fn place(with_memory: bool) -> Result<PathBuf, GuestError> {
+    find(with_memory.then_some(SMALL_GUEST))
+}
+
+fn find(memory_mib: Option<u32>) -> Result<PathBuf, GuestError> {
+    let mut candidates = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    candidates.dedup();
+    match memory_mib {
+        Some(memory_mib) => find_for_memory(candidates, memory_mib),
+        None => find_for_files(candidates),
+    }
+}
+
+/// The first folder that can be written to and has room; of those one that leaves nothing on a disk, if there is one.
+fn find_for_files(candidates: Vec<PathBuf>) -> Result<PathBuf, GuestError> {
+    let mut why = Vec::new();
+    let mut fit = Vec::new();
+    for candidate in candidates {
+        let tried = access(&candidate, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|errno| format!("can't be written to ({errno})"))
+            .and_then(|()| has_room(&candidate, ROOM_FOR_FILES));
+        match tried {
+            Ok(()) => fit.push(candidate),
+            Err(reason) => why.push(format!("{} {reason}", candidate.display())),
+        }
+    }
+    let on_tmpfs = fit.iter().position(|place| is_tmpfs(place) == Ok(true));
+    if fit.is_empty() {
+        why.push("name a folder by TMPDIR".to_owned());
+        return Err(GuestError::Files(why.join("; ")));
+    }
+    Ok(fit.swap_remove(on_tmpfs.unwrap_or(0)))
 }
 
 /// A tmpfs from which programs may be run, with room for the guest's memory.
-fn find(memory_mib: u32) -> Result<PathBuf, GuestError> {
+fn find_for_memory(candidates: Vec<PathBuf>, memory_mib: u32) -> Result<PathBuf, GuestError> {
     let needed = u64::from(memory_mib) << 20;
-    let mut candidates = vec![std::env::temp_dir(), PathBuf::from("/dev/shm")];
-    candidates.dedup();
     let mut why = Vec::new();
     for candidate in candidates {
         match suits(&candidate, needed) {
@@ -189,25 +222,29 @@ fn find(memory_mib: u32) -> Result<PathBuf, GuestError> {
     Err(GuestError::Memory(why.join("; ")))
 }
 
-fn suits(folder: &Path, needed: u64) -> Result<(), String> {
-    let space = nix::sys::statvfs::statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
-    let kind = nix::sys::statfs::statfs(folder)
-        .map_err(|e| format!("can't be used ({e})"))?
-        .filesystem_type();
-    if kind != nix::sys::statfs::TMPFS_MAGIC {
-        return Err("is not a tmpfs".to_owned());
-    }
-    if space
-        .flags()
-        .contains(nix::sys::statvfs::FsFlags::ST_NOEXEC)
-    {
-        return Err("is mounted noexec".to_owned());
-    }
+fn is_tmpfs(folder: &Path) -> Result<bool, String> {
+    let about = nix::sys::statfs::statfs(folder).map_err(|e| format!("can't be used ({e})"))?;
+    Ok(about.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+}
+
+fn has_room(folder: &Path, needed: u64) -> Result<(), String> {
+    let space = statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
     let free = space.blocks_available() * space.fragment_size();
     if free < needed {
         return Err(format!("has only {} MiB free", free >> 20));
     }
     Ok(())
+}
+
+fn suits(folder: &Path, needed: u64) -> Result<(), String> {
+    if !is_tmpfs(folder)? {
+        return Err("is not a tmpfs".to_owned());
+    }
+    let mount = statvfs(folder).map_err(|e| format!("can't be used ({e})"))?;
+    if mount.flags().contains(FsFlags::ST_NOEXEC) {
+        return Err("is mounted noexec".to_owned());
+    }
+    has_room(folder, needed)
 }
 
 #[cfg(test)]

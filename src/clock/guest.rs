@@ -69,6 +69,9 @@ pub enum GuestError {
     /// There is no place for its memory.
     #[error("there is no room for a guest's memory: {0}")]
     Memory(String),
+    /// There is no place for its few files.
+    #[error("there is no folder for a guest's files: {0}")]
+    Files(String),
     /// It can't be confined.
     #[error(transparent)]
     Confine(#[from] ConfineError),
@@ -120,7 +123,8 @@ impl Guest {
         job: &LabJob,
         options: &GuestOptions,
     ) -> Result<Self, GuestError> {
-        let folder = Folder::make(options.memory_mib, &[JOB, INIT])?;
+        let in_folder = (!kernel.has_memory_in_memfd()).then_some(options.memory_mib);
+        let folder = Folder::make(in_folder, &[JOB, INIT])?;
         lay_init(&folder.path().join(INIT))?;
         fs::write(
             folder.path().join(JOB),
@@ -144,6 +148,9 @@ impl Guest {
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.file.try_clone()?))
             .stderr(Stdio::from(log.file.try_clone()?));
+        if kernel.has_memory_in_memfd() {
+            command.env("UML_MEMORY_IN_MEMFD", "1");
+        }
         // Its memory is a file, too, and the kernel makes it longer than what it uses.
         let (cpu, most_output) = (
             options.cpu,

@@ -64,10 +64,12 @@ fn run(job: &Path) -> io::Result<()> {
 /// Makes this process a real-time one, its children ordinary ones again: epoll_wait(2) of an ordinary process may wake
 /// up late by a thousandth of its timeout, depending on who else has a timer there.
 fn wake_on_time() -> io::Result<()> {
-    let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the parameter outlives the call.
+    // The lowest; the kernel's sched_param is this number alone. Not by the C library: musl refuses this call to everybody.
+    let lowest: libc::c_int = 1;
+    // SAFETY: the number outlives the call.
     let result = unsafe {
-        libc::sched_setscheduler(
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
             0,
             libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
             &raw const lowest,

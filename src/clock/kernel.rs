@@ -13,7 +13,10 @@ const TIME_TRAVEL: &str = "CONFIG_UML_TIME_TRAVEL_SUPPORT";
 /// The variable that names the kernel.
 const NAMED: &str = "HALFOPEN_KERNEL";
 
-/// A kernel that `ci/kernel` built, or that somebody named.
+/// Where a release has its kernels, from the folder of its program.
+const OF_A_RELEASE: &str = "share/halfopen/kernels";
+
+/// A kernel that `ci/kernel` built, here or for the release that this program is of, or that somebody named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     /// The program.
@@ -34,6 +37,9 @@ pub struct About {
     /// Whether its random numbers can be seeded from the command line.
     #[serde(default)]
     pub seed: bool,
+    /// Whether its guests' memory can be a memfd, for which no tmpfs is needed; not in what older builds wrote.
+    #[serde(default)]
+    pub memory: bool,
     /// SHA-256 of the file, in hexadecimal; not in what older builds wrote.
     #[serde(default)]
     pub sha256: Option<String>,
@@ -54,7 +60,9 @@ pub enum KernelError {
     #[error("no kernel for the virtual clock can be used: {0}")]
     Unusable(String),
     /// None was named and none was built.
-    #[error("no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes")]
+    #[error(
+        "no kernel for the virtual clock is built; `./ci/kernel` builds one in a few minutes, and a release has one beside its program"
+    )]
     NotBuilt,
 }
 
@@ -110,6 +118,18 @@ impl Kernel {
             .as_ref()
             .is_some_and(|about| version(&about.version) >= [6, 16, 0])
     }
+
+    /// Whether its guests need no tmpfs, because their memory can be a memfd.
+    #[must_use]
+    pub fn has_memory_in_memfd(&self) -> bool {
+        self.about.as_ref().is_some_and(|about| about.memory)
+    }
+
+    /// Whether it is of the release that this program is of.
+    #[must_use]
+    pub fn is_of_the_release(&self) -> bool {
+        of_the_release().is_some_and(|folder| self.path.parent() == Some(&folder))
+    }
 }
 
 /// Whether a file is a kernel of the right kind: it carries its whole configuration as text, for `--showconfig`. Read
@@ -122,7 +142,8 @@ fn has_time_travel(kernel: &Path) -> bool {
     })
 }
 
-/// The kernels to run on: those named, else the one in `HALFOPEN_KERNEL`, else the newest that was built.
+/// The kernels to run on: those named, else the one in `HALFOPEN_KERNEL`, else the newest that `ci/kernel` built, else the newest
+/// beside this program.
 ///
 /// # Errors
 /// See [`KernelError`].
@@ -133,7 +154,7 @@ pub fn choose(named: &[PathBuf]) -> Result<Vec<Kernel>, KernelError> {
     if let Some(path) = std::env::var_os(NAMED) {
         return Ok(vec![Kernel::at(Path::new(&path))?]);
     }
-    let (mut usable, unusable) = cached();
+    let (mut usable, unusable) = found();
     match (usable.pop(), unusable.is_empty()) {
         (Some(newest), _) => Ok(vec![newest]),
         (None, true) => Err(KernelError::NotBuilt),
@@ -141,26 +162,38 @@ pub fn choose(named: &[PathBuf]) -> Result<Vec<Kernel>, KernelError> {
     }
 }
 
-/// Why kernels that `ci/kernel` has built can't be used, a sentence each; none where they are not asked for.
+/// Why kernels that `ci/kernel` has built, or those of a release, can't be used, a sentence each; none where they are not asked for.
 #[must_use]
 pub fn unusable() -> Vec<String> {
     match std::env::var_os(NAMED) {
         Some(_) => Vec::new(),
-        None => cached().1,
+        None => found().1,
     }
 }
 
-/// All kernels that `ci/kernel` has built and that can be used, the newest version last.
+/// All kernels that can be used: those beside this program, then those that `ci/kernel` has built here, each the newest version
+/// last.
 #[must_use]
 pub fn built() -> Vec<Kernel> {
-    cached().0
+    found().0
 }
 
-/// The kernels in the cache that can be used, the newest version last, and what is wrong with the others.
-fn cached() -> (Vec<Kernel>, Vec<String>) {
-    let Some(folder) = cache() else {
-        return Default::default();
-    };
+/// As [`built`], and what is wrong with the others.
+fn found() -> (Vec<Kernel>, Vec<String>) {
+    let (mut kernels, mut unusable) = of_the_release().map(in_folder).unwrap_or_default();
+    let (cached, not_cached) = cache().map(in_folder).unwrap_or_default();
+    // Its name says what went into it.
+    kernels.retain(|kernel| {
+        let name = kernel.path.file_name();
+        cached.iter().all(|other| other.path.file_name() != name)
+    });
+    kernels.extend(cached);
+    unusable.extend(not_cached);
+    (kernels, unusable)
+}
+
+/// The kernels in a folder that can be used, the newest version last, and what is wrong with the others.
+fn in_folder(folder: PathBuf) -> (Vec<Kernel>, Vec<String>) {
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Default::default(),
@@ -177,7 +210,7 @@ fn cached() -> (Vec<Kernel>, Vec<String>) {
     described.sort();
     let (mut kernels, mut unusable) = (Vec::new(), Vec::new());
     for path in described {
-        match in_cache(&path) {
+        match described_by(&path) {
             Ok(kernel) => kernels.push(kernel),
             Err(text) => unusable.push(text),
         }
@@ -192,8 +225,8 @@ fn cached() -> (Vec<Kernel>, Vec<String>) {
     (kernels, unusable)
 }
 
-/// The kernel that a file of the cache describes.
-fn in_cache(about: &Path) -> Result<Kernel, String> {
+/// The kernel that a file beside it describes.
+fn described_by(about: &Path) -> Result<Kernel, String> {
     let kernel = about.with_extension("");
     let text = fs::read_to_string(about)
         .map_err(|error| format!("failed to read {}: {error}", about.display()))?;
@@ -213,6 +246,17 @@ fn cache() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     Some(cache.or_else(home)?.join("halfopen/kernels"))
+}
+
+/// Where the release that this program is of has its kernels: `share` lies beside the `bin` that the program lies in.
+fn of_the_release() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program
+        .parent()?
+        .parent()?
+        .join(OF_A_RELEASE)
+        .canonicalize()
+        .ok()
 }
 
 /// The numbers of a version, `7.3.4` → `[7, 3, 4]`.

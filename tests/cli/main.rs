@@ -16,6 +16,7 @@ mod edges;
 mod init;
 mod leaves_nothing;
 mod profiles;
+mod release;
 mod report_command;
 mod report_targets;
 mod rig_failures;

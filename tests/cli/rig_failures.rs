@@ -75,23 +75,6 @@ fn user_namespaces_forbidden() {
 }
 
 #[test]
-fn no_room_for_a_guest_s_memory() {
-    if !user_namespaces_or_skip() || kernel_or_skip().is_none() {
-        return;
-    }
-    let small = "mount -t tmpfs -o size=16m none /dev/shm; TMPDIR=/dev/shm; export TMPDIR";
-    assert_broken(
-        &run_on("virtual", small),
-        "there is no room for a guest's memory: /dev/shm has only 16 MiB free",
-    );
-    let no_exec = "mount -t tmpfs -o noexec none /dev/shm; TMPDIR=/dev/shm; export TMPDIR";
-    assert_broken(&run_on("virtual", no_exec), "/dev/shm is mounted noexec");
-    // A place that is no tmpfs is passed over for one that is.
-    let elsewhere = "TMPDIR=/proc; export TMPDIR";
-    run_on("virtual", elsewhere).assert(0, &["1 passed"]);
-}
-
-#[test]
 fn a_kernel_that_is_not_there_or_is_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let script = executable(folder.path(), "script", "#!/bin/sh\nexit 0\n");
