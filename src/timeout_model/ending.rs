@@ -91,7 +91,11 @@ impl Situation<'_> {
     }
 
     /// The health check, and when its PING goes out to a peer that is dead.
-    fn ping_when_unanswered(&self, from: Window, rested: Window) -> Option<(Ping, Window)> {
+    pub(super) fn ping_when_unanswered(
+        &self,
+        from: Window,
+        rested: Window,
+    ) -> Option<(Ping, Window)> {
         let ping = self
             .transport
             .ping
@@ -185,7 +189,7 @@ impl Situation<'_> {
     }
 
     /// Data sent within `sent` is retransmitted until the kernel has enough. `since_fault` is when that is.
-    fn retransmission(&self, sent: Window, since_fault: Window) -> Candidate {
+    pub(super) fn retransmission(&self, sent: Window, since_fault: Window) -> Candidate {
         let user_timeout = self.transport.user_timeout;
         let path = Path {
             rtt: self.cycle.rtt,
@@ -224,7 +228,7 @@ impl Situation<'_> {
     }
 
     /// The client's own limits on a request sent within `sent`, as far as they end the connection.
-    fn limits(&self, sent: Window) -> Vec<Candidate> {
+    pub(super) fn limits(&self, sent: Window) -> Vec<Candidate> {
         let t = self.transport;
         let limits = [
             (t.request_timeout, Cause::RequestTimeout),

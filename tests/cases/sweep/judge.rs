@@ -249,6 +249,7 @@ impl Sendings {
                 start: fired,
                 first_rto,
                 rto_max: (self.sysctls.rto_max_ms * hz).div_ceil(1000),
+                linear: self.sysctls.linear_retransmissions(),
             };
             first
                 + match self.user_timeout {
