@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::dials::UNLUCKY;
 use super::rhythm::{Idle, Seen};
 use super::rto::Path;
-use super::sendings::{Course, Limit, Resending, Through, dials};
+use super::sendings::{Limit, Resending, Through, dials};
 use super::situation::Situation;
 use super::sysctls::TcpSysctls;
 use super::window::{Candidate, SLACK, either};
@@ -488,7 +488,8 @@ impl Healed<'_, '_> {
             // While the client paused nothing was read: what is left of the PING's time is no other than that.
             false if request.max > Duration::ZERO => {
                 let left = Window::exactly(pinged.ping.idle).earlier(pause);
-                Window::of(left.min.saturating_sub(LATE), left.max + LATE)
+                let left = Window::of(left.min.saturating_sub(LATE), left.max + LATE);
+                self.situation.while_a_request_is_open(left)
             }
             false => pinged.sent,
         };
@@ -532,19 +533,18 @@ impl Healed<'_, '_> {
             for through in &met.through {
                 match self.taken {
                     Taken::Path(_) => {
-                        let recovery = self.answered(through, sent, course);
+                        let recovery = self.answered(through, sent);
                         lives = around(lives, recovery);
                     }
                     Taken::Power(_) => {
-                        let at = widened(through.at(self.heals), course.slack);
-                        let at = Window::of(at.min.max(self.heals.min), at.max);
+                        let at = through.at(self.heals);
                         let answer = Window::of(s.cycle.rtt, s.cycle.rtt + SLACK);
                         reset = around(reset, at.then(answer));
                     }
                 }
             }
             if let (Some(none), Some((window, cause))) = (met.none, end) {
-                let window = widened(none.then(window), course.slack);
+                let window = none.then(window);
                 let window = Window::of(window.min, window.max + SLACK);
                 let found = (window, cause);
                 given_up = Some(given_up.map_or(found, |other| either(other, found)));
@@ -561,10 +561,9 @@ impl Healed<'_, '_> {
     }
 
     /// When the client is answered once a sending has got through.
-    fn answered(&self, through: &Through, sent: &Sent, course: &Course) -> Window {
+    fn answered(&self, through: &Through, sent: &Sent) -> Window {
         let s = self.situation;
-        let at = widened(through.at(self.heals), course.slack);
-        let at = Window::of(at.min.max(self.heals.min.max(sent.first.min)), at.max);
+        let at = through.at(self.heals);
         let t = s.transport;
         let limit = [t.request_timeout, t.read_timeout];
         let limit = limit.into_iter().flatten().min();
@@ -595,11 +594,7 @@ impl Healed<'_, '_> {
             return any;
         }
         let cycle = limit + pause.max;
-        let slack = course.slack;
-        let after = Window::of(
-            through.after.min.saturating_sub(slack),
-            through.after.max + slack,
-        );
+        let after = through.after;
         let number = |after: Duration| after.as_nanos() / cycle.as_nanos().max(1);
         let (first, last) = (number(after.min), number(after.max));
         let Ok(count) = u32::try_from(last) else {
@@ -697,8 +692,7 @@ impl Healed<'_, '_> {
                 return None;
             }
             for through in &met.through {
-                let at = widened(through.at(self.heals), course.slack);
-                arrives = around(arrives, Window::of(at.min.max(self.heals.min), at.max));
+                arrives = around(arrives, through.at(self.heals));
             }
         }
         let one_way = Window::of(rtt / 2, rtt / 2 + SLACK);
@@ -782,7 +776,7 @@ impl Healed<'_, '_> {
                 return None;
             }
             for through in &met.through {
-                latest = latest.max(through.at(self.heals).max + course.slack);
+                latest = latest.max(through.at(self.heals).max);
             }
         }
         let behind = self.answer().max + s.cycle.rtt * 3;
@@ -909,12 +903,10 @@ impl Healed<'_, '_> {
             for course in &courses {
                 let (met, end) = course.meets(&limits, Cause::DialTimeout, dead, self.heals);
                 for through in &met.through {
-                    let at = widened(through.at(self.heals), course.slack);
-                    answered = around(answered, Window::of(at.min.max(dead.min), at.max));
+                    answered = around(answered, through.at(self.heals));
                 }
                 if let (Some(none), Some((window, _))) = (met.none, end) {
-                    let window = widened(none.then(window), course.slack);
-                    next = around(next, window.then(between));
+                    next = around(next, none.then(window).then(between));
                 }
             }
             match next {
@@ -928,10 +920,6 @@ impl Healed<'_, '_> {
 
 fn around(all: Option<Window>, window: Window) -> Option<Window> {
     Some(all.map_or(window, |other| other.around(window)))
-}
-
-fn widened(window: Window, slack: Duration) -> Window {
-    Window::of(window.min.saturating_sub(slack), window.max + slack)
 }
 
 #[cfg(test)]

@@ -137,6 +137,12 @@ mod tests {
         without.faults.clear();
         assert_eq!(super::foresee(&without.clients[0], &without), None);
         let healed = LOSS.replace("at: 10s", "at: 10s, for: 10s");
-        assert!(predicted(POLL, &format!("faults: [{healed}]\n")).is_empty());
+        let faults = |more: &str| format!("faults: [{healed}{more}]\n");
+        assert_eq!(predicted(POLL, &faults("")), ["a", "b"]);
+        // One after the other, or one that lasts besides.
+        let again = format!(", {}", healed.replace("at: 10s", "at: 50s"));
+        assert!(predicted(POLL, &faults(&again)).is_empty());
+        let lasting = format!(", {}", LOSS.replace("at: 10s", "at: 50s"));
+        assert!(predicted(POLL, &faults(&lasting)).is_empty());
     }
 }
