@@ -1,5 +1,5 @@
 //! The timeout model against the kernel: hundreds of random combinations of sysctls, socket options, phases and round
-//! trips on the virtual clock, always the same ones.
+//! trips on the virtual clock, always the same ones; and as many of faults that heal.
 //!
 //! `HALFOPEN_SWEEP=N` makes it N cases instead of the few of every test run, and `HALFOPEN_SWEEP_SUMMARY=FILE` writes what
 //! came of them (see ci/sweep).
@@ -167,13 +167,6 @@ fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
     };
     let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
     let swept = sweep(&newest, draw_healing, cases, SEED);
-    if std::env::var_os("HEALED_DEBUG").is_some() {
-        for one in &swept {
-            if !one.judged.predicted {
-                println!("NOT {}", one.drawn.yaml);
-            }
-        }
-    }
     let foreseen = swept.iter().filter(|one| one.judged.predicted).count();
     let mut widths: Vec<_> = swept
         .iter()

@@ -44,10 +44,10 @@ fn a_request_is_answered_with_the_first_retransmission_after_the_healing() {
     let (min, max) = seconds(p.recovery);
     assert!((29.9..32.0).contains(&min), "{min}");
     assert!((51.0..62.0).contains(&max), "{max}");
-    // A largest RTO of 1 s leaves no more than that, and an eighth.
+    // A largest RTO of 1 s leaves no more than that, an eighth, and what a busy machine is given.
     let sysctls = ", sysctls: { net.ipv4.tcp_rto_max_ms: 1000, net.ipv4.tcp_retries2: 60 }";
     let (min, max) = seconds(healed(sysctls, "30s", DEAD_PATH).recovery);
-    assert!(min >= 29.9 && max < 31.5, "{min} to {max}");
+    assert!(min >= 29.9 && max < 31.7, "{min} to {max}");
 }
 
 /// `tcp_retries2`=5: 12.6 s, and the timer after that.
@@ -63,16 +63,16 @@ fn who_is_given_up_before_dials_until_a_syn_is_answered() {
     assert!(min >= 59.9 && max < 15.6 + 15.0 + 72.0, "{min} to {max}");
 }
 
-/// Five seconds, a pause of three, a dial of five, a pause of three: a dial begins 16 s after the request, and its fifth SYN goes
-/// out 4 s later and a little.
+/// Five seconds, a pause of three, a dial of five, a pause of three: a dial begins 16 s after the request, and after 19 s and a little
+/// it sends a SYN again, the third one or (before Linux 6.5) the second.
 #[test]
 fn a_request_timeout_makes_it_dial_again_and_again() {
-    let p = healed(", transport: { request_timeout: 5s }", "20s", DEAD_PATH);
+    let p = healed(", transport: { request_timeout: 5s }", "18500ms", DEAD_PATH);
     let (min, max) = seconds(p.detection);
     assert_eq!((p.cause, min), (Cause::RequestTimeout, 5.0));
     assert!(max < 5.3, "{max}");
     let (min, max) = seconds(p.recovery);
-    assert!(min > 19.9 && max < 21.2, "{min} to {max}");
+    assert!(min > 18.9 && max < 20.2, "{min} to {max}");
     // Two seconds it survives.
     let p = healed(", transport: { request_timeout: 5s }", "2s", DEAD_PATH);
     assert_eq!((p.cause, p.detection), (Cause::Never, None));
@@ -102,11 +102,14 @@ fn a_silence_in_which_nothing_is_sent_is_heard_of_by_the_next_request_alone() {
     let p = of(DEAD_PATH);
     let (min, max) = seconds(p.recovery);
     assert_eq!((p.cause, p.detection), (Cause::Never, None));
-    // It may have been idle for some seconds when the fault began to wait for that.
-    assert!(min > 50.0 && max > 60.0 && max < 60.6, "{min} to {max}");
+    // The fault begins to wait for a pause after 5 s, and is in the first one.
+    assert!(min > 54.9 && max < 55.6, "{min} to {max}");
     let p = of(NO_POWER);
-    let (_, max) = seconds(p.detection);
-    assert!(p.cause == Cause::Reset && max < 60.6, "{max}");
+    let (min, max) = seconds(p.detection);
+    assert!(
+        p.cause == Cause::Reset && min > 54.9 && max < 55.6,
+        "{min} to {max}"
+    );
 }
 
 /// Of what a node without memory owes a client nobody tells it, unless it asks: three probes, of which the last is answered.
