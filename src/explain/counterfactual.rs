@@ -308,8 +308,8 @@ fn unknown(client: &Client, measured: &ClientResult) -> String {
             "a program's own timers are no part of the plan, so the model can't be asked what others would do"
         }
         None => {
-            "the model predicts only clients that ask, are answered and pause, and losses of power that last, so it can't be \
-             asked"
+            "the model predicts only clients that ask, are answered and pause, and losses of power that last, or one loss of power \
+             or of all packets that heals, so it can't be asked"
         }
     };
     format!("  {known}{missing}")

@@ -126,7 +126,7 @@ pub fn killed_by_loss(
 impl Situation<'_> {
     /// The last probe of keepalive before it gives up: it is sent as the timer of the one before fires, which is late by an eighth at
     /// the most.
-    fn last_probe(&self, end: Option<Candidate>) -> Option<Window> {
+    pub(super) fn last_probe(&self, end: Option<Candidate>) -> Option<Window> {
         let (end, cause) = end?;
         let interval = self.transport.keepalive?.interval;
         matches!(cause, Cause::Keepalive | Cause::UserTimeout).then(|| {
@@ -242,6 +242,7 @@ impl Sending {
                     start,
                     first_rto: in_jiffies_up(first_rto, hz).max(1),
                     rto_max: in_jiffies_up(rto_max, hz),
+                    linear: self.sysctls.linear_retransmissions(),
                 };
                 let sendings = series.fires().take_while(|at| *at < limit && *at < by);
                 sendings.last().unwrap_or_default()

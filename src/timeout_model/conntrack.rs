@@ -169,6 +169,7 @@ impl<'a> Conntrack<'a> {
                     start,
                     first_rto,
                     rto_max: in_jiffies_up(rto_max, hz),
+                    linear: limit.sysctls.linear_retransmissions(),
                 };
                 match self.forgotten_in(series, limit.least) {
                     Some(at) => {
@@ -305,6 +306,7 @@ mod tests {
             start: 0,
             first_rto: 200,
             rto_max: 120_000,
+            linear: 0,
         };
         // Gaps of 0.4, 0.8, 1.6, 3.2, 6.4 and 12.8 s; the wheel makes them a little longer.
         let sixth = series.fires().nth(5);

@@ -128,7 +128,7 @@ impl Situation<'_> {
     }
 
     /// Between a dial that failed and the next one: the transport's own back-off, or the workload's pause.
-    fn between_dials(&self) -> Window {
+    pub(super) fn between_dials(&self) -> Window {
         let retry = &self.transport.retry;
         match retry.attempts > 0 && retry.on.contains(&RetryOn::DialFailed) {
             true => Window::of(
@@ -140,7 +140,7 @@ impl Situation<'_> {
     }
 
     /// From a dial that meets a live endpoint to the first response.
-    fn served(&self) -> Window {
+    pub(super) fn served(&self) -> Window {
         let handshake = self.cycle.rtt;
         Window::of(
             handshake + self.cycle.service.min,
@@ -301,7 +301,7 @@ impl Situation<'_> {
     }
 
     /// When the first dial after giving up begins.
-    fn redial(&self, given_up: Window, cause: Cause) -> Window {
+    pub(super) fn redial(&self, given_up: Window, cause: Cause) -> Window {
         let t = self.transport;
         let retry = &t.retry;
         let again = retry.attempts > 0

@@ -7,7 +7,7 @@ use super::kernel;
 use super::neighbour::Limit;
 use super::rto::Path;
 use super::situation::Situation;
-use super::window::{Candidate, earliest, either, of_one_sending};
+use super::window::{Candidate, TICK, earliest, either, of_one_sending};
 use crate::plan::{Cause, IdleCheck, Ping, Protocol, TimeoutEnds, Window};
 
 /// From a request's sending to its acknowledgement, on top of the round trip: it may be delayed (TCP_DELACK_MIN), and a
@@ -91,7 +91,11 @@ impl Situation<'_> {
     }
 
     /// The health check, and when its PING goes out to a peer that is dead.
-    fn ping_when_unanswered(&self, from: Window, rested: Window) -> Option<(Ping, Window)> {
+    pub(super) fn ping_when_unanswered(
+        &self,
+        from: Window,
+        rested: Window,
+    ) -> Option<(Ping, Window)> {
         let ping = self
             .transport
             .ping
@@ -105,9 +109,45 @@ impl Situation<'_> {
         let sent = match ping.while_idle {
             true => due,
             // Only while a request is open.
-            false => Window::of(due.min.max(from.min), due.max.max(from.max)),
+            false => {
+                let due = Window::of(due.min.max(from.min), due.max.max(from.max));
+                let after = Window::of(
+                    due.min.saturating_sub(from.max),
+                    due.max.saturating_sub(from.min),
+                );
+                let open = from.then(self.while_a_request_is_open(after));
+                Window::of(
+                    due.min.max(open.min),
+                    due.max.max(open.max.min(due.max + self.cycle.pause.max)),
+                )
+            }
         };
         Some((ping, sent))
+    }
+
+    /// The first moment from `after` on at which a request is open, counted from one that has no answer: if it runs out of time, the
+    /// next one follows after a pause.
+    pub(super) fn while_a_request_is_open(&self, after: Window) -> Window {
+        let limits = [self.transport.request_timeout, self.transport.read_timeout];
+        let Some(limit) = limits.into_iter().flatten().min() else {
+            return after;
+        };
+        let next = |after: Duration, pause: Duration, open: Duration| {
+            let cycle = (limit + pause).max(TICK);
+            let into = after.as_nanos() % cycle.as_nanos();
+            let into = Duration::from_nanos(u64::try_from(into).unwrap_or(u64::MAX));
+            match into <= open {
+                true => after,
+                false => after + (cycle - into),
+            }
+        };
+        let pause = self.cycle.pause;
+        // A timer is late by a little.
+        let (shortest, longest) = (limit.saturating_sub(TICK), limit + TICK);
+        let each = [pause.min, pause.max];
+        let soonest = each.map(|pause| next(after.min, pause, longest));
+        let latest = each.map(|pause| next(after.max, pause, shortest));
+        Window::of(soonest[0].min(soonest[1]), latest[0].max(latest[1]))
     }
 
     /// What ends a request that was acknowledged and waits for its response: nothing is outstanding on TCP's level.
@@ -185,7 +225,7 @@ impl Situation<'_> {
     }
 
     /// Data sent within `sent` is retransmitted until the kernel has enough. `since_fault` is when that is.
-    fn retransmission(&self, sent: Window, since_fault: Window) -> Candidate {
+    pub(super) fn retransmission(&self, sent: Window, since_fault: Window) -> Candidate {
         let user_timeout = self.transport.user_timeout;
         let path = Path {
             rtt: self.cycle.rtt,
@@ -224,7 +264,7 @@ impl Situation<'_> {
     }
 
     /// The client's own limits on a request sent within `sent`, as far as they end the connection.
-    fn limits(&self, sent: Window) -> Vec<Candidate> {
+    pub(super) fn limits(&self, sent: Window) -> Vec<Candidate> {
         let t = self.transport;
         let limits = [
             (t.request_timeout, Cause::RequestTimeout),

@@ -28,6 +28,7 @@ impl Series {
                 start: (2 * bucket + late - 1 - last % bucket) % bucket,
                 first_rto,
                 rto_max,
+                linear: 0,
             })
         });
         candidates.min_by_key(|series| series.distance(fires))
@@ -136,7 +137,7 @@ mod tests {
             first_rto in 40_u64..60, start in 0_u64..512, length in 2_usize..16,
         ) {
             let series = Series {
-                hz: 250, rounding: Rounding::Wheel, start, first_rto, rto_max: 30_000,
+                hz: 250, rounding: Rounding::Wheel, start, first_rto, rto_max: 30_000, linear: 0,
             };
             let fires: Vec<_> = series.fires().take(length).collect();
             let found = Series::fitted(&fires, 250, 30_000).expect("enough of them");

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::rto::{self, Path};
-use super::series::{Series, in_jiffies_up, jiffies};
+use super::series::{Series, Until, in_jiffies_up, jiffies};
 use super::sysctls::TcpSysctls;
 use super::timer::{Rounding, wheel_bucket};
 use crate::plan::{Client, LabPlan, Window, kernel_version};
@@ -46,6 +46,16 @@ impl Kernel {
 
     fn frequencies(self) -> Vec<u64> {
         self.hz.map_or_else(|| HZ.to_vec(), |hz| vec![hz.into()])
+    }
+
+    /// Every frequency, moments on its wheel within the bucket of a timer of `longest`, and how far apart these are.
+    pub(super) fn tried(self, longest: Duration) -> impl Iterator<Item = (u64, u64, Duration)> {
+        self.frequencies().into_iter().flat_map(move |hz| {
+            let bucket = wheel_bucket(in_jiffies_up(longest, hz));
+            let step = (bucket / STARTS).max(1);
+            let starts = (0..bucket).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+            starts.map(move |start| (hz, start, jiffies(step, hz)))
+        })
     }
 
     /// Every frequency, and moments on its wheel from which timers are tried that are no longer than `longest`.
@@ -114,14 +124,18 @@ pub(super) fn first_and_series(
     user_timeout: Option<Duration>,
     kernel: Kernel,
 ) -> (Window, Window) {
-    let rule = match user_timeout {
-        None => Rule::Bound(sysctls.retransmission_bound()),
-        Some(limit) => Rule::UserTimeout(limit),
-    };
     (
         first_retransmission(sysctls, path, kernel),
-        series(sysctls, path, rule, kernel),
+        series(sysctls, path, rule(sysctls, user_timeout), kernel),
     )
+}
+
+/// What ends the retransmissions of a socket that its program has not closed.
+pub(super) fn rule(sysctls: &TcpSysctls, user_timeout: Option<Duration>) -> Until {
+    match user_timeout {
+        None => Until::Bound(sysctls.retransmission_bound()),
+        Some(limit) => Until::UserTimeout(limit),
+    }
 }
 
 /// From the sending of a segment that nobody acknowledges, on a connection that its program has closed since, until the
@@ -135,8 +149,8 @@ pub fn orphan(
 ) -> Window {
     let first = first_retransmission(sysctls, path, kernel);
     let rule = match user_timeout {
-        None => Rule::Bound(sysctls.orphan_bound()),
-        Some(limit) => Rule::UserTimeout(limit),
+        None => Until::Bound(sysctls.orphan_bound()),
+        Some(limit) => Until::UserTimeout(limit),
     };
     first.then(series(sysctls, path, rule, kernel))
 }
@@ -156,14 +170,7 @@ fn first_retransmission(sysctls: &TcpSysctls, path: Path, kernel: Kernel) -> Win
     }
 }
 
-/// What ends a series of retransmissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Rule {
-    Bound(Duration),
-    UserTimeout(Duration),
-}
-
-type SeriesKey = (u64, u64, Path, Rule, Kernel);
+type SeriesKey = (u64, u64, u32, Path, Until, Kernel);
 
 thread_local! {
     /// A large matrix asks for the same few series again and again.
@@ -171,8 +178,16 @@ thread_local! {
 }
 
 /// From the first retransmission until the connection is given up.
-fn series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> Window {
-    let key = (sysctls.rto_min_ms, sysctls.rto_max_ms, path, rule, kernel);
+fn series(sysctls: &TcpSysctls, path: Path, rule: Until, kernel: Kernel) -> Window {
+    let linear = sysctls.linear_retransmissions();
+    let key = (
+        sysctls.rto_min_ms,
+        sysctls.rto_max_ms,
+        linear,
+        path,
+        rule,
+        kernel,
+    );
     if let Some(known) = SERIES.with_borrow(|all| all.get(&key).copied()) {
         return known;
     }
@@ -181,12 +196,12 @@ fn series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> Windo
     window
 }
 
-fn find_series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> Window {
+fn find_series(sysctls: &TcpSysctls, path: Path, rule: Until, kernel: Kernel) -> Window {
     let rto = rto::first_rto(path, sysctls);
     let rto_max = Duration::from_millis(sysctls.rto_max_ms);
     let (least, longest) = match rule {
-        Rule::Bound(bound) => (bound, rto_max.min(bound + rto.max * 2)),
-        Rule::UserTimeout(limit) => (limit, rto_max.min(limit)),
+        Until::Bound(bound) => (bound, rto_max.min(bound + rto.max * 2)),
+        Until::UserTimeout(limit) => (limit, rto_max.min(limit)),
     };
     let window = kernel.around(longest, |hz, start| {
         let series = |first_rto| Series {
@@ -195,14 +210,15 @@ fn find_series(sysctls: &TcpSysctls, path: Path, rule: Rule, kernel: Kernel) -> 
             start,
             first_rto,
             rto_max: in_jiffies_up(rto_max, hz),
+            linear: sysctls.linear_retransmissions(),
         };
         let (low, high) = (
             in_jiffies_up(rto.min, hz).max(1),
             in_jiffies_up(rto.max, hz).max(1),
         );
         match rule {
-            Rule::Bound(bound) => ends_within(series, low, high, bound),
-            Rule::UserTimeout(limit) => {
+            Until::Bound(bound) => ends_within(series, low, high, bound),
+            Until::UserTimeout(limit) => {
                 let step = usize::try_from(((high - low) / 3).max(1)).unwrap_or(usize::MAX);
                 let firsts = (low..=high).step_by(step).chain([high]);
                 hull(firsts.map(|first_rto| series(first_rto).gives_up_by_user_timeout(limit)))
@@ -279,11 +295,18 @@ pub(super) fn timers(delays: &[Duration], kernel: Kernel) -> Window {
 /// second comes first in any case.
 #[must_use]
 pub fn connect(sysctls: &TcpSysctls, user_timeout: Option<Duration>, kernel: Kernel) -> Window {
-    let linear = |linear| connect_with(sysctls, linear, user_timeout, kernel);
+    let each = linear_syns(sysctls, kernel).into_iter();
+    each.map(|linear| connect_with(sysctls, linear, user_timeout, kernel))
+        .reduce(Window::around)
+        .unwrap_or_default()
+}
+
+/// Numbers of timers of one second before a SYN's back-off begins that a kernel may have.
+pub(super) fn linear_syns(sysctls: &TcpSysctls, kernel: Kernel) -> Vec<u32> {
     match kernel.version {
-        Some(version) if version < LINEAR_SINCE => linear(0),
-        Some(_) => linear(sysctls.syn_linear_timeouts),
-        None => linear(0).around(linear(sysctls.syn_linear_timeouts)),
+        Some(version) if version < LINEAR_SINCE => vec![0],
+        Some(_) => vec![sysctls.syn_linear_timeouts],
+        None => vec![0, sysctls.syn_linear_timeouts],
     }
 }
 
@@ -294,26 +317,38 @@ fn connect_with(
     kernel: Kernel,
 ) -> Window {
     let longest = Duration::from_millis(sysctls.rto_max_ms);
-    let ones = std::iter::repeat_n(SYN_TIMER, linear as usize);
-    let doubling = (1..=sysctls.syn_retries).map(|n| (SYN_TIMER * (1 << n.min(20))).min(longest));
-    let again: Vec<Duration> = ones.chain(doubling).collect();
-    let bound = sysctls.syn_bound();
-    let ends = user_timeout.unwrap_or(bound);
     let window = kernel.around(longest, |hz, start| {
-        let mut now = Rounding::Wheel.fires_at(start, in_jiffies_up(SYN_TIMER, hz));
-        for delay in &again {
-            let delay = in_jiffies_up(*delay, hz);
-            let left = user_timeout.map_or(delay, |limit| {
-                in_jiffies_up(limit, hz).saturating_sub(now - start).max(1)
-            });
-            now = Rounding::Wheel.fires_at(now, delay.min(left));
-            if now - start >= in_jiffies_up(ends, hz) {
-                break;
-            }
-        }
-        hull(std::iter::once(jiffies(now - start, hz)))
+        let fires = syn_timers(sysctls, linear, user_timeout, (hz, start));
+        hull(fires.last().copied().into_iter())
     });
     Window::of(window.min.max(SYN_TIMER), window.max)
+}
+
+/// When the timer of a SYN fires, from jiffy `start` of a wheel: each time it is sent again, but with the last one connect() fails.
+pub(super) fn syn_timers(
+    sysctls: &TcpSysctls,
+    linear: u32,
+    user_timeout: Option<Duration>,
+    (hz, start): (u64, u64),
+) -> Vec<Duration> {
+    let longest = Duration::from_millis(sysctls.rto_max_ms);
+    let ones = std::iter::repeat_n(SYN_TIMER, linear as usize);
+    let doubling = (1..=sysctls.syn_retries).map(|n| (SYN_TIMER * (1 << n.min(20))).min(longest));
+    let ends = in_jiffies_up(user_timeout.unwrap_or(sysctls.syn_bound()), hz);
+    let mut now = Rounding::Wheel.fires_at(start, in_jiffies_up(SYN_TIMER, hz));
+    let mut fires = vec![jiffies(now - start, hz)];
+    for delay in ones.chain(doubling) {
+        let delay = in_jiffies_up(delay, hz);
+        let left = user_timeout.map_or(delay, |limit| {
+            in_jiffies_up(limit, hz).saturating_sub(now - start).max(1)
+        });
+        now = Rounding::Wheel.fires_at(now, delay.min(left));
+        fires.push(jiffies(now - start, hz));
+        if now - start >= ends {
+            break;
+        }
+    }
+    fires
 }
 
 /// From the last answer to a zero-window probe until the connection is given up, of a peer that closed its window, went on

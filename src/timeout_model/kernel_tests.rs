@@ -59,6 +59,7 @@ fn misfit(rounding: Rounding, hz: u64, first_rto: u64, start: u64) -> u128 {
         start,
         first_rto,
         rto_max: 120 * hz,
+        linear: 0,
     };
     let fires = series.fires().zip(&PUBLISHED[1..]);
     let differences = fires.map(|(t, published)| {
@@ -211,6 +212,7 @@ fn halving_finds_what_trying_all_does() {
             start,
             first_rto,
             rto_max: 120 * hz,
+            linear: 0,
         };
         let (low, high) = (hz / 5, hz / 5 * 3);
         let all = hull((low..=high).map(|rto| series(rto).gives_up(bound)));

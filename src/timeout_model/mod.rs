@@ -4,7 +4,8 @@
 //! `kernel` and `keepalive` what each of TCP's own timers takes, `neighbour` what they make of an address that does not
 //! resolve and `conntrack` of a service's connection that its node forgets, `cycle` and `rhythm` what a client is doing at the fault,
 //! `situation` and `ending` which of all timers of a client rules then, `dials` how it comes back, `predict` all of that
-//! together, `blip` what a silence that ends leaves of a connection, and `fit` which series a measured one is.
+//! together, `sendings` what is sent again and `healed` what the first sending after a fault's healing makes of it, `blip` what a
+//! silence that ends leaves of a connection, and `fit` which series a measured one is.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -15,6 +16,7 @@ mod dials;
 mod ending;
 mod fit;
 mod forgotten;
+mod healed;
 mod keepalive;
 mod kernel;
 mod neighbour;
@@ -22,6 +24,7 @@ mod other_faults;
 mod predict;
 mod rhythm;
 mod rto;
+mod sendings;
 mod series;
 mod situation;
 mod sysctls;

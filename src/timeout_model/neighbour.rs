@@ -148,6 +148,7 @@ impl Unresolved {
                     start,
                     first_rto: in_jiffies_up(first_rto, hz).max(1),
                     rto_max: in_jiffies_up(rto_max, hz),
+                    linear: limit.sysctls.linear_retransmissions(),
                 };
                 let moments = (0..=MOMENTS).map(|n| told.min + (told.max - told.min) * n / MOMENTS);
                 for failed in moments {

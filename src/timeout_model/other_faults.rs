@@ -1,11 +1,14 @@
-//! What the model knows no prediction for: faults other than a loss of power that lasts, and clients of another rhythm.
+//! What the model knows no prediction for: faults other than a loss of power that lasts and a path that heals, and clients of
+//! another rhythm.
 
+use super::healed;
 use super::predict::predict;
+use super::rhythm::Seen;
 use crate::plan::{Client, Effect, Fault, LabPlan, Prediction};
 
 /// What will become of `client` when the plan's faults fire; `None` where the model does not know.
 ///
-/// It knows of nodes that lose their power and stay without. Everything else that happens to the client meanwhile would
+/// It knows of nodes that lose their power and stay without, and of one fault alone that heals. Everything else that happens to the client meanwhile would
 /// change what comes after it, and a window that leaves it out would be wrong. And it knows of clients that ask, are
 /// answered and pause: a program's own timeouts nobody knows beforehand.
 #[must_use]
@@ -20,12 +23,27 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
     {
         return None;
     }
-    let concerns = |fault: &Fault| fault.effects.iter().any(|e| may_concern(e, client));
-    let harmless = |fault: &Fault| is_known(fault) || !concerns(fault);
+    if let Some(fault) = healing(client, plan) {
+        return healed::predict(client, plan, fault, &Seen::default());
+    }
+    let harmless = |fault: &Fault| is_known(fault) || !concerns(fault, client, plan);
     plan.faults
         .iter()
         .all(harmless)
         .then(|| predict(client, plan))
+}
+
+/// The one fault that concerns a client, if it is one that heals and nothing else happens to it.
+pub(super) fn healing<'a>(client: &Client, plan: &'a LabPlan) -> Option<&'a Fault> {
+    let mut all = plan.faults.iter();
+    let fault = all.find(|fault| concerns(fault, client, plan))?;
+    let alone = !all.any(|fault| concerns(fault, client, plan));
+    (alone && healed::heals(fault)).then_some(fault)
+}
+
+fn concerns(fault: &Fault, client: &Client, plan: &LabPlan) -> bool {
+    let mut effects = fault.effects.iter();
+    effects.any(|effect| may_concern(effect, client)) && !healed::spares(fault, client, plan)
 }
 
 /// Whether a fault is a loss of power that lasts, and nothing else.
@@ -119,6 +137,12 @@ mod tests {
         without.faults.clear();
         assert_eq!(super::foresee(&without.clients[0], &without), None);
         let healed = LOSS.replace("at: 10s", "at: 10s, for: 10s");
-        assert!(predicted(POLL, &format!("faults: [{healed}]\n")).is_empty());
+        let faults = |more: &str| format!("faults: [{healed}{more}]\n");
+        assert_eq!(predicted(POLL, &faults("")), ["a", "b"]);
+        // One after the other, or one that lasts besides.
+        let again = format!(", {}", healed.replace("at: 10s", "at: 50s"));
+        assert!(predicted(POLL, &faults(&again)).is_empty());
+        let lasting = format!(", {}", LOSS.replace("at: 10s", "at: 50s"));
+        assert!(predicted(POLL, &faults(&lasting)).is_empty());
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::dials::{Dials, UNLUCKY};
+use super::healed;
+use super::other_faults::healing;
 use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
 use crate::plan::{
@@ -29,6 +31,10 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         cause,
         unaffected: false,
     };
+    if let Some(fault) = healing(client, plan) {
+        let healed = healed::predict(client, plan, fault, seen);
+        return healed.unwrap_or_else(|| nothing(Cause::Unknown));
+    }
     if loss_of(&client.node, plan).is_some() {
         return nothing(Cause::Unknown);
     }

@@ -11,6 +11,9 @@ const SYN_BASE_MS: u64 = 1000;
 /// What `tcp_orphan_retries`=0 stands for while the back-off has not reached its end (tcp_orphan_retries()).
 const ORPHAN_RETRIES: u32 = 8;
 
+/// TCP_THIN_LINEAR_RETRIES.
+const THIN_LINEAR_RETRIES: u32 = 6;
+
 /// The sysctls that time a client's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpSysctls {
@@ -29,6 +32,8 @@ pub struct TcpSysctls {
     /// Whether a tail loss probe goes out before the first retransmission: `net.ipv4.tcp_early_retrans` is 3 or 4, and
     /// `net.ipv4.tcp_sack` is on (tcp_schedule_loss_probe()).
     pub loss_probe: bool,
+    /// `net.ipv4.tcp_thin_linear_timeouts`: where fewer than four packets are out, the first retransmissions have no back-off.
+    pub thin_linear: bool,
 }
 
 impl Default for TcpSysctls {
@@ -42,6 +47,7 @@ impl Default for TcpSysctls {
             syn_retries: 6,
             syn_linear_timeouts: 4,
             loss_probe: true,
+            thin_linear: false,
         }
     }
 }
@@ -66,6 +72,7 @@ impl TcpSysctls {
                 "syn_retries" => all.syn_retries = value.clamp(1, 127),
                 "syn_linear_timeouts" => all.syn_linear_timeouts = value.min(127),
                 "early_retrans" => all.loss_probe &= matches!(value, 3 | 4),
+                "thin_linear_timeouts" => all.thin_linear = value != 0,
                 "sack" => all.loss_probe &= value != 0,
                 _ => {}
             }
@@ -93,6 +100,15 @@ impl TcpSysctls {
     #[must_use]
     pub(super) fn syn_bound(&self) -> Duration {
         self.bound_from(self.syn_retries, SYN_BASE_MS)
+    }
+
+    /// Retransmissions of a client's requests after each of which the RTO is the first one again. (What a client has out is thin.)
+    #[must_use]
+    pub fn linear_retransmissions(&self) -> u32 {
+        match self.thin_linear {
+            true => THIN_LINEAR_RETRIES,
+            false => 0,
+        }
     }
 
     fn bound(&self, retries: u32) -> Duration {

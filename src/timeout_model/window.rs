@@ -11,7 +11,7 @@ pub(super) type Candidate = (Window, Cause);
 pub(super) const SLACK: Duration = Duration::from_millis(250);
 
 /// Timers of one sending that lie further apart keep their order.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 impl Default for Window {
     /// No time at all.

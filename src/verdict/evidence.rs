@@ -82,6 +82,10 @@ impl<'i, 'a> Archive<'i, 'a> {
             lossy: to.as_ref().is_some_and(|to| {
                 before().any(|(_, effect)| effects::loses_some(effect, lab, client, to))
             }),
+            healed: timeline
+                .faults
+                .iter()
+                .any(|fault| fault.until.is_some_and(|until| until.at < ended.at)),
             destroyed: before()
                 .any(|(at, effect)| connection.held_at(at) && effects::destroys(effect, client)),
             icmp: Icmp::before(index, connection, &client.node, ended),
@@ -215,6 +219,8 @@ pub(super) struct Evidence<'a> {
     pub unresolved: bool,
     /// Its path lost some packets, and let others pass.
     pub lossy: bool,
+    /// A fault had healed before this end: what its peer sent before is sent again then, and heard, and acknowledges nothing.
+    pub healed: bool,
     /// The kernel was told to destroy its socket.
     pub destroyed: bool,
     /// The ICMP errors about it that came before this end.

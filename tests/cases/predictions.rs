@@ -305,3 +305,43 @@ fn repetitions_begin_anywhere_on_the_timer_wheel_and_one_value_is_told_as_such()
     let own = of(1, "recovered");
     assert_eq!(own["one_value"], true, "{own}");
 }
+
+/// What three kernels' settings make of 30 s in which a path is dead: the next retransmission after them, or, with a smaller bound, a
+/// new connection.
+#[test]
+fn a_path_that_heals_is_heard_of_by_the_next_sending() {
+    let client_with = |name: &str, sysctls: &str| {
+        format!(
+            "  {name}: {{ node: n1, url: 'http://s/', profile: bare-h2, sysctls: {{ {sysctls} }}, \
+             workload: {{ poll: {{ every: 1s }} }} }}\n"
+        )
+    };
+    let all = cases(&format!(
+        "name: t\nduration: 120s\nnodes: [n1, n2]\nservers: {{ s: {{ node: n2 }} }}\nclients:\n{}{}{}\
+         faults: [{{ at: 10300ms, for: 30s, fault: {{ loss: {{ between: [n1, n2], percent: 100 }} }} }}]\n",
+        client_with("usual", "net.ipv4.tcp_retries2: 15"),
+        client_with("thin", "net.ipv4.tcp_thin_linear_timeouts: 1"),
+        client_with("short", "net.ipv4.tcp_rto_max_ms: 1000"),
+    ));
+    let Some(case) = all.first() else { return };
+    // Published of the first: well again 23 s after 30 s of partition. (yugabyte-db #950.)
+    let expected = [
+        ("usual", "never", (50.0, 57.0)),
+        ("thin", "never", (52.0, 59.0)),
+        ("short", "retransmission_timeout", (30.0, 32.0)),
+    ];
+    for (name, cause, window) in expected {
+        let own = client(case, name);
+        assert_eq!(own["cause"], cause, "{own:#}");
+        let (time, predicted) = (number(&own["recovered_after_s"]), &own["predicted"]);
+        assert!(window.0 <= time && time <= window.1, "{name}: {time}");
+        let recovery = &predicted["recovery"];
+        let (least, most) = (number(&recovery["min_s"]), number(&recovery["max_s"]));
+        assert!(
+            least <= time && time <= most,
+            "{name}: {time} in {recovery}"
+        );
+        assert_eq!(predicted["cause"], cause, "{predicted}");
+        assert_eq!(own["outside_prediction"], false, "{own:#}");
+    }
+}

@@ -101,6 +101,7 @@ fn retransmissions_are_the_timer_wheel_s_arithmetic_to_the_millisecond() {
         start: FIRST_JIFFY + ticks(first),
         first_rto,
         rto_max: 120 * HZ,
+        linear: 0,
     };
     let mut worst = Duration::ZERO;
     for (expected, sent) in series.fires().zip(&sent[3..]) {

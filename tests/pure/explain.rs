@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use halfopen::explain::{Options, counterfactual, explain};
-use halfopen::plan::{Case, Cause, Workload, Workloads};
+use halfopen::plan::{Case, Cause, Trigger, Workload, Workloads};
 use halfopen::record::{Event, Observation};
 use halfopen::verdict::result::{ClientResult, Part, PartKind};
 use halfopen::verdict::{CaseResult, judge};
@@ -301,6 +301,11 @@ fn a_change_is_named_only_where_it_can_be_known_to_help() {
 
     let mut healed = case.as_ref().clone();
     healed.lab.faults[0].lasts = Some(Duration::from_secs(10));
+    assert!(knobs(&healed, &result).is_some());
+    // Of two that heal nothing is known.
+    let mut again = healed.lab.faults[0].clone();
+    again.trigger = Trigger::At(Duration::from_secs(60));
+    healed.lab.faults.push(again);
     assert_eq!(knobs(&healed, &result), None);
     let mut watching = standby.clone();
     watching.workloads = Workloads::one(

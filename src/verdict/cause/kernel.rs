@@ -289,9 +289,9 @@ fn sent_again(wire: &Wire, info: &TcpInfo) -> String {
     format!("{often} in {}{beside}", measured(span(&wire.sendings)))
 }
 
-/// One segment alone was sent again and again, and nothing was heard meanwhile.
+/// One segment alone was sent again and again, and nothing was heard meanwhile that could acknowledge it.
 fn alone(e: &Evidence, info: &TcpInfo, least: Duration) -> Result<(), String> {
-    if info.silent_for() + TICK < least {
+    if !e.healed && info.silent_for() + TICK < least {
         return Err(format!("it would go on for {}", exact(least)));
     }
     sendings_agree(&e.wire, info, e, least)

@@ -72,6 +72,7 @@ fn evidence(end: &ConnectionEnd) -> Evidence<'_> {
         dead_neighbour: false,
         unresolved: false,
         lossy: false,
+        healed: false,
         destroyed: false,
         icmp: None,
         case_over: s(1000.0),

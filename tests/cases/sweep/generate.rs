@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use halfopen::scenario::{PlanOptions, parse};
+use halfopen::scenario::{PlanOptions, parse, render};
 
 /// A scenario of one case with one client, `c`, or with another one, `d`, as well.
 #[derive(Debug, Clone)]
@@ -41,9 +41,14 @@ pub(crate) enum Kind {
     EachDials,
     /// Two services over the same servers, a client of each.
     TwoServices,
+    /// A path that is dead for a time.
+    Healed,
+    /// A node whose power is back after a time.
+    PowerBack,
 }
 
 impl Kind {
+    /// Those of faults that last.
     pub(crate) const ALL: [Self; 13] = [
         Self::Unacknowledged,
         Self::AtATime,
@@ -76,6 +81,8 @@ impl Kind {
             Self::Conntrack => "conntrack forgets",
             Self::EachDials => "a dial for each request",
             Self::TwoServices => "two services",
+            Self::Healed => "a path that heals",
+            Self::PowerBack => "power that comes back",
         }
     }
 
@@ -87,7 +94,7 @@ impl Kind {
             Self::Waiting | Self::Idle | Self::Limits | Self::Ping | Self::Service => 2,
             Self::NeighbourDead => 3,
             Self::Pool | Self::Conntrack | Self::EachDials => 2,
-            Self::TwoServices | Self::Dial => 1,
+            Self::TwoServices | Self::Dial | Self::Healed | Self::PowerBack => 1,
         }
     }
 }
@@ -139,14 +146,27 @@ struct Knobs {
     neighbour_dead: bool,
     two: bool,
     duration: Option<u64>,
+    /// How long the fault lasts, in milliseconds.
+    lasts: Option<u64>,
+    /// Where packets vanish; `None` = n2 loses its power.
+    loss: Option<String>,
 }
 
 /// Case number `number` of the sweep. `modern`: the kernel has every sysctl.
 pub(crate) fn draw(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
-    let shares: u64 = Kind::ALL.iter().map(|kind| kind.share()).sum();
+    draw_of(&Kind::ALL, dice, number, modern)
+}
+
+/// The same of the sweep of faults that heal.
+pub(crate) fn draw_healing(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
+    draw_of(&[Kind::Healed, Kind::PowerBack], dice, number, modern)
+}
+
+fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Drawn {
+    let shares: u64 = kinds.iter().map(|kind| kind.share()).sum();
     let mut place = dice.next() % shares;
-    let kind = Kind::ALL
-        .into_iter()
+    let kind = *kinds
+        .iter()
         .find(|kind| match place.checked_sub(kind.share()) {
             Some(left) => {
                 place = left;
@@ -182,6 +202,8 @@ pub(crate) fn draw(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
         Kind::Conntrack => conntrack(dice, &mut knobs),
         Kind::EachDials => each_dials(dice, &mut knobs),
         Kind::TwoServices => two_services(dice, &mut knobs),
+        Kind::Healed => healed(dice, &mut knobs, modern),
+        Kind::PowerBack => power_back(dice, &mut knobs, modern),
     }
     let at_once = knobs.server.is_empty() && !matches!(kind, Kind::Dial | Kind::Idle);
     if at_once && dice.one_in(4) {
@@ -190,7 +212,8 @@ pub(crate) fn draw(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
     let name = format!("sweep-{number:03}");
     let mut yaml = knobs.yaml(&name);
     // Where no request can succeed in its time, nothing is predicted to end.
-    if parse(&name, &yaml, &PlanOptions::default()).is_err() {
+    if let Err(errors) = parse(&name, &yaml, &PlanOptions::default()) {
+        assert!(knobs.duration.is_none(), "{}", render(&errors, false));
         knobs.duration = Some(120);
         yaml = knobs.yaml(&name);
     }
@@ -394,6 +417,91 @@ fn two_services(dice: &mut Dice, knobs: &mut Knobs) {
     knobs.two = true;
 }
 
+fn healed(dice: &mut Dice, knobs: &mut Knobs, modern: bool) {
+    healing(dice, knobs, modern);
+    knobs.loss = Some(match dice.from(0, 3) {
+        0 => "between: [n1, n2]".to_owned(),
+        1 => "node: n2".to_owned(),
+        2 => "client: c".to_owned(),
+        _ => "server: s".to_owned(),
+    });
+    if dice.one_in(5) {
+        service_of(dice, knobs);
+    }
+}
+
+fn power_back(dice: &mut Dice, knobs: &mut Knobs, modern: bool) {
+    healing(dice, knobs, modern);
+    if dice.one_in(2) {
+        service_of(dice, knobs);
+    }
+}
+
+/// A client of any kind, and a fault that lasts between 0.3 s and 300 s.
+fn healing(dice: &mut Dice, knobs: &mut Knobs, modern: bool) {
+    let sysctl = |name: &str, value: u64| format!("net.ipv4.tcp_{name}: {value}");
+    if dice.one_in(5) {
+        knobs.sysctls.push(sysctl("thin_linear_timeouts", 1));
+    }
+    if dice.one_in(4) {
+        knobs.sysctls.push(sysctl("syn_retries", dice.from(1, 6)));
+    }
+    if modern && dice.one_in(4) {
+        let linear = dice.from(0, 5);
+        knobs.sysctls.push(sysctl("syn_linear_timeouts", linear));
+    }
+    if dice.one_in(3) {
+        // Up to the kernel's own.
+        knobs.sysctls.push(sysctl("retries2", dice.from(10, 15)));
+        knobs.sysctls.remove(0);
+    }
+    if dice.one_in(2) {
+        knobs.profile = "bare-h2";
+    }
+    if dice.one_in(3) {
+        knobs.transport.push(keepalive(dice, 20));
+    }
+    if dice.one_in(4) {
+        knobs.transport.push(user_timeout(dice, 60_000));
+    }
+    if dice.one_in(3) {
+        let name = ["request_timeout", "read_timeout"][usize::from(dice.one_in(3))];
+        let limit = format!("{name}: {}ms", dice.from(1_500, 12_000));
+        knobs.transport.push(limit);
+    }
+    if dice.one_in(3) {
+        let limit = format!("dial_timeout: {}ms", dice.from(1_000, 10_000));
+        knobs.transport.push(limit);
+    }
+    if knobs.profile == "bare-h2" && dice.one_in(3) {
+        let (idle, timeout) = (dice.from(1_000, 15_000), dice.from(1_000, 9_000));
+        let while_idle = dice.one_in(2);
+        knobs.transport.push(format!(
+            "ping: {{ idle: {idle}ms, timeout: {timeout}ms, while_idle: {while_idle} }}"
+        ));
+    }
+    knobs.every = match dice.from(0, 5) {
+        0 => dice.from(200, 900),
+        1 => dice.from(20_000, 200_000),
+        _ => knobs.every,
+    };
+    knobs.fault = match dice.from(0, 5) {
+        0 => when("request_unacknowledged", dice.from(1_000, 20_000)),
+        1 => when("idle", dice.from(1_000, 20_000)),
+        2 => {
+            knobs.server = format!(", response_delay: {}ms", dice.from(200, 1_000));
+            when("waiting_for_response", dice.from(1_000, 20_000))
+        }
+        _ => format!("at: {}ms", dice.from(2_500, 30_000)),
+    };
+    // As many short ones as long ones: 0.3 s · 1000^x.
+    let exponent = dice.from(0, 1_000_000) as f64 / 1_000_000.0;
+    let lasts = (300.0 * 1_000f64.powf(exponent)) as u64;
+    knobs.lasts = Some(lasts);
+    let pauses = (knobs.every * 4).div_ceil(1_000);
+    knobs.duration = Some(100 + pauses + lasts.div_ceil(1_000) * 3);
+}
+
 impl Knobs {
     fn yaml(&self, name: &str) -> String {
         let mut text = format!("name: {name}\n");
@@ -436,8 +544,13 @@ impl Knobs {
         } else {
             ""
         };
-        let fault = format!("fault: {{ power_loss: {{ node: n2{dead} }} }}");
-        let _ = writeln!(text, "faults:\n  - {{ {}, {fault} }}", self.fault);
+        let fault = match &self.loss {
+            Some(place) => format!("fault: {{ loss: {{ {place}, percent: 100 }} }}"),
+            None => format!("fault: {{ power_loss: {{ node: n2{dead} }} }}"),
+        };
+        let lasts = self.lasts.map(|ms| format!(", for: {ms}ms"));
+        let lasts = lasts.unwrap_or_default();
+        let _ = writeln!(text, "faults:\n  - {{ {}{lasts}, {fault} }}", self.fault);
         text
     }
 

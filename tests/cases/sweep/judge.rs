@@ -17,6 +17,12 @@ pub(crate) struct Judged {
     pub(crate) seen: Seen,
     /// Width of the detection's window beforehand, in seconds.
     pub(crate) width: Option<f64>,
+    /// The same of the recovery's.
+    pub(crate) recovery_width: Option<f64>,
+    /// Whether it shows that its fault did not last half as long again, of one that heals.
+    pub(crate) outside_of_longer: bool,
+    /// Whether each client has a prediction.
+    pub(crate) predicted: bool,
     /// The series of its retransmissions, if it has one.
     pub(crate) series: Option<Sendings>,
 }
@@ -61,7 +67,9 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
     let kernel = Kernel::of(kernel, Some(hz));
     let mut outside = Vec::new();
     for (client, plan) in measured.clients.iter().zip(&case.lab.clients) {
-        let before = prediction_of(case, &client.name);
+        let Some(before) = prediction_of(case, &client.name) else {
+            continue;
+        };
         let seen = seen(client, kernel);
         let after = predict_seen(plan, &case.lab, &seen);
         let lasted = measured.duration - client.fault_at.unwrap_or_default();
@@ -73,18 +81,43 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
     let (before, seen) = (prediction_of(case, &client.name), seen(client, kernel));
     let sysctls = TcpSysctls::with(case.lab.sysctls_at(&plan.place));
     dials(client, plan, &sysctls, kernel, &mut outside);
+    let width = |window: fn(&Prediction) -> Option<Window>| {
+        let window = before.and_then(window)?;
+        Some((window.max - window.min).as_secs_f64())
+    };
     Judged {
         cause: client.cause,
         outside,
         seen,
-        width: before.detection.map(|w| (w.max - w.min).as_secs_f64()),
+        width: width(|before| before.detection),
+        recovery_width: width(|before| before.recovery),
+        outside_of_longer: before.is_some()
+            && is_outside_of_longer(client, case, &seen, measured.duration),
+        predicted: case.predictions.len() == case.lab.clients.len(),
         series: series(record, case, client, sysctls),
     }
 }
 
-fn prediction_of<'a>(case: &'a Case, client: &str) -> &'a Prediction {
+/// Whether a measurement lies outside what is said of a fault that lasts half as long again.
+fn is_outside_of_longer(
+    client: &ClientResult,
+    case: &Case,
+    seen: &Seen,
+    duration: Duration,
+) -> bool {
+    let mut longer = case.lab.clone();
+    for lasts in longer.faults.iter_mut().filter_map(|f| f.lasts.as_mut()) {
+        *lasts += *lasts / 2;
+    }
+    let prediction = predict_seen(&longer.clients[0], &longer, seen);
+    let (lasted, mut outside) = (duration - client.fault_at.unwrap_or_default(), Vec::new());
+    compare(client, &prediction, lasted, "", &mut outside);
+    !outside.is_empty()
+}
+
+fn prediction_of<'a>(case: &'a Case, client: &str) -> Option<&'a Prediction> {
     let mut all = case.predictions.iter();
-    all.find(|p| p.client == client).expect("a prediction")
+    all.find(|p| p.client == client)
 }
 
 fn seen(client: &ClientResult, kernel: Kernel) -> Seen {
@@ -249,6 +282,7 @@ impl Sendings {
                 start: fired,
                 first_rto,
                 rto_max: (self.sysctls.rto_max_ms * hz).div_ceil(1000),
+                linear: self.sysctls.linear_retransmissions(),
             };
             first
                 + match self.user_timeout {

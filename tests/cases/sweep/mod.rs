@@ -1,5 +1,5 @@
 //! The timeout model against the kernel: hundreds of random combinations of sysctls, socket options, phases and round
-//! trips on the virtual clock, always the same ones.
+//! trips on the virtual clock, always the same ones; and as many of faults that heal.
 //!
 //! `HALFOPEN_SWEEP=N` makes it N cases instead of the few of every test run, and `HALFOPEN_SWEEP_SUMMARY=FILE` writes what
 //! came of them (see ci/sweep).
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use generate::{Dice, Drawn, Kind, draw};
+use generate::{Dice, Drawn, Kind, draw, draw_healing};
 use halfopen::clock::kernel::{Kernel, built};
 use halfopen::plan::Cause;
 use halfopen::record::Event;
@@ -41,7 +41,13 @@ impl Swept {
     fn error(&self, model: &Model) -> Option<Duration> {
         // With a PING beside the request two segments are out, and which of them is sent again is another matter. Where the
         // neighbour is dead nothing is on the wire, and from a service's own address comes ICMP.
-        let others = [Kind::Ping, Kind::NeighbourDead, Kind::Conntrack];
+        let others = [
+            Kind::Ping,
+            Kind::NeighbourDead,
+            Kind::Conntrack,
+            Kind::Healed,
+            Kind::PowerBack,
+        ];
         let series = self.judged.series.as_ref();
         series
             .filter(|_| !others.contains(&self.drawn.kind))?
@@ -64,8 +70,11 @@ impl Swept {
     }
 }
 
+/// How a case is drawn, by its number.
+type Draw = fn(&mut Dice, usize, bool) -> Drawn;
+
 /// Draws `count` cases, runs them on `kernel`, and judges every record.
-fn sweep(kernel: &Kernel, count: usize, seed: u64) -> Vec<Swept> {
+fn sweep(kernel: &Kernel, draw: Draw, count: usize, seed: u64) -> Vec<Swept> {
     let about = kernel
         .about
         .as_ref()
@@ -119,9 +128,20 @@ fn what_is_measured_lies_within_what_is_predicted() {
     kernels.push((newest, cases));
     let mut all = Vec::new();
     for (n, (kernel, count)) in kernels.iter().enumerate() {
-        let swept = sweep(kernel, *count, SEED + n as u64);
+        let swept = sweep(kernel, draw, *count, SEED + n as u64);
         all.push((kernel.name(), swept));
     }
+    nothing_is_wrong(&all);
+    let unforeseen = |one: &Swept| !one.judged.predicted;
+    assert!(!all.iter().any(|(_, swept)| swept.iter().any(unforeseen)));
+    let summary = summary::of(&all);
+    summary.controls_fail();
+    if let Some(file) = std::env::var_os("HALFOPEN_SWEEP_SUMMARY") {
+        summary.write(Path::new(&file));
+    }
+}
+
+fn nothing_is_wrong(all: &[(String, Vec<Swept>)]) {
     let complaints: Vec<_> = all
         .iter()
         .flat_map(|(kernel, swept)| swept.iter().map(move |one| (kernel, one)))
@@ -133,9 +153,42 @@ fn what_is_measured_lies_within_what_is_predicted() {
         complaints.len(),
         complaints.join("\n")
     );
-    let summary = summary::of(&all);
-    summary.controls_fail();
-    if let Some(file) = std::env::var_os("HALFOPEN_SWEEP_SUMMARY") {
-        summary.write(Path::new(&file));
-    }
+}
+
+/// Of faults that heal most must be predicted, in percent.
+const FORESEEN: usize = 80;
+/// Of those, so many must show that a fault of another length is another one, in percent.
+const SHOWN: usize = 50;
+
+#[test]
+fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
+    let Some(newest) = kernel_or_skip() else {
+        return;
+    };
+    let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
+    let swept = sweep(&newest, draw_healing, cases, SEED);
+    let foreseen = swept.iter().filter(|one| one.judged.predicted).count();
+    let mut widths: Vec<_> = swept
+        .iter()
+        .filter_map(|one| one.judged.recovery_width)
+        .collect();
+    widths.sort_by(f64::total_cmp);
+    println!(
+        "{foreseen} of {cases} foreseen, {} with a recovery; the windows' quartiles: {:?}",
+        widths.len(),
+        [1, 2, 3].map(|quarter| widths.get(widths.len() * quarter / 4))
+    );
+    // The same measurements, judged by a model in which the fault lasts half as long again, must not pass.
+    let shown = |one: &&Swept| one.judged.outside_of_longer;
+    let (told, shown) = (
+        swept
+            .iter()
+            .filter(|one| one.judged.recovery_width.is_some())
+            .count(),
+        swept.iter().filter(shown).count(),
+    );
+    println!("a fault half as long again: wrong in {shown} of {told}");
+    assert!(shown * 100 >= told * SHOWN, "{shown} of {told}");
+    nothing_is_wrong(&[(newest.name(), swept)]);
+    assert!(foreseen * 100 >= cases * FORESEEN, "{foreseen} of {cases}");
 }

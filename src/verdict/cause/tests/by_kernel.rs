@@ -57,6 +57,15 @@ fn retransmissions_end_a_connection_whose_packets_say_so_too() {
         &with(times_of([97.1, 97.4, 97.8, 98.0, 98.2])),
         "its limit is 3 s",
     );
+    // Of a server that sends an old response again, once its path is well, something is heard.
+    let mut talked = four_more();
+    if let Some(info) = talked.tcp_info.as_mut() {
+        info.last_ack_recv_ms = 1_000;
+    }
+    let mut heard = retransmitted(&talked);
+    doubted(&heard, "it would go on for");
+    heard.healed = true;
+    assert_eq!(of(Some(heard)).cause, Cause::RetransmissionTimeout);
     // A dial that waits for TLS has a round trip already.
     let of_tls = Evidence {
         dial: true,

@@ -1,0 +1,101 @@
+//! What takes a client's way for a time.
+
+use std::time::Duration;
+
+use crate::plan::{Client, Direction, Effect, Fault, LabPlan, Neighbour, Packets, Server, Where};
+
+/// What takes a client's way for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken<'a> {
+    /// Packets vanish, both ways.
+    Path(&'a Where),
+    /// A node has no power.
+    Power(&'a str),
+}
+
+impl<'a> Taken<'a> {
+    /// `None` where a fault is anything else, or does not heal.
+    pub(super) fn by(fault: &'a Fault) -> Option<(Self, Duration)> {
+        let lasts = fault.lasts?;
+        let taken = match (fault.dead_node(), fault.effects.as_slice()) {
+            (Some(node), effects) => {
+                let own = effects.iter().all(|effect| is_loss_of(effect, node));
+                own.then_some(Self::Power(node))?
+            }
+            (None, [effect]) => Self::Path(dead_path(effect)?),
+            (None, _) => return None,
+        };
+        Some((taken, lasts))
+    }
+
+    pub(super) fn takes(self, client: &Client, server: &Server, plan: &LabPlan) -> bool {
+        match self {
+            Self::Path(place) => place.is_crossed(plan, &client.place, &server.place),
+            Self::Power(node) => server.node == node,
+        }
+    }
+}
+
+/// Whether an effect is part of a node's loss of power after which its link-layer address still resolves.
+fn is_loss_of(effect: &Effect, dead: &str) -> bool {
+    match effect {
+        Effect::Silence {
+            node,
+            neighbour: Neighbour::Resolves,
+        }
+        | Effect::Stop { node } => node == dead,
+        Effect::Silence {
+            neighbour: Neighbour::Dead,
+            ..
+        }
+        | Effect::Restore { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. } => false,
+    }
+}
+
+/// Where an effect makes all packets vanish, both ways.
+fn dead_path(effect: &Effect) -> Option<&Where> {
+    match effect {
+        Effect::Drop {
+            path,
+            packets: Packets::All,
+            percent,
+        } if path.direction == Direction::Both && *percent >= 100.0 => Some(&path.place),
+        Effect::Drop { .. }
+        | Effect::Silence { .. }
+        | Effect::Stop { .. }
+        | Effect::Restore { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. } => None,
+    }
+}
+
+/// Whether a fault is one that heals, of those whose healing the model knows.
+pub(in crate::timeout_model) fn heals(fault: &Fault) -> bool {
+    Taken::by(fault).is_some()
+}
+
+/// Whether a fault leaves a client alone: all its servers and the ways to them are outside it.
+pub(in crate::timeout_model) fn spares(fault: &Fault, client: &Client, plan: &LabPlan) -> bool {
+    Taken::by(fault).is_some_and(|(taken, _)| {
+        let power = taken == Taken::Power(&client.node);
+        !power
+            && !plan
+                .servers_of(client)
+                .any(|s| taken.takes(client, s, plan))
+    })
+}
