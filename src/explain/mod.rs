@@ -75,7 +75,7 @@ pub fn explain(
             clients: names().collect::<Vec<_>>().join(", "),
         });
     }
-    let mut text = heading(result, options);
+    let mut text = heading(case, result, options);
     if was_skipped(result) {
         text.push_str("nothing was tested, so there is nothing to explain\n");
         return Ok(text);
@@ -150,7 +150,7 @@ fn case_of(record: &[Event]) -> Option<&Case> {
     })
 }
 
-fn heading(result: &CaseResult, options: Options<'_>) -> String {
+fn heading(case: &Case, result: &CaseResult, options: Options<'_>) -> String {
     let name = format!("{} / {}", result.scenario, result.case);
     let name = bold(&printable(&name), options);
     let clock = result
@@ -170,7 +170,11 @@ fn heading(result: &CaseResult, options: Options<'_>) -> String {
     if was_skipped(result) {
         return text;
     }
-    for fault in &result.faults {
+    for (planned, fault) in case.lab.faults.iter().zip(&result.faults) {
+        // What may never be is no gap in the record.
+        if fault.at.is_none() && !planned.trigger.is_certain() {
+            continue;
+        }
         let told = match fault.at {
             Some(_) => fault.to_string(),
             None => format!(
@@ -332,7 +336,8 @@ impl Told<'_> {
             | Effect::Answer { .. }
             | Effect::Rules { .. }
             | Effect::Forget { .. }
-            | Effect::Destroy { .. } => "a fault ended it",
+            | Effect::Destroy { .. }
+            | Effect::LoseState { .. } => "a fault ended it",
         }
     }
 

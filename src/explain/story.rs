@@ -344,6 +344,11 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         Observation::EndpointAdded { service, endpoint } => {
             format!("{endpoint} is in the rules of {service} again")
         }
+        Observation::Forgotten {
+            middlebox,
+            from,
+            to,
+        } => format!("{middlebox} knows the connection from {from} to {to} no more"),
         Observation::RequestSent {
             request,
             connection,

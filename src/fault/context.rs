@@ -22,6 +22,9 @@ pub(crate) trait Context {
     /// The client that is called so.
     fn client(&mut self, name: &Spanned<String>) -> Option<String>;
 
+    /// The middlebox that is called so, and the node whose uplink it sits on.
+    fn middlebox(&mut self, name: &Spanned<String>) -> Option<(String, String)>;
+
     /// The names of all nodes, servers and clients, which can be ends of a path; `None` where some can't be read.
     fn ends(&self) -> Option<Vec<&str>>;
 

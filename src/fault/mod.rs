@@ -114,6 +114,8 @@ faults! {
     endpoint_removed: EndpointRemoved(EndpointRemovedSpec),
     endpoint_added: EndpointAdded(EndpointAddedSpec),
     conntrack_deleted: ConntrackDeleted(ConntrackDeletedSpec),
+    state_lost: StateLost(StateLostSpec),
+    table_full: TableFull(TableFullSpec),
     socket_destroyed: SocketDestroyed(SocketDestroyedSpec),
 }
 

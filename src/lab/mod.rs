@@ -9,6 +9,7 @@ pub mod job;
 mod latency;
 mod lateness;
 mod masquerade;
+pub mod middlebox;
 mod neighbour_table;
 pub mod network;
 mod probes;

@@ -4,6 +4,9 @@
 //!   pod ── eth0 ══ pod1 ── node ── eth0 ══ node1 ── fabric (bridge) ── node2 ══ eth0 ── node …
 //! ```
 //!
+//! A middlebox stands between a node and the fabric: its `eth0` is what the fabric's port leads to, and its `inside` leads to the
+//! node's `eth0`. It is a router without an address of its own.
+//!
 //! Pods are attached as CNI's point-to-point plugin does it: a /32 and a /128 of their own, the gateway on the node's
 //! end of the veth, a route for each pod on its node, a route for each node's pod network on the others.
 
@@ -24,8 +27,8 @@ use crate::linux::sysctl::{self, Drift};
 use crate::plan::{LabPlan, Node, Place, Sysctl};
 use crate::record::Observation;
 use wiring::{
-    Role, built_pod, mac, node_requests, pod_link, pod_link_index, pod_link_name, pod_requests,
-    pods_of, port_name, uplink,
+    INSIDE, Role, built_pod, mac, middlebox_requests, node_requests, pod_link, pod_link_index,
+    pod_link_name, pod_requests, pods_of, port_name, uplink,
 };
 pub(super) use wiring::{pod_routes, port_index};
 
@@ -39,6 +42,8 @@ pub struct Network {
     fabric: Rc<Namespace>,
     nodes: HashMap<String, BuiltNode>,
     pods: HashMap<String, BuiltPod>,
+    /// By middlebox.
+    middleboxes: HashMap<String, Rc<Namespace>>,
     observations: Vec<Observation>,
 }
 
@@ -87,6 +92,7 @@ struct Sites {
     fabric: Site,
     nodes: Vec<Site>,
     pods: Vec<Site>,
+    middleboxes: Vec<Site>,
 }
 
 impl Network {
@@ -106,6 +112,7 @@ impl Network {
             fabric,
             nodes: Vec::with_capacity(plan.nodes.len()),
             pods: Vec::with_capacity(plan.pods.len()),
+            middleboxes: Vec::with_capacity(plan.middleboxes.len()),
         };
         for node in &plan.nodes {
             let place = Place::Node(node.name.clone());
@@ -127,6 +134,15 @@ impl Network {
             };
             let (site, pinned) = Site::make(&pod.name, prepare)?;
             sites.pods.push(site);
+            observations.extend(pinned);
+        }
+        for middlebox in &plan.middleboxes {
+            let prepare = || {
+                prepare_node()?;
+                Ok(drift.pin_before_links(&middlebox.name))
+            };
+            let (site, pinned) = Site::make(&middlebox.name, prepare)?;
+            sites.middleboxes.push(site);
             observations.extend(pinned);
         }
         sites.connect(plan)?;
@@ -170,6 +186,13 @@ impl Network {
     pub(crate) fn node(&self, name: &str) -> Result<&BuiltNode, LabError> {
         self.nodes.get(name).ok_or_else(|| LabError::Unknown {
             what: format!("node {name}"),
+        })
+    }
+
+    /// The namespace of a middlebox.
+    pub(crate) fn middlebox(&self, name: &str) -> Result<&Rc<Namespace>, LabError> {
+        self.middleboxes.get(name).ok_or_else(|| LabError::Unknown {
+            what: format!("middlebox {name}"),
         })
     }
 
@@ -286,9 +309,19 @@ impl Sites {
             link::bridge(FABRIC, ETH0, mac(Role::Fabric, 0)),
         ];
         for (node, site) in plan.nodes.iter().zip(&self.nodes) {
-            requests.push(uplink(node, &site.namespace));
+            let before = plan.middleboxes.iter().zip(&self.middleboxes);
+            let mut before = before.filter(|(middlebox, _)| middlebox.node == node.name);
+            let far = before.next().map_or(site, |(_, middlebox)| middlebox);
+            requests.push(uplink(plan, node, &far.namespace));
         }
         self.fabric.channel.execute(requests)?;
+        for (middlebox, site) in plan.middleboxes.iter().zip(&mut self.middleboxes) {
+            let nodes = plan.nodes.iter().zip(&self.nodes);
+            for (node, own) in nodes.filter(|(node, _)| node.name == middlebox.node) {
+                let requests = middlebox_requests(plan, node, &own.namespace);
+                site.channel.execute(requests)?;
+            }
+        }
         for (n, node) in plan.nodes.iter().enumerate() {
             let mut requests = node_requests(plan, node);
             for (number, pod) in pods_of(plan, node) {
@@ -315,6 +348,9 @@ impl Sites {
         }
         for site in &mut self.pods {
             site.settle(&[])?;
+        }
+        for site in &mut self.middleboxes {
+            site.settle(&[INSIDE])?;
         }
         Ok(())
     }
@@ -352,6 +388,12 @@ impl Sites {
             fabric: self.fabric.namespace,
             nodes: plan.nodes.iter().zip(self.nodes).map(built).collect(),
             pods,
+            middleboxes: plan
+                .middleboxes
+                .iter()
+                .zip(self.middleboxes)
+                .map(|(middlebox, site)| (middlebox.name.clone(), site.namespace))
+                .collect(),
             observations,
         }
     }

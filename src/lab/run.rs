@@ -24,7 +24,7 @@ use super::process::Align;
 use super::program::{ProgramClient, ProgramServer};
 use super::service::Services;
 use super::tw_recycle::TwRecycle;
-use super::{LabError, latency, masquerade};
+use super::{LabError, latency, masquerade, middlebox};
 use crate::client::{self, Surroundings};
 use crate::contract::phase::PhaseBoard;
 use crate::contract::tls::Authority;
@@ -128,6 +128,7 @@ impl Lab {
         }
         let services = Services::load(&network, &plan).await?;
         masquerade::load(&network, &plan)?;
+        middlebox::load(&network, &plan)?;
         let emulations = TwRecycle::load(&network, &plan)?;
         let probes = Probes::open(&plan, &network, emulations, &recorder, in_guest)?;
         let authority = Authority::new().map_err(|e| LabError::Setup(e.to_string()))?;
@@ -228,6 +229,7 @@ impl Lab {
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.arm(index, &fault.trigger);
         }
+        self.watch_middleboxes();
         Ok(self
             .plan
             .clients

@@ -1,9 +1,10 @@
 //! A node's connections as conntrack has them, and forgetting some.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple,
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Tuple,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -23,8 +24,15 @@ pub(crate) struct Entry {
     pub(crate) to: SocketAddr,
     /// Where answers come from: its endpoint after DNAT.
     pub(crate) endpoint: SocketAddr,
+    /// Whether it is established: neither being opened nor being closed.
+    pub(crate) established: bool,
+    /// How long it will still be known if nothing is sent on it, at least; it may be a second more.
+    pub(crate) left: Duration,
     original: Vec<Tuple>,
 }
+
+/// TCP_CONNTRACK_ESTABLISHED.
+const ESTABLISHED: u8 = 3;
 
 /// The connections of `namespace`.
 ///
@@ -79,8 +87,16 @@ fn entry(message: NetfilterMessage) -> Option<Entry> {
         return None;
     };
     let (mut original, mut reply) = (None, None);
+    let (mut established, mut left) = (false, 0);
     for attribute in attributes {
         match attribute {
+            ConntrackAttribute::CtaTimeout(seconds) => left = seconds,
+            ConntrackAttribute::CtaProtoInfo(about) => {
+                established = about.iter().any(|about| match about {
+                    ProtoInfo::TCP(tcp) => tcp.contains(&ProtoInfoTCP::State(ESTABLISHED)),
+                    _ => false,
+                });
+            }
             ConntrackAttribute::CtaTupleOrig(tuples) => original = Some(tuples),
             ConntrackAttribute::CtaTupleReply(tuples) => reply = Some(tuples),
             _ => {}
@@ -93,6 +109,8 @@ fn entry(message: NetfilterMessage) -> Option<Entry> {
         from,
         to,
         endpoint,
+        established,
+        left: Duration::from_secs(left.into()),
         original,
     })
 }

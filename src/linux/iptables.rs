@@ -116,6 +116,10 @@ pub(crate) enum Match {
     Chance(u32),
     /// It is the first of its connection.
     New,
+    /// It belongs to no connection that is known, and opens none.
+    Invalid,
+    /// It came in by this link.
+    From(&'static str),
 }
 
 /// What becomes of it.
@@ -138,6 +142,10 @@ pub(crate) enum Target {
     },
     /// It is answered with "port unreachable".
     Reject,
+    /// It is answered with RST; TCP alone.
+    Reset,
+    /// It vanishes.
+    Drop,
     /// Whoever has this queue decides.
     Queue(u16),
 }
@@ -305,6 +313,8 @@ impl fmt::Display for Rule {
                 f.write_str(" -j REJECT --reject-with icmp6-port-unreachable")
             }
             Target::Reject => f.write_str(" -j REJECT --reject-with icmp-port-unreachable"),
+            Target::Reset => f.write_str(" -j REJECT --reject-with tcp-reset"),
+            Target::Drop => f.write_str(" -j DROP"),
             Target::Queue(number) => write!(f, " -j NFQUEUE --queue-num {number}"),
         }
     }
@@ -314,7 +324,12 @@ impl Rule {
     fn is_ipv6(&self) -> bool {
         self.matches.iter().any(|what| match what {
             Match::Source(address, _) | Match::Destination(address, _) => address.is_ipv6(),
-            Match::Tcp { .. } | Match::NotMarked(_) | Match::Chance(_) | Match::New => false,
+            Match::Tcp { .. }
+            | Match::NotMarked(_)
+            | Match::Chance(_)
+            | Match::New
+            | Match::Invalid
+            | Match::From(_) => false,
         })
     }
 }
@@ -340,6 +355,8 @@ impl fmt::Display for Match {
                 write!(f, "-m statistic --mode random --probability {share:.11}")
             }
             Self::New => f.write_str("-m conntrack --ctstate NEW"),
+            Self::Invalid => f.write_str("-m conntrack --ctstate INVALID"),
+            Self::From(link) => write!(f, "-i {link}"),
         }
     }
 }

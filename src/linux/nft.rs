@@ -26,7 +26,7 @@ use super::namespace::Namespace;
 use super::netlink::{Channel, Refused};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NF_DROP: u32 = 0;
+pub(super) const NF_DROP: u32 = 0;
 /// The verdict that lets a packet go on.
 pub(super) const NF_ACCEPT: u32 = 1;
 const NFTA_COUNTER_BYTES: u16 = 1;
@@ -406,6 +406,13 @@ pub(super) fn protocol(number: u8) -> Vec<Expressions> {
         meta(MetaKey::L4Proto),
         compare(Operator::Equal, vec![number]),
     ]
+}
+
+/// That it came in by a link.
+pub(super) fn came_in_by(link: &str) -> Vec<Expressions> {
+    let mut name = link.as_bytes().to_vec();
+    name.resize(libc::IFNAMSIZ, 0);
+    vec![meta(MetaKey::Iifname), compare(Operator::Equal, name)]
 }
 
 /// An address of an IP header.

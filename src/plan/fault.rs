@@ -49,6 +49,16 @@ pub enum Trigger {
         /// Not before this time from the case's start.
         after: Duration,
     },
+    /// When a middlebox forgets connections of a client since nothing was sent on them for too long: of several such faults the
+    /// first that has not happened yet. That may never be.
+    Forgotten {
+        /// Middlebox's name.
+        middlebox: String,
+        /// Client's name.
+        client: String,
+        /// It can't be before this time from the case's start.
+        after: Duration,
+    },
 }
 
 /// What a client is doing on the connection its requests use.
@@ -153,6 +163,13 @@ pub enum Effect {
         client: String,
         /// Only those to this server.
         server: Option<String>,
+    },
+    /// A middlebox knows connections no more that it has passed so far.
+    LoseState {
+        /// Middlebox.
+        middlebox: String,
+        /// Only those of this client on which nothing was sent for too long, by itself; `None` = all, as one that starts anew.
+        idle_of: Option<String>,
     },
 }
 
@@ -266,7 +283,8 @@ impl Fault {
             | Effect::Answer { .. }
             | Effect::Rules { .. }
             | Effect::Forget { .. }
-            | Effect::Destroy { .. } => None,
+            | Effect::Destroy { .. }
+            | Effect::LoseState { .. } => None,
         })
     }
 
@@ -313,7 +331,8 @@ impl Effect {
             | Self::Answer { .. }
             | Self::Rules { .. }
             | Self::Forget { .. }
-            | Self::Destroy { .. } => None,
+            | Self::Destroy { .. }
+            | Self::LoseState { .. } => None,
         }
     }
 
@@ -330,7 +349,8 @@ impl Effect {
             | Self::Delay { .. }
             | Self::Answer { .. }
             | Self::Forget { .. }
-            | Self::Destroy { .. } => true,
+            | Self::Destroy { .. }
+            | Self::LoseState { .. } => true,
             Self::Restore { .. } | Self::Rules { .. } => false,
         }
     }
@@ -355,7 +375,8 @@ impl Effect {
             | Self::Answer { .. }
             | Self::Rules { .. }
             | Self::Forget { .. }
-            | Self::Destroy { .. } => false,
+            | Self::Destroy { .. }
+            | Self::LoseState { .. } => false,
         }
     }
 }
@@ -419,11 +440,20 @@ impl fmt::Display for Path {
 }
 
 impl Trigger {
+    /// Whether all that has to be for it to fire is that the case goes on.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::At(_) | Self::Phase { .. } => true,
+            Self::Forgotten { .. } => false,
+        }
+    }
+
     /// Before this time from the case's start it does not fire, whatever its client does.
     #[must_use]
     pub fn not_before(&self) -> Duration {
         match self {
-            Self::At(at) | Self::Phase { after: at, .. } => *at,
+            Self::At(at) | Self::Phase { after: at, .. } | Self::Forgotten { after: at, .. } => *at,
         }
     }
 
@@ -433,6 +463,7 @@ impl Trigger {
     pub fn times(&self, plan: &LabPlan) -> (Duration, Option<Duration>) {
         match self {
             Self::At(at) => (*at, Some(*at)),
+            Self::Forgotten { after, .. } => (*after, None),
             Self::Phase {
                 client,
                 phase,

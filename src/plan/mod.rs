@@ -11,6 +11,7 @@ mod expected;
 mod fault;
 mod kernel;
 mod listening;
+mod middlebox;
 mod place;
 pub(crate) mod probes;
 mod proxy;
@@ -36,6 +37,7 @@ pub use fault::{
 };
 pub use kernel::kernel_version;
 pub use listening::{AcceptQueue, EMULATED, Emulated, Emulation, LONGEST_UPTIME};
+pub use middlebox::{Middlebox, MiddleboxKind, UnknownPackets};
 pub use place::{Node, Place, Pod, Sysctl, sysctl_number, sysctl_value, sysctls_at};
 pub use probes::Probes;
 pub use proxy::Proxy;
@@ -120,6 +122,9 @@ pub struct LabPlan {
     pub servers: Vec<Server>,
     /// Virtual addresses.
     pub services: Vec<Service>,
+    /// Machines on paths that know connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub middleboxes: Vec<Middlebox>,
     /// Clients.
     pub clients: Vec<Client>,
     /// Faults, in the file's order.
@@ -309,6 +314,12 @@ impl Client {
 }
 
 impl LabPlan {
+    /// The middlebox on a node's uplink.
+    #[must_use]
+    pub fn middlebox_of(&self, node: &str) -> Option<&Middlebox> {
+        self.middleboxes.iter().find(|m| m.node == node)
+    }
+
     /// The round-trip time between two nodes that was asked for; none = as fast as the machine.
     #[must_use]
     pub fn round_trip(&self) -> Duration {

@@ -435,6 +435,15 @@ pub enum Observation {
         /// Index into the case's faults.
         fault: usize,
     },
+    /// A middlebox has forgotten a connection on which nothing was sent for too long.
+    Forgotten {
+        /// Middlebox.
+        middlebox: String,
+        /// Where it comes from, as the middlebox sees it.
+        from: SocketAddr,
+        /// Where it leads.
+        to: SocketAddr,
+    },
     /// An endpoint is in a service's rules again.
     EndpointAdded {
         /// Service.

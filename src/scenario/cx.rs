@@ -21,10 +21,26 @@ pub(crate) enum Kind {
     Server,
     Service,
     Client,
+    Middlebox,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Node, Self::Server, Self::Service, Self::Client];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Node,
+        Self::Server,
+        Self::Service,
+        Self::Client,
+        Self::Middlebox,
+    ];
+
+    /// Several of it.
+    pub(crate) fn words(self) -> String {
+        let ending = match self {
+            Self::Middlebox => "es",
+            Self::Node | Self::Server | Self::Service | Self::Client => "s",
+        };
+        format!("{}{ending}", self.word())
+    }
 
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -32,6 +48,7 @@ impl Kind {
             Self::Server => "server",
             Self::Service => "service",
             Self::Client => "client",
+            Self::Middlebox => "middlebox",
         }
     }
 }
@@ -158,6 +175,10 @@ impl<'a> Cx<'a> {
                 Some(services) => services.get().map(of),
             },
             Kind::Client => scenario.clients.get().map(of),
+            Kind::Middlebox => match &scenario.middleboxes {
+                None => Some(Vec::new()),
+                Some(middleboxes) => middleboxes.get().map(of),
+            },
         }
     }
 

@@ -35,7 +35,9 @@ pub use workload::{
     OutputSpec, PollSpec, RestartSpec, ResyncSpec, StreamSpec, WatchSpec, WorkloadSpec,
 };
 
-use crate::plan::{App, Emulation, IdleCheck, Protocol, Proxy, RetryOn, TimeoutEnds};
+use crate::plan::{
+    App, Emulation, IdleCheck, MiddleboxKind, Protocol, Proxy, RetryOn, TimeoutEnds, UnknownPackets,
+};
 use crate::preset::{self, Preset};
 pub use crate::yaml::on_or::OnOr;
 pub use crate::yaml::value::{Named, NamedEntry, OffOr, OneOrList, Size, Spanned, Text, Time};
@@ -64,6 +66,8 @@ pub struct Scenario {
     pub servers: Spanned<Named<ServerSpec>>,
     /// Virtual addresses by name, with the servers behind them.
     pub service: Option<Spanned<Named<ServiceSpec>>>,
+    /// Machines on paths that know the connections which pass them, by name.
+    pub middleboxes: Option<Spanned<Named<MiddleboxSpec>>>,
     /// Clients by name.
     pub clients: Spanned<Named<ClientSpec>>,
     /// Client profiles of one's own, by name.
@@ -84,6 +88,23 @@ pub struct Scenario {
     /// Dotted paths into this file, each with the values it shall take: one case for every combination. A list of values, or a
     /// mapping from names to them, which then stand in the cases' names: `{ "1.2": [...], "1.3": [...] }`.
     pub matrix: Option<Spanned<Matrix>>,
+}
+
+/// A machine between a node and all others that passes the packets of connections it knows, from their SYN on, and of no others.
+/// Addresses are not translated.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MiddleboxSpec {
+    /// The node whose uplink it sits on. (One at most for each.)
+    pub node: Spanned<String>,
+    /// `load_balancer` (default), or `nat`, to which what comes from beyond its node and belongs to no connection that it knows is
+    /// for nobody: it vanishes whatever `unknown` says.
+    pub kind: Option<Spanned<MiddleboxKind>>,
+    /// How long it knows a connection on which nothing is sent, in whole seconds (default: for ever). When that happens first to a
+    /// connection of a client, it is a fault of the kind `idle_timeout`, and what is expected counts from then.
+    pub idle_timeout: Option<Spanned<Time>>,
+    /// What becomes of packets of connections that it does not know: `drop` (default), or `reset`, an answer with RST.
+    pub unknown: Option<Spanned<UnknownPackets>>,
 }
 
 /// A server.

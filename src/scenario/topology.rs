@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::plan::{self, Node, Place, Pod, Server, Service, Sysctl};
+use crate::plan::{self, Middlebox, Node, Place, Pod, Server, Service, Sysctl};
 
 /// Everything that has an address, as far as it is resolved.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +12,7 @@ pub(crate) struct Topology {
     pub(crate) pods: Vec<Pod>,
     pub(crate) servers: Vec<Server>,
     pub(crate) services: Vec<Service>,
+    pub(crate) middleboxes: Vec<Middlebox>,
     /// Where each client runs, by name.
     pub(crate) clients: HashMap<String, Place>,
     /// Sysctls of every node and every pod.

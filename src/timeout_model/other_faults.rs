@@ -1,10 +1,15 @@
 //! What the model knows no prediction for: faults other than a loss of power that lasts and a path that heals, and clients of
 //! another rhythm.
 
+use std::time::Duration;
+
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
 use crate::plan::{Client, Effect, Fault, LabPlan, Prediction};
+
+/// More than a client takes to send what it has to send.
+const SENDING: Duration = Duration::from_secs(1);
 
 /// What will become of `client` when the plan's faults fire; `None` where the model does not know.
 ///
@@ -43,7 +48,24 @@ pub(super) fn healing<'a>(client: &Client, plan: &'a LabPlan) -> Option<&'a Faul
 
 fn concerns(fault: &Fault, client: &Client, plan: &LabPlan) -> bool {
     let mut effects = fault.effects.iter();
-    effects.any(|effect| may_concern(effect, client)) && !healed::spares(fault, client, plan)
+    let any =
+        effects.any(|effect| may_concern(effect, client) && !sends_in_time(effect, client, plan));
+    any && !healed::spares(fault, client, plan)
+}
+
+/// Whether a middlebox has no time to forget a client's connections, since something is sent on them more often.
+fn sends_in_time(effect: &Effect, client: &Client, plan: &LabPlan) -> bool {
+    let Effect::LoseState {
+        middlebox,
+        idle_of: Some(_),
+    } = effect
+    else {
+        return false;
+    };
+    let known = plan.middleboxes.iter().find(|m| m.name == *middlebox);
+    let idle = known.and_then(|middlebox| middlebox.idle_timeout);
+    let most = client.workloads.longest_pause() + plan.slowest(client) + plan.round_trip();
+    client.program().is_none() && idle.is_none_or(|idle| most + SENDING < idle)
 }
 
 /// Whether a fault is a loss of power that lasts, and nothing else.
@@ -63,7 +85,8 @@ fn is_known(fault: &Fault) -> bool {
             | Effect::Answer { .. }
             | Effect::Rules { .. }
             | Effect::Forget { .. }
-            | Effect::Destroy { .. } => false,
+            | Effect::Destroy { .. }
+            | Effect::LoseState { .. } => false,
         })
 }
 
@@ -73,7 +96,11 @@ fn may_concern(effect: &Effect, client: &Client) -> bool {
         Effect::Forget { service, .. } | Effect::Rules { service, .. } => {
             client.target.service.as_ref() == Some(service)
         }
-        Effect::Destroy { client: name, .. } => *name == client.name,
+        Effect::Destroy { client: name, .. }
+        | Effect::LoseState {
+            idle_of: Some(name),
+            ..
+        } => *name == client.name,
         Effect::Silence { .. }
         | Effect::Stop { .. }
         | Effect::Restore { .. }
@@ -82,7 +109,8 @@ fn may_concern(effect: &Effect, client: &Client) -> bool {
         | Effect::Carrier { .. }
         | Effect::Drop { .. }
         | Effect::Delay { .. }
-        | Effect::Answer { .. } => true,
+        | Effect::Answer { .. }
+        | Effect::LoseState { idle_of: None, .. } => true,
     }
 }
 

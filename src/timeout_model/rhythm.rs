@@ -91,7 +91,9 @@ impl Rhythm {
             }
             (_, Some(phase)) => Self::seen(phase, seen.since, cycle),
             (Trigger::At(at), None) if is_first(fault, plan) => Self::at(*at, client.start, cycle),
-            (Trigger::At(_) | Trigger::Phase { .. }, None) => Self::anytime(cycle),
+            (Trigger::At(_) | Trigger::Phase { .. } | Trigger::Forgotten { .. }, None) => {
+                Self::anytime(cycle)
+            }
         }
     }
 

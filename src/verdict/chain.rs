@@ -86,7 +86,8 @@ fn plight(fault: &Fault) -> &'static str {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => None,
     });
     plight.unwrap_or("which does not answer")
 }

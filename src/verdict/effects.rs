@@ -27,7 +27,8 @@ pub(super) fn silences(
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -54,7 +55,8 @@ pub(super) fn loses_some(effect: &Effect, lab: &LabPlan, client: &Client, to: &P
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -75,7 +77,8 @@ pub(super) fn no_neighbour(effect: &Effect, lab: &LabPlan, client: &Client, to: 
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -99,7 +102,8 @@ pub(super) fn throws_dice(effect: &Effect) -> bool {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -117,7 +121,8 @@ pub(super) fn destroys(effect: &Effect, client: &Client) -> bool {
         | Effect::Delay { .. }
         | Effect::Answer { .. }
         | Effect::Rules { .. }
-        | Effect::Forget { .. } => false,
+        | Effect::Forget { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -135,7 +140,8 @@ pub(super) fn restored(effect: &Effect) -> Option<&str> {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => None,
     }
 }
 
@@ -158,7 +164,8 @@ pub(super) fn starts_again(effect: &Effect, server: &Server) -> bool {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -181,7 +188,8 @@ pub(super) fn program(effect: &Effect) -> Option<&str> {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => None,
     }
 }
 

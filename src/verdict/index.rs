@@ -225,6 +225,9 @@ impl<'a> Index<'a> {
                 self.timeline.injected(*fault, at, phases);
             }
             Observation::FaultHealed { fault } => self.timeline.healed(*fault, at),
+            Observation::Forgotten {
+                middlebox, from, ..
+            } => self.timeline.forgotten.push((at, middlebox, from.port())),
             Observation::EndpointRemoved { service, endpoint } => {
                 let removed = self.removed.entry((service, endpoint)).or_default();
                 // Removed by two faults, it is out since the first.

@@ -118,6 +118,7 @@ fn outlasts(effect: &Effect) -> bool {
         | Effect::Answer { .. } => true,
         Effect::Forget { .. }
         | Effect::Destroy { .. }
+        | Effect::LoseState { .. }
         | Effect::Rules { .. }
         | Effect::Restore { .. } => false,
     }
@@ -185,6 +186,18 @@ fn strikes_by(
         }
         Effect::Destroy { client, server } => {
             of_client(client) && server.as_deref().is_none_or(leads_to)
+        }
+        Effect::LoseState { middlebox, idle_of } => {
+            let lab = &timeline.case.lab;
+            let known = lab.middleboxes.iter().find(|m| m.name == *middlebox);
+            let passes = known.is_some_and(|middlebox| crosses(&middlebox.link()));
+            passes
+                && match idle_of {
+                    None => true,
+                    Some(of) => {
+                        of_client(of) && timeline.has_forgotten(middlebox, connection, fault.at)
+                    }
+                }
         }
         // What is established stays with rules that change, and power that comes back finds nothing established.
         Effect::Rules { .. }

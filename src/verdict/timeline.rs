@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use crate::plan::{Case, Client, Effect, Fault, Phase, Place, Server};
 
+use super::connections::Connection;
 use super::effects::{self, program, restored, starts_again};
+
+/// From what a middlebox forgets to the fault that this is, at the most: the lab tells of both at once.
+const JUST: Duration = Duration::from_secs(1);
 
 /// A place in the record: its time, and its order among events of the same time (a virtual clock has many).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,13 +69,33 @@ impl Injected<'_> {
 pub(super) struct Timeline<'a> {
     pub case: &'a Case,
     pub faults: Vec<Injected<'a>>,
+    /// Connections that middleboxes have forgotten, by the port that they come from.
+    pub forgotten: Vec<(Moment, &'a str, u16)>,
 }
 
 impl<'a> Timeline<'a> {
     /// Of a case in which nothing has happened yet.
     pub(super) fn new(case: &'a Case) -> Self {
-        let faults = Vec::new();
-        Self { case, faults }
+        Self {
+            case,
+            faults: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Whether a middlebox has forgotten a connection just before a moment; of one whose port the record does not name, it may have.
+    pub(super) fn has_forgotten(
+        &self,
+        middlebox: &str,
+        connection: &Connection,
+        by: Moment,
+    ) -> bool {
+        let just = |at: &Moment| *at <= by && by.since(*at) < JUST;
+        connection.local.is_none_or(|local| {
+            self.forgotten
+                .iter()
+                .any(|(at, name, port)| *name == middlebox && *port == local.port() && just(at))
+        })
     }
 
     /// When anything was broken first; [`Moment::END`] if nothing was.

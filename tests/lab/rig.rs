@@ -48,6 +48,7 @@ pub(crate) fn plan(nodes: u8, pods: &[(&str, u8)]) -> LabPlan {
         pods: pods.iter().enumerate().map(pod).collect(),
         servers: Vec::new(),
         services: Vec::new(),
+        middleboxes: Vec::new(),
         clients: Vec::new(),
         faults: Vec::new(),
         probes: Probes::default(),

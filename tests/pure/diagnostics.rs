@@ -69,6 +69,7 @@ bad! {
     matrix_matches_nothing: "matrix-matches-nothing",
     masqueraded: "masqueraded",
     merge_key: "merge-key",
+    middleboxes: "middleboxes",
     missing_fields: "missing-fields",
     no_duration: "no-duration",
     nothing_breaks: "nothing-breaks",

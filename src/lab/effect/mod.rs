@@ -11,6 +11,7 @@ mod drop;
 mod forget;
 mod hang;
 mod kill;
+mod lose_state;
 mod path;
 mod restore;
 mod rules;
@@ -95,6 +96,10 @@ pub(in crate::lab) fn act(effect: &Effect) -> Box<dyn Act + '_> {
         Effect::Forget { service, server } => Box::new(forget::Forget {
             service,
             server: server.as_deref(),
+        }),
+        Effect::LoseState { middlebox, idle_of } => Box::new(lose_state::LoseState {
+            middlebox,
+            by_itself: idle_of.is_some(),
         }),
         Effect::Destroy { client, server } => Box::new(destroy::Destroy {
             client,

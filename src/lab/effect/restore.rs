@@ -24,7 +24,8 @@ impl Act for Restore<'_> {
             | Effect::Answer { .. }
             | Effect::Rules { .. }
             | Effect::Forget { .. }
-            | Effect::Destroy { .. } => false,
+            | Effect::Destroy { .. }
+            | Effect::LoseState { .. } => false,
         });
         if taken.is_empty() {
             let text = format!("power_restore of {}, which has its power", self.node);

@@ -9,6 +9,9 @@ use crate::linux::link::{self, ETH0, LOOPBACK, RouteRequest, VethEnd, Via};
 use crate::linux::namespace::Namespace;
 use crate::plan::{Effect, End, LabPlan, Node, Pod};
 
+/// Index of a middlebox's link to its node; that to the fabric is its `eth0`.
+pub(super) const INSIDE: u32 = ETH0 + 1;
+
 const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
@@ -22,20 +25,88 @@ pub(super) fn pods_of<'a>(
     (1..).zip(pods.map(|(n, _)| n))
 }
 
-/// The veth pair between the fabric and a node.
-pub(super) fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
+/// The veth pair between the fabric and a node, or the middlebox before it.
+pub(super) fn uplink(plan: &LabPlan, node: &Node, namespace: &Namespace) -> RouteRequest {
     let number = u16::from(node.index);
     let port = VethEnd {
         name: &port_name(node),
         index: port_index(node),
         mac: mac(Role::Port, number),
     };
+    let far = match plan.middlebox_of(&node.name) {
+        Some(_) => Role::MiddleboxOutside,
+        None => Role::Node,
+    };
+    let eth0 = VethEnd {
+        name: "eth0",
+        index: ETH0,
+        mac: mac(far, number),
+    };
+    link::veth(&port, Some(ETH0), &eth0, namespace.fd())
+}
+
+/// The middlebox before a node: its link to the node, which is held by `namespace`, and where everybody is.
+pub(super) fn middlebox_requests(
+    plan: &LabPlan,
+    node: &Node,
+    namespace: &Namespace,
+) -> Vec<RouteRequest> {
+    let number = u16::from(node.index);
+    let inside = VethEnd {
+        name: "inside",
+        index: INSIDE,
+        mac: mac(Role::MiddleboxInside, number),
+    };
     let eth0 = VethEnd {
         name: "eth0",
         index: ETH0,
         mac: mac(Role::Node, number),
     };
-    link::veth(&port, Some(ETH0), &eth0, namespace.fd())
+    let mut requests = vec![
+        link::set_up(LOOPBACK),
+        link::set_up(ETH0),
+        link::veth(&inside, None, &eth0, namespace.fd()),
+    ];
+    for other in &plan.nodes {
+        let (index, address) = match other.name == node.name {
+            true => (INSIDE, eth0.mac),
+            false => (ETH0, link_address(plan, other)),
+        };
+        let addresses = [IpAddr::from(other.address), other.address6.into()];
+        for own in addresses {
+            let whole = if own.is_ipv4() { 32 } else { 128 };
+            requests.push(link::route(own, whole, Via::Link, index));
+            requests.push(link::neighbour(index, own, address));
+        }
+        requests.extend(pod_network_routes(other, index));
+    }
+    requests
+}
+
+/// The link-layer address under which the fabric knows a node.
+fn link_address(plan: &LabPlan, node: &Node) -> [u8; 6] {
+    let role = match plan.middlebox_of(&node.name) {
+        Some(_) => Role::MiddleboxOutside,
+        None => Role::Node,
+    };
+    mac(role, u16::from(node.index))
+}
+
+/// The routes to a node's pods.
+fn pod_network_routes(node: &Node, index: u32) -> [RouteRequest; 2] {
+    let routes = [
+        (
+            IpAddr::from(node.pod_network),
+            super::NODE_PREFIX.0,
+            node.address.into(),
+        ),
+        (
+            node.pod_network6.into(),
+            super::NODE_PREFIX.1,
+            node.address6.into(),
+        ),
+    ];
+    routes.map(|(network, prefix, router)| link::route(network, prefix, Via::Router(router), index))
 }
 
 pub(super) fn built_pod(node: &Node, pod: &Pod, number: u16, namespace: Rc<Namespace>) -> BuiltPod {
@@ -97,7 +168,8 @@ fn is_known_by_heart(plan: &LabPlan, ends: &[&End]) -> bool {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     })
 }
 
@@ -137,26 +209,18 @@ pub(super) fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
     for other in plan.nodes.iter().filter(|other| other.name != node.name) {
         let others = behind_uplink(other);
         let ends = [&own[0], &own[1], &others[0], &others[1]];
-        if is_known_by_heart(plan, &ends) {
-            let address = mac(Role::Node, u16::from(other.index));
+        // A middlebox has no address, and answers nobody who asks for one.
+        let middlebox = plan.middlebox_of(&node.name);
+        let beyond = middlebox.or_else(|| plan.middlebox_of(&other.name));
+        if beyond.is_some() || is_known_by_heart(plan, &ends) {
+            let address = match middlebox {
+                Some(_) => mac(Role::MiddleboxInside, u16::from(node.index)),
+                None => link_address(plan, other),
+            };
             let addresses = [IpAddr::from(other.address), other.address6.into()];
             requests.extend(addresses.map(|a| link::neighbour(ETH0, a, address)));
         }
-        let routes = [
-            (
-                IpAddr::from(other.pod_network),
-                super::NODE_PREFIX.0,
-                other.address.into(),
-            ),
-            (
-                other.pod_network6.into(),
-                super::NODE_PREFIX.1,
-                other.address6.into(),
-            ),
-        ];
-        requests.extend(routes.map(|(network, prefix, router)| {
-            link::route(network, prefix, Via::Router(router), ETH0)
-        }));
+        requests.extend(pod_network_routes(other, ETH0));
     }
     requests
 }
@@ -225,6 +289,8 @@ pub(super) enum Role {
     Node,
     PodLink,
     Pod,
+    MiddleboxInside,
+    MiddleboxOutside,
 }
 
 /// A locally administered unicast address: the same on every run of a case.

@@ -95,7 +95,7 @@ impl PhaseWatch {
     ) -> Result<Option<Self>, LinuxError> {
         let waits = |trigger: &Trigger| match trigger {
             Trigger::Phase { client: name, .. } => *name == client.name,
-            Trigger::At(_) => false,
+            Trigger::At(_) | Trigger::Forgotten { .. } => false,
         };
         if !plan.faults.iter().any(|fault| waits(&fault.trigger)) {
             return Ok(None);

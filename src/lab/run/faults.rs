@@ -41,12 +41,19 @@ impl Lab {
                     .phases
                     .on(client, *phase, *after, Box::new(move || lab.inject(index)));
             }
+            // Who watches the middlebox lets it happen.
+            Trigger::Forgotten { .. } => {}
         }
+    }
+
+    /// Whether a fault that never heals has happened.
+    pub(in crate::lab) fn has_happened(&self, index: usize) -> bool {
+        self.in_force.borrow().contains_key(&index)
     }
 
     /// Lets a fault happen, now: nothing else in the lab runs until it is done. (Only rules of services take their
     /// writer's time, and the fault is in force when they are written.)
-    fn inject(self: &Rc<Self>, index: usize) {
+    pub(in crate::lab) fn inject(self: &Rc<Self>, index: usize) {
         let phases = self.commons.phases.phases();
         let fault = &self.plan.faults[index];
         if let Err(error) = self.begin(index) {

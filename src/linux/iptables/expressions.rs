@@ -14,7 +14,7 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use super::{Chain, Family, Match, Rule, Table, Target};
-use crate::linux::nft::{NF_ACCEPT, Side, counter, other, protocol, within};
+use crate::linux::nft::{NF_ACCEPT, NF_DROP, Side, came_in_by, counter, other, protocol, within};
 
 const NFTA_RULE_COMPAT_PROTO: u16 = 1;
 const NFTA_RULE_COMPAT_FLAGS: u16 = 2;
@@ -35,11 +35,17 @@ const TCP_SYN: u8 = 0x02;
 const XT_CONNTRACK_STATE: u16 = 1;
 /// XT_CONNTRACK_STATE_BIT(IP_CT_NEW).
 const STATE_NEW: u16 = 1 << 3;
+/// XT_CONNTRACK_STATE_INVALID.
+const STATE_INVALID: u16 = 1 << 0;
 const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 16;
 const IPT_ICMP_PORT_UNREACHABLE: u32 = 3;
 const IP6T_ICMP6_PORT_UNREACH: u32 = 4;
+/// IPT_TCP_RESET.
+const IPT_TCP_RESET: u32 = 7;
+/// IP6T_TCP_RESET.
+const IP6T_TCP_RESET: u32 = 6;
 
 /// Where structures end: at a multiple of what an 8-byte number is aligned to (XT_ALIGN).
 const ALIGNMENT: usize = 8;
@@ -166,6 +172,14 @@ impl Writer {
                 };
                 compat("target", "REJECT", 0, Data::new().u32(with))
             }
+            Target::Reset => {
+                let with = match self.0 {
+                    Family::Ipv4 => IPT_TCP_RESET,
+                    Family::Ipv6 => IP6T_TCP_RESET,
+                };
+                compat("target", "REJECT", 0, Data::new().u32(with))
+            }
+            Target::Drop => verdict(vec![VerdictAttribute::Code(Verdict::Other(NF_DROP))]),
             Target::Queue(number) => compat("target", "NFQUEUE", 0, Data::new().u16(*number)),
         }
     }
@@ -217,12 +231,17 @@ fn expressions_of(what: &Match) -> Vec<Expressions> {
         }
         // struct xt_conntrack_mtinfo3: eight addresses, two times, a protocol and four ports, all of them any; then what is
         // matched, what is inverted, states, a status, and the upper ends of ports.
-        Match::New => {
-            let any = Data::new().zeros(8 * 16 + 2 * 4 + 5 * 2);
-            let data = any.u16(XT_CONNTRACK_STATE).u16(0).u16(STATE_NEW);
-            vec![compat("match", "conntrack", 3, data.zeros(2 + 4 * 2))]
-        }
+        Match::New => vec![in_state(STATE_NEW)],
+        Match::Invalid => vec![in_state(STATE_INVALID)],
+        Match::From(link) => came_in_by(link),
     }
+}
+
+/// What conntrack makes of it.
+fn in_state(states: u16) -> Expressions {
+    let any = Data::new().zeros(8 * 16 + 2 * 4 + 5 * 2);
+    let data = any.u16(XT_CONNTRACK_STATE).u16(0).u16(states);
+    compat("match", "conntrack", 3, data.zeros(2 + 4 * 2))
 }
 
 /// A match or target of iptables'.

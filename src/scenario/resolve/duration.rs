@@ -97,7 +97,8 @@ fn longest_open(plan: &LabPlan, predictions: &[Prediction]) -> Option<Duration> 
 
 /// The latest time at which the last fault fires; `None` = not known.
 fn last_fault(plan: &LabPlan) -> Option<Duration> {
-    let times = plan.faults.iter().map(|f| f.trigger.times(plan).1);
+    let certain = plan.faults.iter().filter(|f| f.trigger.is_certain());
+    let times = certain.map(|f| f.trigger.times(plan).1);
     times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
@@ -106,7 +107,7 @@ fn last_fault(plan: &LabPlan) -> Option<Duration> {
 fn counted_from(plan: &LabPlan, expectation: &Expectation) -> Option<Duration> {
     let meant = plan.faults.iter().filter(|fault| match &expectation.fault {
         Some(_) => fault.name == expectation.fault,
-        None => fault.can_strike(),
+        None => fault.can_strike() && fault.trigger.is_certain(),
     });
     let times: Option<Vec<_>> = meant.map(|f| f.trigger.times(plan).1).collect();
     times?.into_iter().min()

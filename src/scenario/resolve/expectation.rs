@@ -285,6 +285,7 @@ fn end_of(effect: &Effect, client: &str, node: &str) -> Option<String> {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => None,
     }
 }

@@ -212,6 +212,13 @@ impl Context for Cx<'_> {
         self.existing(Kind::Client, name).map(str::to_owned)
     }
 
+    fn middlebox(&mut self, name: &Spanned<String>) -> Option<(String, String)> {
+        let name = self.existing(Kind::Middlebox, name)?;
+        let known = self.topology.middleboxes.iter();
+        let mut known = known.filter(|middlebox| middlebox.name == name);
+        known.next().map(|m| (m.name.clone(), m.node.clone()))
+    }
+
     fn ends(&self) -> Option<Vec<&str>> {
         self.words(&[Kind::Node, Kind::Server, Kind::Client])
     }

@@ -8,6 +8,7 @@ mod duration;
 mod exec;
 mod expectation;
 mod fault;
+mod middlebox;
 mod names;
 mod network;
 mod observable;
@@ -72,7 +73,9 @@ fn case(cx: &mut Cx<'_>, name: String, options: &PlanOptions) -> Option<Case> {
     server::resolve(cx);
     service::resolve(cx);
     let clients = client::resolve(cx);
+    middlebox::resolve(cx);
     let faults = fault::resolve(cx);
+    middlebox::check(cx, &faults);
     sequence::check(cx, &faults);
     condition::check(cx);
     let expectations = expectation::resolve(cx, &faults);
@@ -85,6 +88,9 @@ fn case(cx: &mut Cx<'_>, name: String, options: &PlanOptions) -> Option<Case> {
     let topology = std::mem::take(&mut cx.topology);
     let delays = topology.servers.iter().map(|s| s.response_delay);
     let slowest = delays.max().unwrap_or_default();
+    let mut faults: Vec<_> = faults.into_iter().map(|found| found.fault).collect();
+    let given_duration = given(&cx.scenario.duration).map(|time| time.0);
+    faults.extend(middlebox::faults(&topology, &clients, given_duration));
     let mut plan = LabPlan {
         seed: options.seed,
         duration: Duration::ZERO,
@@ -92,11 +98,12 @@ fn case(cx: &mut Cx<'_>, name: String, options: &PlanOptions) -> Option<Case> {
         rtt,
         probes,
         clients,
-        faults: faults.into_iter().map(|found| found.fault).collect(),
+        faults,
         nodes: topology.nodes,
         pods: topology.pods,
         servers: topology.servers,
         services: topology.services,
+        middleboxes: topology.middleboxes,
     };
     let predictions = draw::predictions(&plan);
     plan.duration = duration::resolve(cx, &plan, &predictions, &expectations)?;

@@ -35,10 +35,10 @@ pub(super) fn of_things(cx: &mut Cx<'_>) {
             };
             let (one, other) = (first_kind.word(), kind.word());
             let message = match first_kind == kind {
-                true => format!("two {other}s are called `{word}`"),
+                true => format!("two {} are called `{word}`", kind.words()),
                 false => format!("a {one} and a {other} are both called `{word}`"),
             };
-            let help = "nodes, servers, services and clients share one space of names: rename one";
+            let help = "nodes, servers, services, clients and middleboxes share one space of names: rename one";
             let problem = Problem::new(name.span, message).label("again");
             cx.push(problem.also(first, "first here").help(help));
         }

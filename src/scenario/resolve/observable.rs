@@ -2,7 +2,7 @@
 
 use crate::metric::Kind;
 use crate::scenario::cx::Cx;
-use crate::scenario::model::{ClientSpec, ExpectSpec, Named, ServerSpec};
+use crate::scenario::model::{ClientSpec, ExpectSpec, MiddleboxSpec, Named, ServerSpec};
 use crate::yaml::{Problem, given};
 
 use super::program;
@@ -17,7 +17,14 @@ pub(super) fn check(cx: &mut Cx<'_>) {
 
 /// A case without faults is one in which something else is to be seen.
 pub(crate) fn nothing_breaks(cx: &Cx<'_>) -> bool {
-    cx.scenario.faults.get().is_some_and(Vec::is_empty)
+    cx.scenario.faults.get().is_some_and(Vec::is_empty) && !forgets_by_itself(cx)
+}
+
+/// Whether a middlebox forgets what lies idle.
+fn forgets_by_itself(cx: &Cx<'_>) -> bool {
+    let middleboxes = given(&cx.scenario.middleboxes).into_iter();
+    let forgets = |m: &MiddleboxSpec| m.idle_timeout.is_some();
+    middleboxes.flat_map(Named::iter).any(|(_, _, m)| forgets(m))
 }
 
 /// Whether a server takes connections in otherwise than usual.

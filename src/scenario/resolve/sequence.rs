@@ -140,7 +140,8 @@ fn change(effect: &Effect) -> Option<(Thing, Does)> {
         | Effect::Delay { .. }
         | Effect::Answer { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => return None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => return None,
     })
 }
 

@@ -57,7 +57,8 @@ fn is_loss_of(effect: &Effect, dead: &str) -> bool {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => false,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -80,7 +81,8 @@ fn dead_path(effect: &Effect) -> Option<&Where> {
         | Effect::Answer { .. }
         | Effect::Rules { .. }
         | Effect::Forget { .. }
-        | Effect::Destroy { .. } => None,
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => None,
     }
 }
 

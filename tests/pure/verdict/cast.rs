@@ -44,6 +44,7 @@ impl Story {
                     pods: Vec::new(),
                     servers: Vec::new(),
                     services: Vec::new(),
+                    middleboxes: Vec::new(),
                     clients: Vec::new(),
                     faults: vec![Fault {
                         name: None,
