@@ -233,3 +233,97 @@ fn a_story_of_four_faults_has_a_line_for_each() {
     told.assert(0, &[]);
     insta::assert_snapshot!(told.stdout);
 }
+
+impl Ran {
+    /// By how much the kernel's counter of a place has grown in the case.
+    fn grown(&self, place: &str, counter: &str) -> f64 {
+        let text = fs::read_to_string(self.record()).expect("a record");
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let own = events.filter(|e| e["event"] == "counters" && e["place"] == place);
+        let own: Vec<Value> = own.collect();
+        assert!(!own.is_empty(), "no counters of {place}");
+        own.iter()
+            .filter_map(|e| e["deltas"][counter].as_f64())
+            .sum()
+    }
+}
+
+#[track_caller]
+fn ends(client: &Value, cause: &str, detected: f64) {
+    assert_eq!(client["cause"], cause, "{client:#}");
+    let after = number(&client["detected_after_s"]);
+    assert!((after - detected).abs() < 0.6, "{detected}: {client:#}");
+}
+
+/// The witness is the kernel: the client's had a connection reset, and the server's sent no RST.
+#[test]
+fn a_middlebox_answers_in_the_place_of_a_server_that_knows_of_nothing() {
+    let Some(ran) = Ran::shipped("middlebox-idle-reset") else {
+        return;
+    };
+    ends(client(ran.case(), "idle"), "reset", 50.0);
+    assert_eq!(ran.grown("idle", "Tcp.EstabResets"), 1.0);
+    assert_eq!(ran.grown("api", "Tcp.OutRsts"), 0.0);
+    // Known by its probes, one a minute.
+    assert_eq!(client(ran.case(), "keepalive")["affected"], false);
+    assert_eq!(ran.grown("keepalive", "Tcp.EstabResets"), 0.0);
+    assert_eq!(ran.responses("keepalive").len(), 3);
+    assert_eq!(ran.responses("idle").len(), 2);
+}
+
+#[test]
+fn a_middlebox_that_forgets_in_silence_is_found_out_by_whoever_has_a_limit() {
+    let Some(ran) = Ran::shipped("middlebox-idle-silent") else {
+        return;
+    };
+    // 60 s after it is forgotten the next request is sent. The kernel's 924.6 s count from its first retransmission.
+    ends(
+        client(ran.case(), "request-timeout"),
+        "request_timeout",
+        70.0,
+    );
+    ends(client(ran.case(), "user-timeout"), "user_timeout", 80.5);
+    let idle = client(ran.case(), "idle");
+    assert_eq!(idle["cause"], "retransmission_timeout", "{idle:#}");
+    assert!(
+        (984.8..1059.0).contains(&number(&idle["detected_after_s"])),
+        "{idle:#}"
+    );
+    assert_eq!(ran.responses("idle").len(), 1);
+    for unharmed in ["keepalive", "idle-timeout"] {
+        assert_eq!(client(ran.case(), unharmed)["affected"], false);
+        assert_eq!(ran.responses(unharmed).len(), 5);
+    }
+    // Each forgetting is an outage of its own.
+    let two = &client(ran.case(), "request-timeout")["outages"];
+    assert_eq!(two.as_array().map(Vec::len), Some(2), "{two:#}");
+}
+
+#[test]
+fn a_middlebox_without_state_or_room_harms_those_alone_who_need_it() {
+    let Some(ran) = Ran::shipped("middlebox-restarts") else {
+        return;
+    };
+    ends(
+        client(ran.case(), "request-timeout"),
+        "request_timeout",
+        10.0,
+    );
+    ends(client(ran.case(), "user-timeout"), "user_timeout", 20.4);
+    let Some(ran) = Ran::shipped("middlebox-table-full") else {
+        return;
+    };
+    let longest = |name: &str| {
+        let all = ran.responses(name);
+        let apart = all.windows(2).map(|two| two[1] - two[0]);
+        apart.fold(0.0, f64::max)
+    };
+    assert!(longest("keeps") < 2.1, "{}", longest("keeps"));
+    assert!(
+        (118.0..128.0).contains(&longest("dials")),
+        "{}",
+        longest("dials")
+    );
+}
