@@ -6,7 +6,7 @@
 mod expressions;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::NetfilterMessage;
@@ -97,7 +97,7 @@ impl Chain {
 }
 
 /// What a packet must be for a rule to speak of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Match {
     /// Its source begins as this address does, for so many bits: whole bytes.
     Source(IpAddr, u8),
@@ -116,6 +116,35 @@ pub(crate) enum Match {
     Chance(u32),
     /// It is the first of its connection.
     New,
+    /// The list has its source since less than so many seconds; what is older is forgotten.
+    Recent(SourceList, u32),
+    /// Any packet: the list has its source from now on.
+    Remember(SourceList),
+}
+
+/// A list of sources that the kernel keeps (xt_recent).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceList {
+    /// Its name, of 199 bytes at the most.
+    pub(crate) name: String,
+    /// Of what family its addresses are.
+    pub(crate) family: Family,
+}
+
+impl SourceList {
+    /// Of an address all bits count.
+    fn mask(&self) -> IpAddr {
+        match self.family {
+            Family::Ipv4 => Ipv4Addr::BROADCAST.into(),
+            Family::Ipv6 => Ipv6Addr::from_bits(u128::MAX).into(),
+        }
+    }
+}
+
+impl fmt::Display for SourceList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--name {} --mask {} --rsource", self.name, self.mask())
+    }
 }
 
 /// What becomes of it.
@@ -314,7 +343,12 @@ impl Rule {
     fn is_ipv6(&self) -> bool {
         self.matches.iter().any(|what| match what {
             Match::Source(address, _) | Match::Destination(address, _) => address.is_ipv6(),
-            Match::Tcp { .. } | Match::NotMarked(_) | Match::Chance(_) | Match::New => false,
+            Match::Tcp { .. }
+            | Match::NotMarked(_)
+            | Match::Chance(_)
+            | Match::New
+            | Match::Recent(..)
+            | Match::Remember(_) => false,
         })
     }
 }
@@ -340,6 +374,10 @@ impl fmt::Display for Match {
                 write!(f, "-m statistic --mode random --probability {share:.11}")
             }
             Self::New => f.write_str("-m conntrack --ctstate NEW"),
+            Self::Recent(list, seconds) => {
+                write!(f, "-m recent --rcheck --seconds {seconds} --reap {list}")
+            }
+            Self::Remember(list) => write!(f, "-m recent --set {list}"),
         }
     }
 }

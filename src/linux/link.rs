@@ -16,7 +16,9 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{RouteAttribute, RouteScope};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use super::netlink::{Channel, Request};
 
@@ -91,6 +93,15 @@ pub(crate) fn bridge(name: &str, index: u32, mac: [u8; 6]) -> RouteRequest {
     create(
         RouteNetlinkMessage::NewLink(message.build()),
         format!("creating the bridge {name}"),
+    )
+}
+
+/// A link that leads nowhere, for addresses that are to be this namespace's own. It is up.
+pub(crate) fn dummy(name: &str, index: u32) -> RouteRequest {
+    let message = LinkDummy::new(name).index(index).up();
+    create(
+        RouteNetlinkMessage::NewLink(message.build()),
+        format!("creating the dummy link {name} (CONFIG_DUMMY)"),
     )
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn add_service(
             })
             .collect(),
         pin_first: None,
+        affinity: None,
         removal: None,
         readiness: None,
     });

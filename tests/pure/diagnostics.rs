@@ -77,6 +77,7 @@ bad! {
     probes: "probes",
     profiles: "profiles",
     protocols: "protocols",
+    modes: "modes",
     proxy: "proxy",
     repeat: "repeat",
     rolling: "rolling",

@@ -20,6 +20,9 @@ pub(super) trait Mode {
         changed: &'a [bool],
     ) -> LocalBoxFuture<'a, Result<(), LinuxError>>;
 
+    /// All modes have done what `services` say: what is loaded now is theirs.
+    fn settled(&self, services: &[ServiceState]);
+
     /// The rules of each node whose clients use services, and its connections to them. Unless `ask`, a mode may say what
     /// it knows of its rules without asking the kernel.
     fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError>;

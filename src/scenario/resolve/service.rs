@@ -69,9 +69,23 @@ fn service(
         proxy: given(&spec.proxy).copied().unwrap_or_default(),
         endpoints,
         pin_first,
+        affinity: affinity(cx, spec),
         removal: unless_off(&spec.removal, REMOVAL),
         readiness: unless_off(&spec.readiness, READINESS),
     })
+}
+
+/// How long a client keeps its endpoint.
+fn affinity(cx: &mut Cx<'_>, spec: &ServiceSpec) -> Option<Duration> {
+    let field = &given(&spec.affinity)?.client_ip;
+    let time = field.get()?.0;
+    if time.is_zero() || time.subsec_nanos() != 0 {
+        let message = "a client keeps its endpoint for whole seconds, one or more";
+        let help = "Kubernetes' default is `3h`; leave `affinity` out for none";
+        cx.push(Problem::new(field.span, message).help(help));
+        return None;
+    }
+    Some(time)
 }
 
 /// A time, or its default; `None` if it is off.
