@@ -2,6 +2,7 @@
 //!
 //! Each module does one thing that was asked for by name; what for, and when, its callers know.
 
+pub(crate) mod arp;
 pub(crate) mod conntrack;
 mod error;
 pub(crate) mod generic;

@@ -411,6 +411,31 @@ impl LabPlan {
         }
     }
 
+    /// That an endpoint of a service gets no new connections any more, in words.
+    #[must_use]
+    pub fn leaves(&self, service: &str, endpoint: &str) -> String {
+        match self.moves(service) {
+            true => format!("the address of {service} leaves {endpoint}"),
+            false => format!("{endpoint} leaves the rules of {service}"),
+        }
+    }
+
+    /// That it gets some again, in words.
+    #[must_use]
+    pub fn is_back(&self, service: &str, endpoint: &str) -> String {
+        match self.moves(service) {
+            true => format!("{endpoint} may have the address of {service} again"),
+            false => format!("{endpoint} is in the rules of {service} again"),
+        }
+    }
+
+    /// Whether one endpoint alone has a service's address.
+    #[must_use]
+    pub fn moves(&self, service: &str) -> bool {
+        let mut services = self.services.iter();
+        services.any(|s| s.name == service && s.proxy.moves())
+    }
+
     /// The server that listens on `address`.
     #[must_use]
     pub fn server_at(&self, address: SocketAddr) -> Option<&Server> {

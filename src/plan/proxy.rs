@@ -13,6 +13,9 @@ macro_rules! proxies {
             /// The kernel's IPVS, set up as kube-proxy's ipvs mode does it, in the client's node. Round robin; a connection
             /// is forgotten 900 s after its last packet.
             Ipvs: ipvs;
+            /// The address is that of a node, the first endpoint's, and moves to the next one's when that leaves (keepalived, by
+            /// gratuitous ARP). Endpoints are servers with `host_network: true` on the service's port.
+            Vip: vip;
         }
     };
 }
@@ -36,8 +39,8 @@ impl Proxy {
     pub fn throws_dice(self) -> bool {
         match self {
             Self::Iptables | Self::Nftables => true,
-            // Round robin.
-            Self::Ipvs => false,
+            // Round robin; one alone.
+            Self::Ipvs | Self::Vip => false,
         }
     }
 
@@ -46,8 +49,17 @@ impl Proxy {
     pub fn translates_by_conntrack(self) -> bool {
         match self {
             Self::Iptables | Self::Nftables => true,
-            // By a table of its own.
-            Self::Ipvs => false,
+            // By a table of its own; not at all.
+            Self::Ipvs | Self::Vip => false,
+        }
+    }
+
+    /// Whether one endpoint alone has the service's address itself.
+    #[must_use]
+    pub fn moves(self) -> bool {
+        match self {
+            Self::Vip => true,
+            Self::Iptables | Self::Nftables | Self::Ipvs => false,
         }
     }
 }

@@ -133,7 +133,8 @@ pub struct ServiceSpec {
     pub pin_first: Option<Spanned<String>>,
     /// Where a client's next connections go (default: by chance, or in turn, whatever its earlier ones were).
     pub affinity: Option<Spanned<AffinitySpec>>,
-    /// Time from a node's loss until its endpoints leave the rules (default `40s`); `off`: they stay.
+    /// Time from a node's loss until its endpoints leave the rules (default `40s`; of a `vip` 3609 ms, VRRP's three
+    /// advertisements of a second and a skew); `off`: they stay.
     pub removal: Option<Spanned<OffOr<Time>>>,
     /// Time from a node's power being back until its endpoints are in the rules again (default `10s`); `off`: they stay out.
     /// An endpoint that an `endpoint_added` puts back waits for that.

@@ -58,9 +58,6 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
             }
         },
     };
-    if hit.depends_on_who_is_chosen() {
-        return nothing(Cause::Unknown);
-    }
     let can_recover = hit.can_succeed(client, plan);
     let first_dial = match (start, situation.first_dial(fate)) {
         (Start::After(start), _) => Some(start),
@@ -200,12 +197,6 @@ impl<'a> Hit<'a> {
         };
         let living = plan.servers_of(client).filter(lives).count();
         living == 0 || plan.too_slow(client).filter(lives).count() < living
-    }
-
-    /// Whether a lost endpoint stays in a service that chooses it neither by dice nor in an order that is foretold.
-    fn depends_on_who_is_chosen(&self) -> bool {
-        let stays = |service: &Service| !service.throws_dice() && service.removal.is_none();
-        self.losses.len() < self.all && self.service.is_some_and(stays)
     }
 
     /// Whether all servers are lost with the fault.

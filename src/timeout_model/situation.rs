@@ -206,6 +206,8 @@ fn remembered(client: &Client, plan: &LabPlan) -> Option<Duration> {
     };
     let seconds = match service.proxy {
         Proxy::Ipvs => IPVS,
+        // Whoever has the address next knows of nothing.
+        Proxy::Vip => 0,
         Proxy::Iptables | Proxy::Nftables => ["established", "unacknowledged", "max_retrans"]
             .map(sysctl)
             .into_iter()

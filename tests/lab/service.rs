@@ -227,3 +227,65 @@ fn a_pod_behind_its_own_service_reaches_itself() {
         }
     });
 }
+
+/// Servers on the nodes themselves, and the same address for both: what a packet to it meets, the node that has it decides.
+#[test]
+fn an_address_that_moves_is_one_node_s_at_a_time_and_its_next_holder_answers_old_connections_with_rst()
+ {
+    in_lab(async || {
+        let mut plan = rig::plan(3, &[("client", 1)]);
+        let address: SocketAddr = "192.168.255.100:6443".parse().unwrap();
+        let nodes = [3_usize, 2].map(|n| at(plan.nodes[n - 1].address, PORT));
+        let endpoints = [("aa-1", nodes[0]), ("aa-2", nodes[1])];
+        for (name, n) in [("aa-1", 3), ("aa-2", 2)] {
+            plan.servers
+                .push(rig::server_on(name, &format!("node{n}"), address));
+        }
+        let places = [pod("client"), node("node1")];
+        rig::add_service(&mut plan, "aa", &address.to_string(), &endpoints, &places);
+        let plan = by(Proxy::Vip, plan);
+        let network = Network::build(&plan).unwrap();
+        let services = Services::load(&network, &plan).await.unwrap();
+        rig::serve(&network.namespace(&node("node3")), address, "aa-1");
+        rig::serve(&network.namespace(&node("node2")), address, "aa-2");
+        let client = network.namespace(&pod("client"));
+        let to = address.to_string();
+        let mut all = Vec::new();
+        for from in [pod("client"), node("node1")] {
+            let counts = throws(&network, &from, &to).await;
+            assert_eq!(counts, HashMap::from([("aa-1".to_owned(), 60)]));
+        }
+        let (mut old, _) = rig::ask(&client, address).await.unwrap();
+        rig::echo(&mut old, "there").await.unwrap();
+        all.push(services.read(false).unwrap()[0].rules.clone());
+
+        services.remove_endpoints("aa", &["aa-1"]).await.unwrap();
+        // By the witness of iproute2, one node alone has it.
+        for (name, has) in [("node2", true), ("node3", false), ("node1", false)] {
+            let mut command = crate::needs::program("ip");
+            command.args(["-4", "-o", "addr", "show", "dev", "eth0"]);
+            let namespace = network.namespace(&node(name));
+            let said = namespace.enter(|| command.output()).unwrap().stdout;
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(said.contains("192.168.255.100/32"), has, "{name}: {said}");
+        }
+        let error = rig::echo(&mut old, "still there?").await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        for from in [pod("client"), node("node1")] {
+            let counts = throws(&network, &from, &to).await;
+            assert_eq!(counts, HashMap::from([("aa-2".to_owned(), 60)]));
+        }
+        all.push(services.read(false).unwrap()[0].rules.clone());
+        // The first in order has it again as soon as it can.
+        services.add_endpoints("aa", &["aa-1"]).await.unwrap();
+        let counts = throws(&network, &pod("client"), &to).await;
+        assert_eq!(counts, HashMap::from([("aa-1".to_owned(), 60)]));
+        all.push(services.read(false).unwrap()[0].rules.clone());
+        let whose: Vec<bool> = all
+            .iter()
+            .map(|rules| rules[1].ends_with("(node3)"))
+            .collect();
+        assert_eq!(whose, [true, false, true], "{all:?}");
+        assert!(all[1][1].ends_with("(node2)"), "{all:?}");
+    });
+}

@@ -33,7 +33,7 @@ pub(super) fn uplink(node: &Node, namespace: &Namespace) -> RouteRequest {
     let eth0 = VethEnd {
         name: "eth0",
         index: ETH0,
-        mac: mac(Role::Node, number),
+        mac: node_mac(node),
     };
     link::veth(&port, Some(ETH0), &eth0, namespace.fd())
 }
@@ -138,7 +138,7 @@ pub(super) fn node_requests(plan: &LabPlan, node: &Node) -> Vec<RouteRequest> {
         let others = behind_uplink(other);
         let ends = [&own[0], &own[1], &others[0], &others[1]];
         if is_known_by_heart(plan, &ends) {
-            let address = mac(Role::Node, u16::from(other.index));
+            let address = node_mac(other);
             let addresses = [IpAddr::from(other.address), other.address6.into()];
             requests.extend(addresses.map(|a| link::neighbour(ETH0, a, address)));
         }
@@ -202,6 +202,11 @@ pub(super) fn pod_link_name(number: u16) -> String {
 /// Index of a pod's link on its node, after `lo` and `eth0`.
 pub(super) fn pod_link_index(number: u16) -> u32 {
     ETH0 + u32::from(number)
+}
+
+/// The link-layer address of a node's uplink.
+pub(in crate::lab) fn node_mac(node: &Node) -> [u8; 6] {
+    mac(Role::Node, u16::from(node.index))
 }
 
 /// Index of a node's port in the fabric, after `lo` and the bridge.

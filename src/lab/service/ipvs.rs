@@ -179,7 +179,10 @@ impl Balancer {
             leaving.retain(|left| *left != (service, *to));
             ipvs.add(service, *to)?;
         }
-        for known in there.iter().filter(|known| !wanted.contains(&known.address)) {
+        for known in there
+            .iter()
+            .filter(|known| !wanted.contains(&known.address))
+        {
             match known.connections {
                 0 => ipvs.delete(service, known.address)?,
                 _ if known.weight == 0 => {}

@@ -82,12 +82,7 @@ impl Nftables {
         for of_node in self.tables.iter().filter(|table| concerned(table)) {
             let states = of_node.states(services);
             let (table, gone) = (table(of_node.family, &states), gone(&states));
-            nftables::load(
-                &mut of_node.channel(),
-                &of_node.namespace,
-                &table,
-                &gone,
-            )?;
+            nftables::load(&mut of_node.channel(), &of_node.namespace, &table, &gone)?;
         }
         Ok(())
     }

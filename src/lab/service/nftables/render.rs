@@ -98,7 +98,10 @@ fn base() -> Vec<Chain> {
             vec![vec![Part::Look(NO_ENDPOINT_SERVICES)]],
         ),
         Chain::own(SERVICES, vec![vec![Part::Look(SERVICE_IPS)]]),
-        Chain::own(MARK_FOR_MASQUERADE, vec![vec![Part::SetMark(MASQUERADE_MARK)]]),
+        Chain::own(
+            MARK_FOR_MASQUERADE,
+            vec![vec![Part::SetMark(MASQUERADE_MARK)]],
+        ),
         Chain::own(
             MASQUERADING,
             vec![
@@ -114,7 +117,10 @@ fn base() -> Vec<Chain> {
 /// A service's own chain, if it has endpoints, and those of its endpoints.
 fn service(state: &ServiceState) -> Vec<Chain> {
     let chosen = state.chosen();
-    let sides: Vec<_> = chosen.iter().map(|(_, to)| endpoint_chain(state, *to)).collect();
+    let sides: Vec<_> = chosen
+        .iter()
+        .map(|(_, to)| endpoint_chain(state, *to))
+        .collect();
     let mut rules = Vec::new();
     if state.service.affinity.is_some() {
         rules.extend(chosen.iter().map(|(_, to)| {
@@ -200,7 +206,11 @@ mod tests {
         let mut state = service(1, "aa", Some(Duration::from_secs(60)));
         assert!(state.remove(&["aa-1"]));
         let text = listed(&state);
-        assert!(text.contains("numgen random mod 1 vmap { 0 : goto endpoint-aa/tcp__192.168.2.2/6443 }"));
+        assert!(
+            text.contains(
+                "numgen random mod 1 vmap { 0 : goto endpoint-aa/tcp__192.168.2.2/6443 }"
+            )
+        );
         assert!(!text.contains("192.168.3.2"), "{text}");
         let gone = gone(&[&state]);
         assert_eq!(gone.chains, ["endpoint-aa/tcp__192.168.3.2/6443"]);
