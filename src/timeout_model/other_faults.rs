@@ -81,7 +81,7 @@ fn may_concern(effect: &Effect, client: &Client) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Case;
+    use crate::plan::{Case, Prediction};
     use crate::scenario::{PlanOptions, parse};
 
     const LOSS: &str = "{ at: 10s, fault: { power_loss: { node: n1 } } }";
