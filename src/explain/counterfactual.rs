@@ -248,7 +248,9 @@ pub(super) fn lines(
 ) -> (String, Vec<String>) {
     const TITLE: &str = "what would have shortened it, one change at a time";
     let Some(considered) = considered(client, case, result) else {
-        return (TITLE.to_owned(), vec![unknown(client, measured)]);
+        let service = client.target.service.as_ref();
+        let moves = service.is_some_and(|service| case.lab.moves(service));
+        return (TITLE.to_owned(), vec![unknown(client, measured, moves)]);
     };
     let changes = &considered.shorten;
     let what = match changes.first() {
@@ -294,7 +296,7 @@ fn told(change: &Change) -> String {
 }
 
 /// What is known of an outage's end, and what is missing to say what would have helped.
-fn unknown(client: &Client, measured: &ClientResult) -> String {
+fn unknown(client: &Client, measured: &ClientResult, moves: bool) -> String {
     let ended = measured.ended_by_its_program().or_else(|| {
         let told = measured.cause.filter(|cause| *cause != Cause::Unknown);
         told.map(|cause| word(&cause))
@@ -307,6 +309,7 @@ fn unknown(client: &Client, measured: &ClientResult) -> String {
         Some(_) => {
             "a program's own timers are no part of the plan, so the model can't be asked what others would do"
         }
+        None if moves => "the model knows nothing of an address that moves, so it can't be asked",
         None => {
             "the model predicts only clients that ask, are answered and pause, and losses of power that last, or one loss of power \
              or of all packets that heals, so it can't be asked"

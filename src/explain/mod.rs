@@ -470,6 +470,8 @@ impl Told<'_> {
                 "predicted: given up after {}, and never well again",
                 between(window.min, window.max)
             ),
+            // Where it is open what the fault meets, no window is not "never".
+            (None, None) if predicted.cause == Cause::Unknown => return None,
             (None, None) => String::from("predicted: never well again"),
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Told, clock};
+use crate::plan::Proxy;
 use crate::record::{Flow, Observation, Stage};
 
 /// What changed in the rules of the client's node, and the connections that outlived it.
@@ -57,9 +58,14 @@ fn rules(told: &Told) -> Vec<String> {
         }
         if after_removal || told.options.verbose {
             let own = flows.iter().filter(|flow| own(told, flow));
-            lines.extend(
-                own.map(|flow| format!("  {} conntrack: {}", clock(event.at()), shown(flow))),
-            );
+            lines.extend(own.map(|flow| {
+                format!(
+                    "  {} {}: {}",
+                    clock(event.at()),
+                    who(told, flow),
+                    shown(flow)
+                )
+            }));
         }
         before = Some(now);
     }
@@ -69,6 +75,16 @@ fn rules(told: &Told) -> Vec<String> {
 fn own(told: &Told, flow: &Flow) -> bool {
     let addresses = told.case.lab.addresses(&told.planned.place);
     addresses.is_some_and(|own| own.contains(&flow.from.ip()))
+}
+
+/// Who remembers a connection.
+fn who(told: &Told, flow: &Flow) -> &'static str {
+    let mut services = told.case.lab.services.iter();
+    let service = services.find(|service| service.address == flow.to);
+    match service.map(|service| service.proxy) {
+        Some(Proxy::Ipvs) => "ip_vs",
+        Some(Proxy::Iptables | Proxy::Nftables | Proxy::Vip) | None => "conntrack",
+    }
 }
 
 fn shown(flow: &Flow) -> String {

@@ -162,18 +162,23 @@ fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> 
     let Some(own) = &told.planned.target.service else {
         return Vec::new();
     };
+    let lab = &told.case.lab;
     let each = told.record.iter().filter_map(|event| {
-        let (service, text) = if let Observation::EndpointRemoved { service, endpoint } = &event.what
-        {
-            let text = format!(
-                "{endpoint} leaves the rules of {service}; connections that exist stay where they are"
-            );
-            (service, text)
-        } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-            (service, format!("{endpoint} is in the rules of {service} again"))
-        } else {
-            return None;
-        };
+        let (service, text) =
+            if let Observation::EndpointRemoved { service, endpoint } = &event.what {
+                let stay = match lab.moves(service) {
+                    true => "who has it next knows of no connections",
+                    false => "connections that exist stay where they are",
+                };
+                (
+                    service,
+                    format!("{}; {stay}", lab.leaves(service, endpoint)),
+                )
+            } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
+                (service, lab.is_back(service, endpoint))
+            } else {
+                return None;
+            };
         (service == own).then(|| Line {
             at: event.at(),
             text,
@@ -339,10 +344,10 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
     Some(match what {
         Observation::FaultInjected { fault, .. } => told.case.lab.faults.get(*fault)?.to_string(),
         Observation::EndpointRemoved { service, endpoint } => {
-            format!("{endpoint} leaves the rules of {service}")
+            told.case.lab.leaves(service, endpoint)
         }
         Observation::EndpointAdded { service, endpoint } => {
-            format!("{endpoint} is in the rules of {service} again")
+            told.case.lab.is_back(service, endpoint)
         }
         Observation::Forgotten {
             middlebox,

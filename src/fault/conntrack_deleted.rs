@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use super::endpoint::endpoint;
 use super::{Context, Kind, Resolved};
 use crate::plan::Effect;
+use crate::yaml::diagnostic::Problem;
 use crate::yaml::source::Span;
 use crate::yaml::value::Spanned;
 
@@ -27,6 +28,12 @@ impl Kind for ConntrackDeletedSpec {
 
     fn resolve(&self, _: Span, cx: &mut dyn Context) -> Option<Resolved> {
         let (service, server) = endpoint(&self.service, self.server.as_ref(), cx)?;
+        if !cx.proxy(&service).translates_by_conntrack() {
+            let message = format!("conntrack does not decide where connections to `{service}` go");
+            let problem = Problem::new(self.service.span, message);
+            cx.push(problem.help("this is for services with `proxy: iptables` or `nftables`"));
+            return None;
+        }
         Some(Resolved {
             target: match &server {
                 Some(server) => format!("{server} of {service}"),

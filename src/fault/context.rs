@@ -1,6 +1,6 @@
 //! What faults are checked against: the names of a scenario, and what stands where.
 
-use crate::plan::End;
+use crate::plan::{End, Proxy};
 use crate::yaml::diagnostic::Problem;
 use crate::yaml::source::Span;
 use crate::yaml::value::Spanned;
@@ -36,6 +36,9 @@ pub(crate) trait Context {
 
     /// The servers behind a service, as far as they can be read.
     fn endpoints(&self, service: &str) -> Option<Vec<&str>>;
+
+    /// How a service's connections find an endpoint.
+    fn proxy(&self, service: &str) -> Proxy;
 
     /// A client whose sockets nobody can tell from those of `client`, and the node on whose network both run.
     fn twin(&self, client: &str) -> Option<(String, String)>;

@@ -30,7 +30,7 @@ use wiring::{
     INSIDE, Role, built_pod, mac, middlebox_requests, node_requests, pod_link, pod_link_index,
     pod_link_name, pod_requests, pods_of, port_name, uplink,
 };
-pub(super) use wiring::{pod_routes, port_index};
+pub(super) use wiring::{node_mac, pod_routes, port_index};
 
 const FABRIC: &str = "fabric";
 /// Prefix lengths of a node's fabric and pod networks.

@@ -2,6 +2,7 @@
 //! the service's mode: one file each below, and one line each in `plan/proxy.rs`.
 
 mod mode;
+mod node_table;
 mod state;
 
 use tokio::sync::Mutex;
@@ -66,7 +67,9 @@ impl Services {
                 state: Mutex::new(services),
             });
         }
-        Ok(Self { modes })
+        let services = Self { modes };
+        services.settle().await;
+        Ok(services)
     }
 
     /// Lets every pinned service choose among all its endpoints, for connections from now on.
@@ -145,6 +148,14 @@ impl Services {
             let changed: Vec<bool> = state.iter_mut().map(&mut change).collect();
             of_mode.mode.update(&state, &changed).await?;
         }
+        self.settle().await;
         Ok(())
+    }
+
+    /// Tells the modes that all of them have done what is to be.
+    async fn settle(&self) {
+        for of_mode in &self.modes {
+            of_mode.mode.settled(&of_mode.state.lock().await);
+        }
     }
 }

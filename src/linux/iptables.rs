@@ -6,7 +6,7 @@
 mod expressions;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::NetfilterMessage;
@@ -97,7 +97,7 @@ impl Chain {
 }
 
 /// What a packet must be for a rule to speak of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Match {
     /// Its source begins as this address does, for so many bits: whole bytes.
     Source(IpAddr, u8),
@@ -120,6 +120,35 @@ pub(crate) enum Match {
     Invalid,
     /// It came in by this link.
     From(&'static str),
+    /// The list has its source since less than so many seconds; what is older is forgotten.
+    Recent(SourceList, u32),
+    /// Any packet: the list has its source from now on.
+    Remember(SourceList),
+}
+
+/// A list of sources that the kernel keeps (xt_recent).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceList {
+    /// Its name, of 199 bytes at the most.
+    pub(crate) name: String,
+    /// Of what family its addresses are.
+    pub(crate) family: Family,
+}
+
+impl SourceList {
+    /// Of an address all bits count.
+    fn mask(&self) -> IpAddr {
+        match self.family {
+            Family::Ipv4 => Ipv4Addr::BROADCAST.into(),
+            Family::Ipv6 => Ipv6Addr::from_bits(u128::MAX).into(),
+        }
+    }
+}
+
+impl fmt::Display for SourceList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--name {} --mask {} --rsource", self.name, self.mask())
+    }
 }
 
 /// What becomes of it.
@@ -329,7 +358,9 @@ impl Rule {
             | Match::Chance(_)
             | Match::New
             | Match::Invalid
-            | Match::From(_) => false,
+            | Match::From(_)
+            | Match::Recent(..)
+            | Match::Remember(_) => false,
         })
     }
 }
@@ -357,6 +388,10 @@ impl fmt::Display for Match {
             Self::New => f.write_str("-m conntrack --ctstate NEW"),
             Self::Invalid => f.write_str("-m conntrack --ctstate INVALID"),
             Self::From(link) => write!(f, "-i {link}"),
+            Self::Recent(list, seconds) => {
+                write!(f, "-m recent --rcheck --seconds {seconds} --reap {list}")
+            }
+            Self::Remember(list) => write!(f, "-m recent --set {list}"),
         }
     }
 }

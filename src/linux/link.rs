@@ -16,7 +16,9 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{RouteAttribute, RouteScope};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use super::netlink::{Channel, Request};
 
@@ -94,6 +96,15 @@ pub(crate) fn bridge(name: &str, index: u32, mac: [u8; 6]) -> RouteRequest {
     )
 }
 
+/// A link that leads nowhere, for addresses that are to be this namespace's own. It is up.
+pub(crate) fn dummy(name: &str, index: u32) -> RouteRequest {
+    let message = LinkDummy::new(name).index(index).up();
+    create(
+        RouteNetlinkMessage::NewLink(message.build()),
+        format!("creating the dummy link {name} (CONFIG_DUMMY)"),
+    )
+}
+
 /// Brings a link up.
 pub(crate) fn set_up(index: u32) -> RouteRequest {
     Request::new(
@@ -127,6 +138,21 @@ pub(crate) fn address(index: u32, address: IpAddr, prefix: u8) -> RouteRequest {
         RouteNetlinkMessage::NewAddress(message),
         format!("adding the address {address}/{prefix}"),
     )
+}
+
+/// Takes an address off a link; not having it is fine.
+pub(crate) fn no_address(index: u32, address: IpAddr, prefix: u8) -> RouteRequest {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(address)];
+    Request::new(
+        RouteNetlinkMessage::DelAddress(message),
+        0,
+        format!("removing the address {address}/{prefix}"),
+    )
+    .tolerate(libc::EADDRNOTAVAIL)
 }
 
 /// Where a route's packets go next.
@@ -241,6 +267,40 @@ pub(crate) fn neighbour(index: u32, address: IpAddr, mac: [u8; 6]) -> RouteReque
         NLM_F_CREATE | NLM_F_REPLACE,
         format!("adding the neighbour {address}"),
     )
+}
+
+/// The neighbours on a link whose link-layer addresses are known.
+///
+/// # Errors
+/// If the kernel does not list them.
+pub(crate) fn neighbours(channel: &mut Channel, index: u32) -> io::Result<Vec<(IpAddr, Vec<u8>)>> {
+    let answers = channel.dump(RouteNetlinkMessage::GetNeighbour(
+        NeighbourMessage::default(),
+    ))?;
+    let found = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == index => {
+            Some(message.attributes)
+        }
+        _ => None,
+    });
+    Ok(found.filter_map(|attributes| known(&attributes)).collect())
+}
+
+fn known(attributes: &[NeighbourAttribute]) -> Option<(IpAddr, Vec<u8>)> {
+    let (mut ip, mut mac) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                ip = Some(IpAddr::V4(*address));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+                ip = Some(IpAddr::V6(*address));
+            }
+            NeighbourAttribute::LinkLayerAddress(address) => mac = Some(address.clone()),
+            _ => {}
+        }
+    }
+    Some((ip?, mac?))
 }
 
 /// Forgets a neighbour; not having known it is fine.

@@ -32,10 +32,10 @@ pub(super) const NF_ACCEPT: u32 = 1;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_DEVICE_NAME: u16 = 1;
-const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
-const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
-const NFTA_REJECT_TYPE: u16 = 1;
-const NFTA_REJECT_ICMP_CODE: u16 = 2;
+pub(super) const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+pub(super) const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+pub(super) const NFTA_REJECT_TYPE: u16 = 1;
+pub(super) const NFTA_REJECT_ICMP_CODE: u16 = 2;
 const NFT_REJECT_TCP_RST: u32 = 1;
 const NFT_REJECT_ICMPX_UNREACH: u32 = 2;
 const NFT_REJECT_ICMPX_HOST_UNREACH: u8 = 2;
@@ -45,8 +45,8 @@ pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Offsets of the flags in a TCP header, and of addresses (source, destination) in IP headers.
 const TCP_FLAGS: u32 = 13;
-const IPV4_ADDRESSES: (u32, u32) = (12, 16);
-const IPV6_ADDRESSES: (u32, u32) = (8, 24);
+pub(super) const IPV4_ADDRESSES: (u32, u32) = (12, 16);
+pub(super) const IPV6_ADDRESSES: (u32, u32) = (8, 24);
 
 /// A direction through a link, as its own namespace sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -442,7 +442,7 @@ pub(super) fn within(address: IpAddr, prefix: u8, side: Side) -> Vec<Expressions
     ]
 }
 
-fn meta(key: MetaKey) -> Expressions {
+pub(super) fn meta(key: MetaKey) -> Expressions {
     Expressions::Meta(vec![
         Meta::Key(key),
         Meta::DestinationRegister(Register::Reg1),
@@ -453,7 +453,7 @@ fn byte(offset: u32) -> Expressions {
     load(NFT_PAYLOAD_NETWORK_HEADER, offset, 1)
 }
 
-fn load(header: u32, offset: u32, length: u32) -> Expressions {
+pub(super) fn load(header: u32, offset: u32, length: u32) -> Expressions {
     Expressions::Payload(vec![
         Payload::DestinationRegister(Register::Reg1),
         Payload::Base(header),
@@ -462,7 +462,7 @@ fn load(header: u32, offset: u32, length: u32) -> Expressions {
     ])
 }
 
-fn compare(operator: Operator, value: Vec<u8>) -> Expressions {
+pub(super) fn compare(operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(Register::Reg1),
         Cmp::Op(operator),

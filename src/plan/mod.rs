@@ -191,6 +191,9 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// Until every client has a connection, all of them go to this endpoint.
     pub pin_first: Option<String>,
+    /// For how long after a connection a client's next one goes where that went; `None` = it does so by chance alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Duration>,
     /// Time from the loss of a node until its endpoints leave the rules; `None` = they stay.
     pub removal: Option<Duration>,
     /// Time from a node's power being back until its endpoints are in the rules again; `None` = they stay out.
@@ -199,6 +202,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether dice alone decide where each new connection goes, and conntrack keeps an established one where it is.
+    #[must_use]
+    pub fn throws_dice(&self) -> bool {
+        self.proxy.throws_dice() && self.affinity.is_none()
+    }
+
     /// Whether an endpoint is put back into the rules by a fault of its own, and not when its node has its power back.
     pub fn is_put_back<'a>(
         &self,
@@ -411,6 +420,31 @@ impl LabPlan {
                 Some([pod.address.into(), pod.address6.into()])
             }
         }
+    }
+
+    /// That an endpoint of a service gets no new connections any more, in words.
+    #[must_use]
+    pub fn leaves(&self, service: &str, endpoint: &str) -> String {
+        match self.moves(service) {
+            true => format!("the address of {service} leaves {endpoint}"),
+            false => format!("{endpoint} leaves the rules of {service}"),
+        }
+    }
+
+    /// That it gets some again, in words.
+    #[must_use]
+    pub fn is_back(&self, service: &str, endpoint: &str) -> String {
+        match self.moves(service) {
+            true => format!("{endpoint} may have the address of {service} again"),
+            false => format!("{endpoint} is in the rules of {service} again"),
+        }
+    }
+
+    /// Whether one endpoint alone has a service's address.
+    #[must_use]
+    pub fn moves(&self, service: &str) -> bool {
+        let mut services = self.services.iter();
+        services.any(|s| s.name == service && s.proxy.moves())
     }
 
     /// The server that listens on `address`.

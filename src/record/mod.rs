@@ -407,13 +407,14 @@ pub enum Observation {
         /// place has `emulated.` before it.
         deltas: BTreeMap<String, u64>,
     },
-    /// The services' rules of a node, and what its conntrack knows of their connections.
+    /// The services' rules of a node, and what its conntrack, or IPVS, knows of their connections.
     Rules {
         /// Node.
         node: String,
         /// When they were read.
         stage: Stage,
-        /// As iptables-save writes them, services' chains only. The first line, a comment, says how they are known.
+        /// As iptables-save writes them, services' chains only; as `nft list table`; as `ipvsadm --save --numeric`: by the
+        /// services' mode. The first line, a comment, says how they are known.
         rules: Vec<String>,
         /// Connections to services.
         flows: Vec<Flow>,

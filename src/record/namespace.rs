@@ -18,7 +18,7 @@ pub enum Stage {
     End,
 }
 
-/// A connection to a service, as conntrack has it.
+/// A connection to a service, as conntrack has it, or IPVS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// The client's address.
@@ -27,10 +27,10 @@ pub struct Flow {
     pub to: SocketAddr,
     /// The endpoint it is sent to: the source of what comes back.
     pub endpoint: SocketAddr,
-    /// conntrack's state of it, e.g. `ESTABLISHED`.
+    /// Its state there, e.g. `ESTABLISHED`.
     pub state: String,
-    /// Seconds until conntrack forgets it, if nothing more comes.
+    /// Seconds until it is forgotten, if nothing more comes.
     pub timeout_s: u32,
-    /// Data went both ways: conntrack gives others up first when it is full.
+    /// Data went both ways: conntrack gives others up first when it is full. (IPVS knows no such thing.)
     pub assured: bool,
 }

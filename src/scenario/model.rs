@@ -152,11 +152,23 @@ pub struct ServiceSpec {
     pub endpoints: Spanned<Vec<Spanned<String>>>,
     /// Until every client has a connection, all connections go to this endpoint.
     pub pin_first: Option<Spanned<String>>,
-    /// Time from a node's loss until its endpoints leave the rules (default `40s`); `off`: they stay.
+    /// Where a client's next connections go (default: by chance, or in turn, whatever its earlier ones were).
+    pub affinity: Option<Spanned<AffinitySpec>>,
+    /// Time from a node's loss until its endpoints leave the rules (default `40s`; of a `vip` 3609 ms, VRRP's three
+    /// advertisements of a second and a skew); `off`: they stay.
     pub removal: Option<Spanned<OffOr<Time>>>,
     /// Time from a node's power being back until its endpoints are in the rules again (default `10s`); `off`: they stay out.
     /// An endpoint that an `endpoint_added` puts back waits for that.
     pub readiness: Option<Spanned<OffOr<Time>>>,
+}
+
+/// A service's session affinity, as Kubernetes has it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AffinitySpec {
+    /// A client's address keeps its endpoint for so long after its last new connection (`ClientIP`; Kubernetes' default is 3h,
+    /// 10800 s): whole seconds, up to 24h. A dead endpoint too, until it leaves the rules.
+    pub client_ip: Spanned<Time>,
 }
 
 /// A client.

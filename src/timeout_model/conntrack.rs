@@ -17,7 +17,7 @@ use super::window::SLACK;
 use crate::plan::{Client, Fault, LabPlan, Service, Window, sysctl_number};
 
 /// Of a sending and of an entry's end that lie as close, nobody knows which is first.
-const CLOSE: Duration = Duration::from_millis(250);
+pub(super) const CLOSE: Duration = Duration::from_millis(250);
 
 /// What a client's node knows of a service's connections, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +55,11 @@ pub(super) enum Next {
 }
 
 impl<'a> Conntrack<'a> {
-    /// Of a client that asks a service.
+    /// Of a client that asks a service whose connections are where conntrack's entries say.
     pub(super) fn of(client: &Client, plan: &'a LabPlan, fault: &Fault) -> Option<Self> {
         let name = client.target.service.as_ref()?;
         let service = plan.services.iter().find(|s| s.name == *name)?;
+        service.throws_dice().then_some(())?;
         let node = plan.node(&client.node)?;
         let sysctl = |name: &str, default: u64| {
             let key = format!("net.netfilter.nf_conntrack_tcp_{name}");
@@ -227,6 +228,7 @@ mod tests {
             proxy: Proxy::Iptables,
             endpoints: vec![endpoint("s1"), endpoint("s2")],
             pin_first: None,
+            affinity: None,
             removal: Some(seconds(40.0)),
             readiness: None,
         }

@@ -22,6 +22,11 @@ pub(super) struct Dials<'a> {
 }
 
 impl Dials<'_> {
+    /// Whether chance alone decides where one goes.
+    fn by_dice(&self) -> bool {
+        self.service.is_none_or(Service::throws_dice)
+    }
+
     /// The probability that a dial meets a dead endpoint: the rules choose among all with equal chances.
     fn dead(&self) -> f64 {
         (self.all - self.live) as f64 / self.all as f64
@@ -164,7 +169,7 @@ impl Situation<'_> {
             Some(removal) => {
                 let latest = first_dial.max.max(removal + vain);
                 // Who keeps a connection that works need not dial again.
-                match self.reuses() {
+                match self.reuses() && dials.by_dice() {
                     true => latest.min(dice.max(first_dial.max)),
                     false => latest,
                 }
@@ -177,8 +182,8 @@ impl Situation<'_> {
     /// The same where chance decides: how likely each number of dead dials is, and the recovery with it. Empty where
     /// chance has no part in it.
     pub(super) fn odds(&self, first_dial: Window, dials: &Dials<'_>) -> Vec<Odds> {
-        let (Some(service), true) = (dials.service, dials.live > 0 && dials.live < dials.all)
-        else {
+        let in_play = dials.live > 0 && dials.live < dials.all && dials.by_dice();
+        let (Some(service), true) = (dials.service, in_play) else {
             return Vec::new();
         };
         if !self.reuses() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::conntrack::{Entry, Next};
+use super::conntrack::{CLOSE, Entry, Next};
 use super::neighbour::Limit;
 use super::situation::Situation;
 use super::window::{Candidate, earliest, either};
@@ -91,6 +91,20 @@ impl Situation<'_> {
                 .probes()
                 .is_some_and(|probes| conntrack.after_probe(probes) != Entry::Kept)
             || others.any(|time| conntrack.after(time) != Entry::Kept)
+    }
+
+    /// Whether nothing may pass for so long that the connection is forgotten where it is not foretold what becomes of it.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        let Some(remembered) = self.remembered else {
+            return false;
+        };
+        let t = self.transport;
+        let limits = [t.request_timeout, t.read_timeout].into_iter().flatten();
+        let limits = limits.filter(|_| t.protocol == Protocol::H2);
+        let rto_max = Duration::from_millis(self.sysctls.rto_max_ms);
+        let others = limits.chain([rto_max]).map(late).chain(self.probes());
+        let mut all = others.chain([self.silence(self.cycle.pause)]);
+        all.any(|time| time.max + CLOSE >= remembered)
     }
 
     /// The longest time in which nothing passes on a connection that carries no request for `quiet`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
-use crate::plan::{Client, Effect, Fault, LabPlan, Prediction};
+use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Service};
 
 /// More than a client takes to send what it has to send.
 const SENDING: Duration = Duration::from_secs(1);
@@ -26,6 +26,11 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
         .servers_of(client)
         .any(|server| server.program.is_some())
     {
+        return None;
+    }
+    let name = client.target.service.as_ref();
+    let mut services = plan.services.iter();
+    if services.any(|service| Some(&service.name) == name && is_open(service)) {
         return None;
     }
     if let Some(fault) = healing(client, plan) {
@@ -66,6 +71,12 @@ fn sends_in_time(effect: &Effect, client: &Client, plan: &LabPlan) -> bool {
     let idle = known.and_then(|middlebox| middlebox.idle_timeout);
     let most = client.workloads.longest_pause() + plan.slowest(client) + plan.round_trip();
     client.program().is_none() && idle.is_none_or(|idle| most + SENDING < idle)
+}
+
+/// Whether nobody can tell what becomes of a service's connections, or which endpoint gets a new one: where its address moves,
+/// and where endpoints stay that are chosen by no dice.
+fn is_open(service: &Service) -> bool {
+    service.proxy.moves() || (!service.throws_dice() && service.removal.is_none())
 }
 
 /// Whether a fault is a loss of power that lasts, and nothing else.
@@ -116,7 +127,7 @@ fn may_concern(effect: &Effect, client: &Client) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Case;
+    use crate::plan::{Case, Prediction};
     use crate::scenario::{PlanOptions, parse};
 
     const LOSS: &str = "{ at: 10s, fault: { power_loss: { node: n1 } } }";
@@ -146,6 +157,53 @@ mod tests {
     fn foreseen(fault: &str) -> Vec<String> {
         let faults = format!("faults: [{LOSS}, {{ at: 50s, fault: {fault} }}]\n");
         predicted(POLL, &faults)
+    }
+
+    /// What is foretold of a client whose service has these fields, and one of two endpoints on the node that dies.
+    fn of_service(fields: &str) -> Option<Prediction> {
+        let text = format!(
+            "name: t\nduration: 20m\nnodes: [n1, n2, n3]\n\
+             servers:\n  s1: {{ node: n1, host_network: true }}\n  s2: {{ node: n2, host_network: true }}\n\
+             service:\n  one: {{ address: '192.168.255.1:80', endpoints: [s1, s2], {fields} }}\n\
+             clients:\n  a: {{ node: n3, url: 'http://one/', profile: bare, workload: {{ poll: {{ every: 1s, timeout: 3s }} }} }}\n\
+             faults: [{LOSS}]\n"
+        );
+        let cases = parse("t.yaml", &text, &PlanOptions::default());
+        let lab = cases.expect("a right scenario").remove(0).lab;
+        super::foresee(&lab.clients[0], &lab)
+    }
+
+    #[test]
+    fn only_dice_are_foretold_as_such() {
+        let rules = of_service("proxy: iptables, pin_first: s1").expect("a prediction");
+        assert!(!rules.odds.is_empty());
+        assert_eq!(
+            of_service("proxy: nftables, pin_first: s1"),
+            Some(rules.clone())
+        );
+        for fields in [
+            "proxy: ipvs, pin_first: s1",
+            "affinity: { client_ip: 1m }, pin_first: s1",
+        ] {
+            let other = of_service(fields).expect("a prediction");
+            assert_eq!(
+                (other.detection, other.cause),
+                (rules.detection, rules.cause)
+            );
+            assert!(
+                other.odds.is_empty() && other.quantiles.is_empty(),
+                "{fields}"
+            );
+            // At the latest after a dial that began just before the endpoint left.
+            let (latest, of_dice) = (other.recovery, rules.recovery);
+            assert!(latest.map(|w| w.max) >= of_dice.map(|w| w.max), "{fields}");
+            assert_eq!(
+                of_service(&format!("{fields}, removal: off")),
+                None,
+                "{fields}"
+            );
+        }
+        assert_eq!(of_service("proxy: vip"), None);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         return nothing(Cause::Unknown);
     }
     let situation = Situation::of(client, plan, hit.fault, seen);
-    if situation.conntrack_leaves_open() {
+    if situation.conntrack_leaves_open() || situation.may_be_forgotten() {
         return nothing(Cause::Unknown);
     }
     let start = start_after(client, plan, hit.fault);

@@ -9,7 +9,9 @@ use super::neighbour::Unresolved;
 use super::rhythm::{Idle, Rhythm, Seen};
 use super::sysctls::TcpSysctls;
 use super::window::{Candidate, SLACK, earliest, either};
-use crate::plan::{Cause, Client, Fault, IdleCheck, LabPlan, Transport, Window};
+use crate::plan::{
+    Cause, Client, Fault, IdleCheck, LabPlan, Proxy, Transport, Window, sysctl_number,
+};
 
 /// What becomes of the connection that a client has at the fault.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,11 @@ impl Fate {
     }
 }
 
+/// Seconds for which IPVS remembers an established connection.
+const IPVS: u64 = 900;
+/// Those for which conntrack remembers one with something unacknowledged, or sent again: its shortest, by default.
+const CONNTRACK: u64 = 300;
+
 /// All that decides how long a client waits.
 #[derive(Clone)]
 pub(super) struct Situation<'a> {
@@ -60,6 +67,8 @@ pub(super) struct Situation<'a> {
     pub(super) nobody: Unresolved,
     /// Of a client that asks a service.
     pub(super) conntrack: Option<Conntrack<'a>>,
+    /// How long a connection of which nothing passes is remembered at least, where what comes of it then is not foretold.
+    pub(super) remembered: Option<Duration>,
     pub(super) kernel: Kernel,
     pub(super) cycle: Cycle,
     pub(super) rhythm: Rhythm,
@@ -77,6 +86,7 @@ impl<'a> Situation<'a> {
             unresolved: neighbour_dies.then_some(unresolved),
             nobody: unresolved,
             conntrack: Conntrack::of(client, plan, fault),
+            remembered: remembered(client, plan),
             kernel: seen.kernel,
             rhythm: Rhythm::of(client, plan, fault, seen, &cycle),
             cycle,
@@ -179,6 +189,31 @@ impl<'a> Situation<'a> {
             _ => Some(after_request),
         }
     }
+}
+
+/// For a client whose service does not throw dice. IPVS has 900 s for an established connection (`tcp_timeouts` in
+/// ip_vs_proto_tcp.c), conntrack what its sysctls say, of which the shortest is taken.
+fn remembered(client: &Client, plan: &LabPlan) -> Option<Duration> {
+    let name = client.target.service.as_ref()?;
+    let service = plan.services.iter().find(|s| s.name == *name)?;
+    if service.throws_dice() {
+        return None;
+    }
+    let node = plan.node(&client.node)?;
+    let sysctl = |name: &str| {
+        let key = format!("net.netfilter.nf_conntrack_tcp_timeout_{name}");
+        sysctl_number(&node.sysctls, &key).unwrap_or(CONNTRACK)
+    };
+    let seconds = match service.proxy {
+        Proxy::Ipvs => IPVS,
+        // Whoever has the address next knows of nothing.
+        Proxy::Vip => 0,
+        Proxy::Iptables | Proxy::Nftables => ["established", "unacknowledged", "max_retrans"]
+            .map(sysctl)
+            .into_iter()
+            .fold(CONNTRACK, u64::min),
+    };
+    Some(Duration::from_secs(seconds))
 }
 
 /// Ticks and scheduling make every timer late.

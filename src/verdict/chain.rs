@@ -131,7 +131,17 @@ impl ClientRecord<'_, '_> {
         };
         let removed = self.index.removal(service, &endpoint.name, dialled.at);
         if removed.is_none_or(|at| at > dialled.at) {
-            return format!(", {dead}, though the rules still name it");
+            let lab = &self.index.case.lab;
+            let affinity = lab
+                .services
+                .iter()
+                .any(|s| s.name == *service && s.affinity.is_some());
+            let why = match (lab.moves(service), affinity) {
+                (true, _) => "though it has the address still",
+                (false, true) => "though the rules still name it, and affinity may lead back to it",
+                (false, false) => "though the rules still name it",
+            };
+            return format!(", {dead}, {why}");
         }
         match self.before_on_its_port(connection) {
             Some(other) => format!(

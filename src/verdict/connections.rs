@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Client, Place, Protocol};
+use crate::plan::{self, Client, Place, Protocol, Service};
 use crate::record::{ConnectionEnd, EndedBy, Segment};
 
 use super::index::{ClientEvents, ConnectionEvent, Index, RequestEvent};
@@ -203,7 +203,7 @@ impl<'a> Witnesses<'_, 'a> {
         };
         destinations.dedup();
         match destinations[..] {
-            [one] => self.at_address(one),
+            [one] => self.at_address(one, began),
             _ => None,
         }
     }
@@ -225,7 +225,15 @@ impl<'a> Witnesses<'_, 'a> {
         let services = &self.index.case.lab.services;
         let direct = self.client.target.service.is_none()
             && services.iter().all(|service| service.address != target);
-        direct.then(|| self.at_address(target))?
+        direct.then(|| self.at_address(target, connection.began()?.at))?
+    }
+
+    /// Who had a service's address that moves.
+    fn holder(&self, service: &'a Service, at: Duration) -> Option<&'a plan::Endpoint> {
+        service.endpoints.iter().find(|endpoint| {
+            let left = self.index.removal(&service.name, &endpoint.server, at);
+            left.is_none_or(|left| left > at)
+        })
     }
 
     fn server_named(&self, name: &str) -> Option<Endpoint<'a>> {
@@ -234,8 +242,12 @@ impl<'a> Witnesses<'_, 'a> {
         Some(Endpoint { name, node })
     }
 
-    fn at_address(&self, address: SocketAddr) -> Option<Endpoint<'a>> {
+    fn at_address(&self, address: SocketAddr, at: Duration) -> Option<Endpoint<'a>> {
         let lab = &self.index.case.lab;
+        let mut services = lab.services.iter();
+        if let Some(service) = services.find(|s| s.proxy.moves() && s.address == address) {
+            return self.server_named(&self.holder(service, at)?.server);
+        }
         if let Some(server) = lab.server_at(address) {
             return self.server_named(&server.name);
         }

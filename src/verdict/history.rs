@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::plan::Client;
+use crate::plan::{Client, LabPlan};
 use crate::record::{Event, Observation, OutputStream, SocketChange, Stage};
 use crate::result::{
     ClientHistory, ConnectionHistory, History, Moment, OutputLine, PlaceCounters, RequestOutcome,
@@ -29,7 +29,7 @@ pub fn history(record: &[Event]) -> Option<History> {
     let (output, output_left_out) = output(record);
     Some(History {
         clients: clients.map(|client| of_client(client, &index)).collect(),
-        endpoints: endpoints(record),
+        endpoints: endpoints(record, &index.case.lab),
         rules: rules(record),
         counters: counters(record),
         output,
@@ -125,12 +125,12 @@ fn of_connection(client: &Client, connection: &Connection, index: &Index) -> Con
     told
 }
 
-fn endpoints(record: &[Event]) -> Vec<Moment> {
+fn endpoints(record: &[Event], lab: &LabPlan) -> Vec<Moment> {
     let each = record.iter().filter_map(|event| {
         let text = if let Observation::EndpointRemoved { service, endpoint } = &event.what {
-            format!("{endpoint} leaves the rules of {service}")
+            lab.leaves(service, endpoint)
         } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-            format!("{endpoint} is in the rules of {service} again")
+            lab.is_back(service, endpoint)
         } else {
             return None;
         };

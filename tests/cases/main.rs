@@ -15,6 +15,7 @@ mod counterfactuals;
 mod false_positives;
 mod fault_programs;
 mod incidents;
+mod modes;
 mod predictions;
 mod probe_sockets;
 mod quickstart;

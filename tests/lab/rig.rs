@@ -80,6 +80,7 @@ pub(crate) fn add_service(
             })
             .collect(),
         pin_first: None,
+        affinity: None,
         removal: None,
         readiness: None,
     });
@@ -114,9 +115,17 @@ fn client(plan: &LabPlan, service: &str, address: SocketAddr, place: &Place) -> 
 /// A server in the pod of its name, on `address`.
 pub(crate) fn server(plan: &LabPlan, name: &str, address: SocketAddr) -> Server {
     Server {
-        name: name.to_owned(),
         place: pod(name),
-        node: plan.pod(name).unwrap().node.clone(),
+        ..server_on(name, &plan.pod(name).unwrap().node, address)
+    }
+}
+
+/// A server on a node, on `address`.
+pub(crate) fn server_on(name: &str, on: &str, address: SocketAddr) -> Server {
+    Server {
+        name: name.to_owned(),
+        place: node(on),
+        node: on.to_owned(),
         listen: vec![address],
         tls: false,
         tls_names: Vec::new(),

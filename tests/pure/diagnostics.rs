@@ -78,6 +78,7 @@ bad! {
     probes: "probes",
     profiles: "profiles",
     protocols: "protocols",
+    modes: "modes",
     proxy: "proxy",
     repeat: "repeat",
     rolling: "rolling",

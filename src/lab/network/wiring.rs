@@ -60,7 +60,7 @@ pub(super) fn middlebox_requests(
     let eth0 = VethEnd {
         name: "eth0",
         index: ETH0,
-        mac: mac(Role::Node, number),
+        mac: node_mac(node),
     };
     let mut requests = vec![
         link::set_up(LOOPBACK),
@@ -266,6 +266,11 @@ pub(super) fn pod_link_name(number: u16) -> String {
 /// Index of a pod's link on its node, after `lo` and `eth0`.
 pub(super) fn pod_link_index(number: u16) -> u32 {
     ETH0 + u32::from(number)
+}
+
+/// The link-layer address of a node's uplink.
+pub(in crate::lab) fn node_mac(node: &Node) -> [u8; 6] {
+    mac(Role::Node, u16::from(node.index))
 }
 
 /// Index of a node's port in the fabric, after `lo` and the bridge.

@@ -4,24 +4,21 @@
 //! dice → `KUBE-SEP-y`, which does the DNAT. Rules decide for new connections only: an established one keeps the
 //! endpoint its conntrack entry names, whatever becomes of the rules.
 
-mod reading;
 mod render;
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
-use self::reading::LoadedRules;
-use self::render::{Scope, render};
-use super::mode::{Mode, NodeRules, has_client_on};
+use self::render::{Scope, render, saved, services_only};
+use super::mode::{Mode, NodeRules};
+use super::node_table::{Listing, NodeTable, read_all, tables};
 use super::state::ServiceState;
 use crate::lab::network::Network;
 use crate::linux::LinuxError;
-use crate::linux::iptables::Family;
-use crate::linux::namespace::Namespace;
-use crate::plan::{LabPlan, Place};
+use crate::linux::iptables;
+use crate::plan::LabPlan;
 
 /// The rules of all nodes.
 struct Iptables {
@@ -30,44 +27,14 @@ struct Iptables {
     addresses: Vec<SocketAddr>,
 }
 
-/// The rules of one address family on one node.
-struct NodeTable {
-    node: String,
-    namespace: Rc<Namespace>,
-    family: Family,
-    loaded: LoadedRules,
-    /// Positions among the mode's services.
-    services: Vec<usize>,
-}
-
 /// One transaction a node and address family.
 pub(super) async fn set_up(
     network: &Network,
     plan: &LabPlan,
     services: &[ServiceState],
 ) -> Result<Box<dyn Mode>, LinuxError> {
-    let mut tables = Vec::new();
-    for family in Family::ALL {
-        let of_family = |state: &ServiceState| Family::of(state.service.address.ip()) == family;
-        for node in &plan.nodes {
-            let services: Vec<_> = (0..services.len())
-                .filter(|&n| of_family(&services[n]))
-                .filter(|&n| has_client_on(plan, &services[n].service.name, &node.name))
-                .collect();
-            if !services.is_empty() {
-                let namespace = network.namespace(&Place::Node(node.name.clone()));
-                tables.push(NodeTable {
-                    node: node.name.clone(),
-                    loaded: LoadedRules::nothing(&namespace)?,
-                    namespace,
-                    family,
-                    services,
-                });
-            }
-        }
-    }
     let iptables = Iptables {
-        tables,
+        tables: tables(network, plan, services)?,
         addresses: services.iter().map(|s| s.service.address).collect(),
     };
     iptables.load(services, |_| true, Scope::Whole)?;
@@ -84,8 +51,18 @@ impl Mode for Iptables {
         ready(self.load(services, concerned, Scope::Update)).boxed_local()
     }
 
+    fn settled(&self, services: &[ServiceState]) {
+        for table in &self.tables {
+            table.is_loaded(saved(&table.states(services)));
+        }
+    }
+
     fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError> {
-        self.read_all(ask)
+        read_all(&self.tables, ask, &self.addresses, |family| Listing {
+            program: family.save(),
+            arguments: &[],
+            kept,
+        })
     }
 }
 
@@ -99,18 +76,21 @@ impl Iptables {
     ) -> Result<(), LinuxError> {
         for table in self.tables.iter().filter(|table| concerned(table)) {
             let changes = render(&table.states(services), scope);
-            let loaded = &table.loaded;
-            loaded.load(&table.namespace, table.family, &changes)?;
-        }
-        for table in &self.tables {
-            table.loaded.now(&table.states(services));
+            iptables::load(
+                &mut table.channel(),
+                &table.namespace,
+                table.family,
+                &changes,
+            )?;
         }
         Ok(())
     }
 }
 
-impl NodeTable {
-    fn states<'a>(&self, all: &'a [ServiceState]) -> Vec<&'a ServiceState> {
-        self.services.iter().map(|&n| &all[n]).collect()
-    }
+/// Of what iptables-save says: who says it, without the date, and the rules of services.
+fn kept(text: &str) -> Vec<String> {
+    let program = text.lines().next().unwrap_or_default();
+    let program = program.split(" on ").next().unwrap_or_default().to_owned();
+    let rules = services_only(text.lines()).into_iter().map(str::to_owned);
+    std::iter::once(program).chain(rules).collect()
 }

@@ -13,12 +13,15 @@ use crate::record::Flow;
 pub(super) trait Mode {
     /// From now on new connections go where `services` say; `changed` tells of each whether that is anything new.
     /// Established ones stay where they are, as far as that is the mode's to decide. When a service has no endpoint left,
-    /// new connections are rejected.
+    /// new connections are rejected, or, where its address is an endpoint's own, nobody has it.
     fn update<'a>(
         &'a self,
         services: &'a [ServiceState],
         changed: &'a [bool],
     ) -> LocalBoxFuture<'a, Result<(), LinuxError>>;
+
+    /// All modes have done what `services` say: what is loaded now is theirs.
+    fn settled(&self, services: &[ServiceState]);
 
     /// The rules of each node whose clients use services, and its connections to them. Unless `ask`, a mode may say what
     /// it knows of its rules without asking the kernel.

@@ -46,6 +46,26 @@ impl ServiceState {
         live
     }
 
+    /// The addresses of the endpoints that are not removed, whether they get new connections or not.
+    pub(super) fn present(&self) -> impl Iterator<Item = SocketAddr> {
+        let endpoints = self.service.endpoints.iter();
+        let kept = endpoints.filter(|e| !self.removed.contains(&e.server));
+        kept.map(|endpoint| endpoint.address)
+    }
+
+    /// The addresses of those that are.
+    pub(super) fn absent(&self) -> impl Iterator<Item = SocketAddr> {
+        let endpoints = self.service.endpoints.iter();
+        let removed = endpoints.filter(|e| self.removed.contains(&e.server));
+        removed.map(|endpoint| endpoint.address)
+    }
+
+    /// For how long a client keeps its endpoint, in seconds.
+    pub(super) fn affinity_seconds(&self) -> Option<u32> {
+        let affinity = self.service.affinity?;
+        Some(u32::try_from(affinity.as_secs()).unwrap_or(u32::MAX))
+    }
+
     /// Takes endpoints out, and says whether any was in.
     pub(super) fn remove(&mut self, servers: &[&str]) -> bool {
         let before = self.removed.len();
@@ -84,6 +104,7 @@ mod tests {
             proxy: crate::plan::Proxy::Iptables,
             endpoints: endpoints.collect(),
             pin_first: Some("aa-1".to_owned()),
+            affinity: None,
             removal: None,
             readiness: None,
         };

@@ -13,7 +13,7 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
-use super::{Chain, Family, Match, Rule, Table, Target};
+use super::{Chain, Family, Match, Rule, SourceList, Table, Target};
 use crate::linux::nft::{NF_ACCEPT, NF_DROP, Side, came_in_by, counter, other, protocol, within};
 
 const NFTA_RULE_COMPAT_PROTO: u16 = 1;
@@ -37,6 +37,11 @@ const XT_CONNTRACK_STATE: u16 = 1;
 const STATE_NEW: u16 = 1 << 3;
 /// XT_CONNTRACK_STATE_INVALID.
 const STATE_INVALID: u16 = 1 << 0;
+const XT_RECENT_CHECK: u8 = 1 << 0;
+const XT_RECENT_SET: u8 = 1 << 1;
+const XT_RECENT_REAP: u8 = 1 << 5;
+const XT_RECENT_NAME_LEN: usize = 200;
+const XT_RECENT_SOURCE: u8 = 0;
 const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 16;
@@ -205,6 +210,10 @@ fn expressions_of(what: &Match) -> Vec<Expressions> {
     match *what {
         Match::Source(address, length) => within(address, length, Side::Source),
         Match::Destination(address, length) => within(address, length, Side::Destination),
+        Match::Recent(ref list, seconds) => {
+            vec![recent(list, seconds, XT_RECENT_CHECK | XT_RECENT_REAP)]
+        }
+        Match::Remember(ref list) => vec![recent(list, 0, XT_RECENT_SET)],
         // struct xt_tcp: two ranges of ports, an option, flags and what they are compared with, what is inverted.
         Match::Tcp { port, syn } => {
             let (low, high) = port.map_or((0, u16::MAX), |port| (port, port));
@@ -242,6 +251,18 @@ fn in_state(states: u16) -> Expressions {
     let any = Data::new().zeros(8 * 16 + 2 * 4 + 5 * 2);
     let data = any.u16(XT_CONNTRACK_STATE).u16(0).u16(states);
     compat("match", "conntrack", 3, data.zeros(2 + 4 * 2))
+}
+
+/// struct xt_recent_mtinfo_v1: seconds, hits, what is done, whether that is inverted, the list's name, whose side, and which
+/// bits of an address count.
+fn recent(list: &SourceList, seconds: u32, what: u8) -> Expressions {
+    let mut name = list.name.clone().into_bytes();
+    name.resize(XT_RECENT_NAME_LEN, 0);
+    let data = Data::new().u32(seconds).u32(0).u8(what).u8(0);
+    let data = data.bytes(&name).u8(XT_RECENT_SOURCE);
+    // The mask is of 32-bit numbers.
+    let data = data.zeros(1).address(SocketAddr::new(list.mask(), 0));
+    compat("match", "recent", 1, data)
 }
 
 /// A match or target of iptables'.

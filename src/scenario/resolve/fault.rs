@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{names, observable, rolling, workload};
 use crate::fault::{Context, FaultKindSpec};
-use crate::plan::{Effect, End, Fault, Place, Trigger};
+use crate::plan::{Effect, End, Fault, Place, Proxy, Trigger};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{FaultSpec, Spanned};
 use crate::yaml::{Problem, Span, given};
@@ -248,6 +248,13 @@ impl Context for Cx<'_> {
         let endpoints = services.find(service)?.get()?.endpoints.get()?;
         let known = endpoints.iter().filter_map(Spanned::get);
         Some(known.map(String::as_str).collect())
+    }
+
+    fn proxy(&self, service: &str) -> Proxy {
+        let services = self.scenario.service.as_ref().and_then(Spanned::get);
+        let spec = services.and_then(|services| services.find(service)?.get());
+        let proxy = spec.and_then(|spec| given(&spec.proxy));
+        proxy.copied().unwrap_or_default()
     }
 
     fn twin(&self, client: &str) -> Option<(String, String)> {

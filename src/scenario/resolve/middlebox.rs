@@ -6,7 +6,7 @@ use super::fault::Found;
 use crate::plan::{Client, Effect, End, Fault, Middlebox, Server, Trigger};
 use crate::plan::units;
 use crate::scenario::cx::{Cx, Kind};
-use crate::scenario::model::{MiddleboxSpec, Spanned};
+use crate::scenario::model::{MiddleboxSpec, Named, Spanned};
 use crate::scenario::topology::Topology;
 use crate::yaml::{Problem, given};
 
@@ -56,6 +56,17 @@ fn middlebox(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &MiddleboxSpec) -> O
 
 /// Faults that a middlebox stands in the way of: who asks for a neighbour's address asks for its own, which does not die.
 pub(super) fn check(cx: &mut Cx<'_>, faults: &[Found]) {
+    let moving = given(&cx.scenario.service).into_iter().flat_map(Named::iter);
+    let moving = moving.filter_map(|(_, _, service)| service.proxy.as_ref());
+    let mut moving = moving.filter(|proxy| proxy.get().is_some_and(|proxy| proxy.moves()));
+    if let (Some(proxy), Some(middlebox)) = (moving.next(), cx.topology.middleboxes.first()) {
+        let message = format!(
+            "an address that moves is announced by ARP, and with a middlebox (`{}`) all neighbour entries are permanent",
+            middlebox.name
+        );
+        let problem = Problem::new(proxy.span, message);
+        cx.push(problem.help("take another `proxy`, or leave the middlebox out"));
+    }
     for found in faults {
         for effect in &found.fault.effects {
             let dead = effect.dead_neighbour();

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use super::server::not_zero;
 use crate::plan::address::taken_by;
-use crate::plan::{Endpoint, Service};
+use crate::plan::{Endpoint, Place, Service};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{OffOr, ServiceSpec, Spanned, Time};
 use crate::yaml::{Problem, given};
 
 /// Time from a node's loss until its endpoints leave the rules: Kubernetes' grace period up to 1.31.
 const REMOVAL: Duration = Duration::from_secs(40);
+/// The same of an address that moves: VRRP's three advertisements of a second that don't come, and keepalived's default
+/// priority of 100, (256 − 100) / 256 s more (RFC 5798, section 6.1).
+const TAKEOVER: Duration = Duration::from_millis(3609);
 /// Time from a node's power being back until its endpoints are in the rules: how often a readiness probe looks
 /// (Kubernetes' `periodSeconds`).
 const READINESS: Duration = Duration::from_secs(10);
@@ -50,6 +53,10 @@ fn service(
     pin_first: Option<String>,
 ) -> Option<Service> {
     let name = name.get()?.clone();
+    let proxy = given(&spec.proxy).copied().unwrap_or_default();
+    if proxy.moves() {
+        moving(cx, spec, address, &known)?;
+    }
     let mut endpoints = Vec::new();
     for endpoint in known {
         let server = endpoint.get().and_then(|e| cx.topology.server(e));
@@ -66,12 +73,98 @@ fn service(
     Some(Service {
         name,
         address,
-        proxy: given(&spec.proxy).copied().unwrap_or_default(),
+        proxy,
         endpoints,
         pin_first,
-        removal: unless_off(&spec.removal, REMOVAL),
+        affinity: affinity(cx, spec),
+        removal: unless_off(
+            &spec.removal,
+            match proxy.moves() {
+                true => TAKEOVER,
+                false => REMOVAL,
+            },
+        ),
         readiness: unless_off(&spec.readiness, READINESS),
     })
+}
+
+/// How long a client keeps its endpoint.
+fn affinity(cx: &mut Cx<'_>, spec: &ServiceSpec) -> Option<Duration> {
+    let field = &given(&spec.affinity)?.client_ip;
+    let time = field.get()?.0;
+    if time.is_zero() || time.subsec_nanos() != 0 {
+        let message = "a client keeps its endpoint for whole seconds, one or more";
+        let help = "Kubernetes' default is `3h`; leave `affinity` out for none";
+        cx.push(Problem::new(field.span, message).help(help));
+        return None;
+    }
+    Some(time)
+}
+
+/// An address that moves is its holder's own: servers listen on it themselves, on whichever node it is.
+fn moving(
+    cx: &mut Cx<'_>,
+    spec: &ServiceSpec,
+    address: SocketAddr,
+    endpoints: &[&Spanned<String>],
+) -> Option<()> {
+    let mut all_well = true;
+    let mut complain = |cx: &mut Cx<'_>, span, message: String, help: &str| {
+        cx.push(Problem::new(span, message).help(help));
+        all_well = false;
+    };
+    if !address.is_ipv4() {
+        let message = "an address that moves is one of IPv4: a gratuitous ARP says where it is";
+        complain(
+            cx,
+            spec.address.span,
+            message.to_owned(),
+            "write e.g. `192.168.255.100:80`",
+        );
+    }
+    if let Some(pin) = &spec.pin_first {
+        let message = "an address that moves is where its first endpoint is: nothing is pinned";
+        let help = "write the endpoints in the order in which they are to have it";
+        complain(cx, pin.span, message.to_owned(), help);
+    }
+    if let Some(affinity) = &spec.affinity {
+        let message = "an address that moves sends everybody to one node: there is no affinity";
+        complain(
+            cx,
+            affinity.span,
+            message.to_owned(),
+            "leave `affinity` out",
+        );
+    }
+    for endpoint in endpoints {
+        let Some(server) = endpoint.get().and_then(|e| cx.topology.server(e)) else {
+            continue;
+        };
+        let (name, port) = (
+            server.name.clone(),
+            server.listen.first().map(SocketAddr::port),
+        );
+        if !matches!(server.place, Place::Node(_)) {
+            let message =
+                format!("server `{name}` is in a pod, and an address that moves is a node's");
+            complain(cx, endpoint.span, message, "give it `host_network: true`");
+        } else if port != Some(address.port()) {
+            let message = format!(
+                "server `{name}` does not listen on port {}, and an address that moves translates nothing",
+                address.port()
+            );
+            let help = "give it the service's `port`";
+            complain(cx, endpoint.span, message, help);
+        }
+    }
+    all_well.then_some(())?;
+    for endpoint in endpoints.iter().filter_map(|e| e.get()) {
+        let mut servers = cx.topology.servers.iter_mut();
+        if let Some(server) = servers.find(|server| server.name == *endpoint) {
+            server.listen.push(address);
+        }
+    }
+    Some(())
 }
 
 /// A time, or its default; `None` if it is off.

@@ -83,6 +83,7 @@ impl Story {
             endpoints,
             pin_first: Some("aa-1".to_owned()),
             removal: Some(seconds(40.0)),
+            affinity: None,
             readiness: Some(seconds(10.0)),
         });
         story

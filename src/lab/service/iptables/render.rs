@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::lab::service::state::ServiceState;
-use crate::linux::iptables::{Chain, Change, Match, Rule, Table, Target};
+use crate::linux::iptables::{Chain, Change, Family, Match, Rule, SourceList, Table, Target};
 use crate::plan::Service;
 
 /// kube-proxy's mark for connections to be masqueraded.
@@ -126,6 +126,13 @@ fn service(change: &mut Change, state: &ServiceState, load: Scope) {
         let rule = last("KUBE-SERVICES", matches(&state.service), jump(&svc));
         change.rules.push(rule);
     }
+    if let Some(seconds) = state.affinity_seconds() {
+        for (number, _) in &chosen {
+            let sep = chains.sep(*number);
+            let seen = Match::Recent(list(&sep, state), seconds);
+            change.rules.push(last(&svc, vec![seen], jump(&sep)));
+        }
+    }
     for (position, (number, _)) in chosen.iter().enumerate() {
         let dice = match chosen.len() - position {
             1 => Vec::new(),
@@ -143,15 +150,26 @@ fn service(change: &mut Change, state: &ServiceState, load: Scope) {
             change.chains.push(sep.clone());
             let address = endpoint.address;
             let hairpin = vec![Match::Source(address.ip(), host(address))];
-            let any = vec![Match::Tcp {
+            let mut any = vec![Match::Tcp {
                 port: None,
                 syn: false,
             }];
+            if state.service.affinity.is_some() {
+                any.push(Match::Remember(list(&sep, state)));
+            }
             change.rules.extend([
                 last(&sep, hairpin, jump("KUBE-MARK-MASQ")),
                 last(&sep, any, Target::Dnat(address)),
             ]);
         }
+    }
+}
+
+/// The clients that an endpoint had last: a list of its chain's name.
+fn list(sep: &str, state: &ServiceState) -> SourceList {
+    SourceList {
+        name: sep.to_owned(),
+        family: Family::of(state.service.address.ip()),
     }
 }
 
@@ -257,6 +275,7 @@ mod tests {
                 proxy: Proxy::Iptables,
                 endpoints: endpoints.collect(),
                 pin_first: None,
+                affinity: None,
                 removal: None,
                 readiness: None,
             },
