@@ -163,18 +163,29 @@ fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> 
         return Vec::new();
     };
     let each = told.record.iter().filter_map(|event| {
-        let (service, text) = if let Observation::EndpointRemoved { service, endpoint } = &event.what
+        let (service, node, text) = if let Observation::EndpointRemoved {
+            service,
+            endpoint,
+            node,
+        } = &event.what
         {
             let text = format!(
                 "{endpoint} leaves the rules of {service}; connections that exist stay where they are"
             );
-            (service, text)
-        } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-            (service, format!("{endpoint} is in the rules of {service} again"))
+            (service, node, text)
+        } else if let Observation::EndpointAdded {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            let text = format!("{endpoint} is in the rules of {service} again");
+            (service, node, text)
         } else {
             return None;
         };
-        (service == own).then(|| Line {
+        let here = node.as_ref().is_none_or(|node| *node == told.planned.node);
+        (service == own && here).then(|| Line {
             at: event.at(),
             text,
         })
@@ -338,10 +349,14 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
     let asked = &told.planned.target.servers;
     Some(match what {
         Observation::FaultInjected { fault, .. } => told.case.lab.faults.get(*fault)?.to_string(),
-        Observation::EndpointRemoved { service, endpoint } => {
+        Observation::EndpointRemoved {
+            service, endpoint, ..
+        } => {
             format!("{endpoint} leaves the rules of {service}")
         }
-        Observation::EndpointAdded { service, endpoint } => {
+        Observation::EndpointAdded {
+            service, endpoint, ..
+        } => {
             format!("{endpoint} is in the rules of {service} again")
         }
         Observation::RequestSent {

@@ -8,6 +8,8 @@ macro_rules! proxies {
         $with! {
             /// DNAT rules shaped like those of kube-proxy's iptables mode, in the client's node.
             Iptables: iptables;
+            /// None of the lab's rules: programs set theirs, such as kube-proxy with `capabilities: [net_admin]`.
+            Programs: programs;
         }
     };
 }

@@ -127,10 +127,22 @@ fn of_connection(client: &Client, connection: &Connection, index: &Index) -> Con
 
 fn endpoints(record: &[Event]) -> Vec<Moment> {
     let each = record.iter().filter_map(|event| {
-        let text = if let Observation::EndpointRemoved { service, endpoint } = &event.what {
-            format!("{endpoint} leaves the rules of {service}")
-        } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-            format!("{endpoint} is in the rules of {service} again")
+        let text = if let Observation::EndpointRemoved {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            let on = on(node.as_deref());
+            format!("{endpoint} leaves the rules of {service}{on}")
+        } else if let Observation::EndpointAdded {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            let on = on(node.as_deref());
+            format!("{endpoint} is in the rules of {service} again{on}")
         } else {
             return None;
         };
@@ -138,6 +150,11 @@ fn endpoints(record: &[Event]) -> Vec<Moment> {
         Some(Moment { at, text })
     });
     each.collect()
+}
+
+/// Where it is of one node's rules alone.
+fn on(node: Option<&str>) -> String {
+    node.map_or_else(String::new, |node| format!(" on {node}"))
 }
 
 fn rules(record: &[Event]) -> Vec<RulesChange> {

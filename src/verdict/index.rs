@@ -88,7 +88,7 @@ pub(super) struct Index<'a> {
     sockets: Filed<(&'a str, Endpoint), (Moment, &'a Socket)>,
     icmp: IcmpErrors<'a>,
     /// When an endpoint was out of a service's rules.
-    removed: HashMap<(&'a str, &'a str), Vec<Absence>>,
+    removed: HashMap<(&'a str, &'a str), Vec<(Option<&'a str>, Absence)>>,
     sysctls: Filed<&'a str, Sysctl>,
     grown: HashMap<&'a str, BTreeMap<&'a str, u64>>,
 }
@@ -225,16 +225,30 @@ impl<'a> Index<'a> {
                 self.timeline.injected(*fault, at, phases);
             }
             Observation::FaultHealed { fault } => self.timeline.healed(*fault, at),
-            Observation::EndpointRemoved { service, endpoint } => {
+            Observation::EndpointRemoved {
+                service,
+                endpoint,
+                node,
+            } => {
                 let removed = self.removed.entry((service, endpoint)).or_default();
+                let mut there = removed.iter().filter(|(of, _)| *of == node.as_deref());
                 // Removed by two faults, it is out since the first.
-                if removed.last().is_none_or(|(_, back)| back.is_some()) {
-                    removed.push((at.at, None));
+                if there
+                    .next_back()
+                    .is_none_or(|(_, (_, back))| back.is_some())
+                {
+                    removed.push((node.as_deref(), (at.at, None)));
                 }
             }
-            Observation::EndpointAdded { service, endpoint } => {
+            Observation::EndpointAdded {
+                service,
+                endpoint,
+                node,
+            } => {
                 let removed = self.removed.get_mut(&(service.as_str(), endpoint.as_str()));
-                if let Some((_, back @ None)) = removed.and_then(|all| all.last_mut()) {
+                let removed = removed.into_iter().flatten();
+                let there = removed.rev().find(|(of, _)| *of == node.as_deref());
+                if let Some((_, (_, back @ None))) = there {
                     *back = Some(at.at);
                 }
             }

@@ -4,7 +4,7 @@
 //! dice → `KUBE-SEP-y`, which does the DNAT. Rules decide for new connections only: an established one keeps the
 //! endpoint its conntrack entry names, whatever becomes of the rules.
 
-mod reading;
+pub(super) mod reading;
 mod render;
 
 use std::net::SocketAddr;

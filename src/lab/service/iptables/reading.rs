@@ -127,7 +127,7 @@ impl Iptables {
 }
 
 /// Finds a program of the system's administrator, who may not be the user.
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(in crate::lab::service) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = SYSTEM_PATHS.map(PathBuf::from).into_iter();
     system
@@ -137,28 +137,38 @@ fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// Asks iptables-save.
-fn save(namespace: &Rc<Namespace>, program: &Path) -> Result<Vec<String>, LinuxError> {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null());
-    let output = namespace
-        .enter(|| command.output())
-        .map_err(LinuxError::kernel(format!(
-            "running {} in {}",
-            program.display(),
-            namespace.name()
-        )))?;
-    if !output.status.success() {
-        return Err(LinuxError::Program {
-            program: program.display().to_string(),
-            namespace: namespace.name().to_owned(),
-            status: output.status.to_string(),
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        });
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
+pub(in crate::lab::service) fn save(
+    namespace: &Rc<Namespace>,
+    program: &Path,
+) -> Result<Vec<String>, LinuxError> {
+    let text = output_of(namespace, Command::new(program))?;
     let program = text.lines().next().unwrap_or_default();
     // Without the date.
     let program = program.split(" on ").next().unwrap_or_default().to_owned();
     let rules = services_only(text.lines()).into_iter().map(str::to_owned);
     Ok(std::iter::once(program).chain(rules).collect())
+}
+
+/// What a program writes in a namespace.
+pub(in crate::lab::service) fn output_of(
+    namespace: &Rc<Namespace>,
+    mut command: Command,
+) -> Result<String, LinuxError> {
+    command.stdin(Stdio::null());
+    let output = namespace
+        .enter(|| command.output())
+        .map_err(LinuxError::kernel(format!(
+            "running {} in {}",
+            command.get_program().display(),
+            namespace.name()
+        )))?;
+    if !output.status.success() {
+        return Err(LinuxError::Program {
+            program: command.get_program().display().to_string(),
+            namespace: namespace.name().to_owned(),
+            status: output.status.to_string(),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
