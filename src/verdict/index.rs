@@ -48,6 +48,8 @@ type Filed<K, V> = HashMap<K, Vec<V>>;
 
 /// From when something was not there, and until when if it came back.
 type Absence = (Duration, Option<Duration>);
+/// On one node alone, or on all.
+type AbsenceOn<'a> = (Option<&'a str>, Absence);
 
 /// A record's events by what they are looked up by, each list in order of time.
 pub(super) struct Index<'a> {
@@ -87,8 +89,8 @@ pub(super) struct Index<'a> {
     syns_of: Filed<Endpoint, (Moment, &'a Segment)>,
     sockets: Filed<(&'a str, Endpoint), (Moment, &'a Socket)>,
     icmp: IcmpErrors<'a>,
-    /// When an endpoint was out of a service's rules.
-    removed: HashMap<(&'a str, &'a str), Vec<(Option<&'a str>, Absence)>>,
+    /// When an endpoint was out of a service's rules, and on which node alone.
+    removed: HashMap<(&'a str, &'a str), Vec<AbsenceOn<'a>>>,
     sysctls: Filed<&'a str, Sysctl>,
     grown: HashMap<&'a str, BTreeMap<&'a str, u64>>,
 }

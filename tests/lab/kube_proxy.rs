@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use halfopen::lab::network::Network;
 use halfopen::lab::service::Services;
 use halfopen::linux::namespace::Namespace;
 use halfopen::plan::{LabPlan, Place};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -239,6 +241,11 @@ impl KubeProxy {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        // None outlives the test, however that ends.
+        // SAFETY: the child makes one system call before it executes.
+        unsafe {
+            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
         self.running.push(at.enter(|| command.spawn()).unwrap());
     }
 
@@ -283,6 +290,12 @@ impl KubeProxy {
         logs.concat()
     }
 
+    /// Only of its own node's endpoints kube-proxy's nftables mode knows that they may meet themselves.
+    fn node_of(&self, server: &str) -> &str {
+        let pod = self.plan.pods.iter().find(|pod| pod.name == server);
+        &pod.expect("a pod").node
+    }
+
     /// The node's rules, as text.
     fn ruleset(&self) -> String {
         let mut command = needs::program("nft");
@@ -299,7 +312,7 @@ impl Rules for KubeProxy {
         let listed: Vec<_> = endpoints
             .iter()
             .filter(named)
-            .map(|e| json!({ "addresses": [e.address.ip()], "conditions": { "ready": true } }))
+            .map(|e| json!({ "addresses": [e.address.ip()], "conditions": { "ready": true }, "nodeName": self.node_of(&e.server) }))
             .collect();
         self.apply(&json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",

@@ -1,5 +1,7 @@
 //! What a program may do that is given a capability: in its own network namespace, and nowhere else.
 
+use halfopen::record::Observation;
+
 use crate::attacks::passes;
 use crate::needs;
 use crate::shared::{Clock, clocks, run};
@@ -172,4 +174,102 @@ fn a_program_that_is_another_user_keeps_its_capability() {
         "{}",
         run.output()
     );
+}
+
+/// A program sets a service's rules, of the shape that kube-proxy's have, and changes them after 5 s.
+#[test]
+fn rules_that_a_program_sets_lead_connections_and_what_it_changes_is_observed() {
+    let python = needs::python();
+    let yaml = format!(
+        r#"
+name: rules-of-a-program
+nodes: [node1, node2, node3]
+servers:
+  web-1: {{ node: node2, port: 8080, exec: {{ command: ["{python}", -u, -m, http.server, "{{port}}"], cwd: /tmp }} }}
+  web-2: {{ node: node3, port: 8080, exec: {{ command: ["{python}", -u, -m, http.server, "{{port}}"], cwd: /tmp }} }}
+  proxy:
+    node: node1
+    host_network: true
+    port: 9
+    ready: {{ line: ready }}
+    exec:
+      capabilities: [net_admin]
+      command:
+        - sh
+        - -ec
+        - |
+          PATH=$PATH:/usr/sbin
+          nat="iptables -w -t nat"
+          $nat -N KUBE-SERVICES
+          $nat -N KUBE-SVC-A
+          $nat -A PREROUTING -j KUBE-SERVICES
+          $nat -A KUBE-SERVICES -d 192.168.255.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-A
+          $nat -A KUBE-SVC-A -p tcp -j DNAT --to-destination {{web-1}}:8080
+          echo ready
+          sleep 5
+          $nat -R KUBE-SVC-A 1 -p tcp -j DNAT --to-destination {{web-2}}:8080
+          sleep 1000
+service: {{ web: {{ address: "192.168.255.1:80" }} }}
+clients:
+  caller:
+    node: node1
+    url: http://web
+    workload:
+      exec:
+        command:
+          - "{python}"
+          - -uc
+          - |
+            import time, urllib.request
+            for second in range(12):
+                print('answered', urllib.request.urlopen('{{url}}', timeout=3).status)
+                time.sleep(1)
+                if second == 9:
+                    print('I lead')
+            time.sleep(100)
+        output: {{ ok: ^answered 200, leads: ^I lead$ }}
+faults:
+  - {{ at: 8s, fault: {{ power_loss: {{ node: node2 }} }} }}
+expect: {{ caller: {{ not_affected: true, leads: {{ between: [1s, 5s] }} }} }}
+duration: 14s
+"#
+    );
+    for clock in clocks() {
+        let run = run(&yaml, clock, &["--standstill", "300"]);
+        assert_eq!(
+            run.code,
+            Some(0),
+            "{clock:?}: {}\n{}",
+            run.table,
+            run.errors
+        );
+        let changes: Vec<_> = run.records[0]
+            .iter()
+            .filter_map(|event| match &event.what {
+                Observation::EndpointRemoved { endpoint, node, .. } => {
+                    Some(("out", endpoint.as_str(), node.as_deref(), event.at()))
+                }
+                Observation::EndpointAdded { endpoint, node, .. } => {
+                    Some(("in", endpoint.as_str(), node.as_deref(), event.at()))
+                }
+                _ => None,
+            })
+            .collect();
+        let told: Vec<_> = changes
+            .iter()
+            .map(|(what, server, node, _)| (*what, *server, *node))
+            .collect();
+        let node = Some("node1");
+        assert_eq!(
+            told,
+            [("out", "web-1", node), ("in", "web-2", node)],
+            "{clock:?}"
+        );
+        for (.., at) in &changes {
+            assert!(
+                (4.0..7.0).contains(&at.as_secs_f64()),
+                "{clock:?}: {changes:?}"
+            );
+        }
+    }
 }

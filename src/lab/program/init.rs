@@ -3,9 +3,11 @@
 //!
 //! A fork of the lab process, which has one thread; so it may do anything a process may do, but must never return.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -199,9 +201,9 @@ fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
 
 /// Gives this process a host name of its own, which those that it starts have too.
 fn bears_name(host: &str) -> io::Result<()> {
-    let cut = host.floor_char_boundary(LONGEST_NAME);
+    let name = &host.as_bytes()[..host.len().min(LONGEST_NAME)];
     unshare(CloneFlags::CLONE_NEWUTS)?;
-    Ok(sethostname(&host[..cut])?)
+    Ok(sethostname(OsStr::from_bytes(name))?)
 }
 
 /// The lab's signal handlers and descriptors are not for programs.
