@@ -296,12 +296,17 @@ impl KubeProxy {
         &pod.expect("a pod").node
     }
 
-    /// The node's rules, as text.
+    /// The node's rules, as text: of each mode those that its own program shows.
     fn ruleset(&self) -> String {
-        let mut command = needs::program("nft");
-        command.args(["list", "ruleset"]);
-        let output = self.node1.enter(|| command.output()).unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let mut iptables = needs::program("iptables-save");
+        iptables.args(["-t", "nat"]);
+        let mut nftables = needs::program("nft");
+        nftables.args(["list", "table", "ip", "kube-proxy"]);
+        let show = |mut command: Command| {
+            let output = self.node1.enter(|| command.output()).unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        show(iptables) + &show(nftables)
     }
 }
 
