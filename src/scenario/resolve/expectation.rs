@@ -190,7 +190,7 @@ fn checks(
         all.extend(found.map(|(expected, words)| (metric.name, span, expected, words)));
         if let (Some(only), Some(works)) = (&needs.workload, &works) {
             only_of(cx, span, only, works);
-            if only.kinds.contains(&"exec") {
+            if metric.name == "leads" {
                 says_that_it_leads(cx, span, works);
             }
         }
