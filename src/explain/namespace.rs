@@ -83,7 +83,9 @@ fn who(told: &Told, flow: &Flow) -> &'static str {
     let service = services.find(|service| service.address == flow.to);
     match service.map(|service| service.proxy) {
         Some(Proxy::Ipvs) => "ip_vs",
-        Some(Proxy::Iptables | Proxy::Nftables | Proxy::Vip) | None => "conntrack",
+        Some(Proxy::Iptables | Proxy::Nftables | Proxy::Vip | Proxy::Programs) | None => {
+            "conntrack"
+        }
     }
 }
 

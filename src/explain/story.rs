@@ -164,22 +164,30 @@ fn removals(told: &Told, fault: Duration, until: Option<Duration>) -> Vec<Line> 
     };
     let lab = &told.case.lab;
     let each = told.record.iter().filter_map(|event| {
-        let (service, text) =
-            if let Observation::EndpointRemoved { service, endpoint } = &event.what {
-                let stay = match lab.moves(service) {
-                    true => "who has it next knows of no connections",
-                    false => "connections that exist stay where they are",
-                };
-                (
-                    service,
-                    format!("{}; {stay}", lab.leaves(service, endpoint)),
-                )
-            } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-                (service, lab.is_back(service, endpoint))
-            } else {
-                return None;
+        let (service, node, text) = if let Observation::EndpointRemoved {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            let stay = match lab.moves(service) {
+                true => "who has it next knows of no connections",
+                false => "connections that exist stay where they are",
             };
-        (service == own).then(|| Line {
+            let text = format!("{}; {stay}", lab.leaves(service, endpoint));
+            (service, node, text)
+        } else if let Observation::EndpointAdded {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            (service, node, lab.is_back(service, endpoint))
+        } else {
+            return None;
+        };
+        let here = node.as_ref().is_none_or(|node| *node == told.planned.node);
+        (service == own && here).then(|| Line {
             at: event.at(),
             text,
         })
@@ -343,12 +351,12 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
     let asked = &told.planned.target.servers;
     Some(match what {
         Observation::FaultInjected { fault, .. } => told.case.lab.faults.get(*fault)?.to_string(),
-        Observation::EndpointRemoved { service, endpoint } => {
-            told.case.lab.leaves(service, endpoint)
-        }
-        Observation::EndpointAdded { service, endpoint } => {
-            told.case.lab.is_back(service, endpoint)
-        }
+        Observation::EndpointRemoved {
+            service, endpoint, ..
+        } => told.case.lab.leaves(service, endpoint),
+        Observation::EndpointAdded {
+            service, endpoint, ..
+        } => told.case.lab.is_back(service, endpoint),
         Observation::Forgotten {
             middlebox,
             from,

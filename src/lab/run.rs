@@ -22,7 +22,7 @@ use super::network::Network;
 use super::probes::Probes;
 use super::process::Align;
 use super::program::{ProgramClient, ProgramServer};
-use super::service::Services;
+use super::service::{Changed, Services};
 use super::tw_recycle::TwRecycle;
 use super::{LabError, latency, masquerade, middlebox};
 use crate::client::{self, Surroundings};
@@ -221,6 +221,7 @@ impl Lab {
             });
         }
         self.look(&Stage::Start);
+        self.watch_rules();
         self.watch_phases();
         self.release_pins_when_connected();
         for (server, bound) in servers {
@@ -306,6 +307,41 @@ impl Lab {
         let work = client::run(client.clone(), around);
         let home = Some((client.name.as_str(), client.node.as_str()));
         self.watch_over(&format!("client {}", client.name), home, work)
+    }
+
+    /// Notices what programs change in the rules of services.
+    fn watch_rules(self: &Rc<Self>) {
+        let lab = Rc::clone(self);
+        self.watch_over("the watch over rules", None, async move {
+            let watched = lab.services.watch(|changed| lab.tell_change(changed)).await;
+            if let Err(error) = watched {
+                lab.break_by(LabError::from(error).into_observation());
+            }
+        });
+    }
+
+    fn tell_change(&self, changed: Changed) {
+        let Changed {
+            node,
+            service,
+            endpoint,
+            out,
+        } = changed;
+        let node = Some(node);
+        if !out {
+            self.recorder.emit(Observation::EndpointAdded {
+                service,
+                endpoint,
+                node,
+            });
+            return;
+        }
+        self.recorder.emit(Observation::EndpointRemoved {
+            service,
+            endpoint: endpoint.clone(),
+            node,
+        });
+        self.look(&Stage::EndpointRemoved(endpoint));
     }
 
     /// Notices a client that is already in a phase when the time for it comes.

@@ -8,7 +8,7 @@ mod state;
 use tokio::sync::Mutex;
 
 use self::mode::Mode;
-pub use self::mode::NodeRules;
+pub use self::mode::{Changed, NodeRules};
 use self::state::ServiceState;
 use super::network::Network;
 use crate::linux::LinuxError;
@@ -133,6 +133,21 @@ impl Services {
             }
         }
         Ok(nodes)
+    }
+
+    /// Tells what others change in the rules of services, for ever.
+    ///
+    /// # Errors
+    /// If the kernel does not say, or not what they are.
+    pub async fn watch(&self, told: impl Fn(Changed)) -> Result<(), LinuxError> {
+        let mut watching = Vec::new();
+        for of_mode in &self.modes {
+            let state = of_mode.state.lock().await;
+            let services = state.iter().map(|state| state.service.clone());
+            watching.push(of_mode.mode.watch(services.collect(), &told));
+        }
+        futures_util::future::try_join_all(watching).await?;
+        Ok(())
     }
 
     /// Applies `change` to every service (it says whether it changed that one) and has the modes follow.

@@ -17,6 +17,9 @@ pub struct Exec {
     /// The user it runs as; the one who started the run if there is none.
     #[serde(default)]
     pub user: Option<u32>,
+    /// What it may do that other programs may not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
     /// The folder it is started in; the one that the run was started in if there is none.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
@@ -46,6 +49,14 @@ pub struct Exec {
     pub limits: Limits,
     /// Where its command stands.
     pub location: Location,
+}
+
+/// A privilege of a program, over its pod's or its node's network namespace alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// CAP_NET_ADMIN: packet filter rules, routes and addresses, conntrack.
+    NetAdmin,
 }
 
 /// How a program is told that the case is over, as `docker stop` and the kubelet do it.

@@ -26,7 +26,7 @@ mod workload;
 pub use app::App;
 pub(crate) use app::apps;
 pub use counters::{CounterExpectation, Growth};
-pub use exec::{Exec, Limits, Restart, Stop};
+pub use exec::{Capability, Exec, Limits, Restart, Stop};
 pub use expected::{
     Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
     Prediction, ShareWindow, TimeWindow, Warning, Window, word,
@@ -294,9 +294,26 @@ pub enum OwnWords {
         ok: Option<String>,
         /// Something failed.
         error: Option<String>,
+        /// It leads from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leads: Option<String>,
+        /// It leads no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        follows: Option<String>,
     },
     /// JSON with `ok` or `error`.
     Json,
+}
+
+impl OwnWords {
+    /// Whether any says how its work went.
+    #[must_use]
+    pub fn tell_of_work(&self) -> bool {
+        match self {
+            Self::Matching { ok, error, .. } => ok.is_some() || error.is_some(),
+            Self::Json => true,
+        }
+    }
 }
 
 impl Client {

@@ -16,6 +16,8 @@ macro_rules! proxies {
             /// The address is that of a node, the first endpoint's, and moves to the next one's when that leaves (keepalived, by
             /// gratuitous ARP). Endpoints are servers with `host_network: true` on the service's port.
             Vip: vip;
+            /// None of the lab's rules: programs set theirs, such as kube-proxy with `capabilities: [net_admin]`.
+            Programs: programs;
         }
     };
 }
@@ -38,7 +40,7 @@ impl Proxy {
     #[must_use]
     pub fn throws_dice(self) -> bool {
         match self {
-            Self::Iptables | Self::Nftables => true,
+            Self::Iptables | Self::Nftables | Self::Programs => true,
             // Round robin; one alone.
             Self::Ipvs | Self::Vip => false,
         }
@@ -48,7 +50,7 @@ impl Proxy {
     #[must_use]
     pub fn translates_by_conntrack(self) -> bool {
         match self {
-            Self::Iptables | Self::Nftables => true,
+            Self::Iptables | Self::Nftables | Self::Programs => true,
             // By a table of its own; not at all.
             Self::Ipvs | Self::Vip => false,
         }
@@ -59,7 +61,7 @@ impl Proxy {
     pub fn moves(self) -> bool {
         match self {
             Self::Vip => true,
-            Self::Iptables | Self::Nftables | Self::Ipvs => false,
+            Self::Iptables | Self::Nftables | Self::Ipvs | Self::Programs => false,
         }
     }
 }

@@ -451,6 +451,9 @@ pub enum Observation {
         service: String,
         /// Server.
         endpoint: String,
+        /// The node of whose rules alone this is said, where programs set them; `None` = of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
     },
     /// An endpoint left a service's rules.
     EndpointRemoved {
@@ -458,6 +461,9 @@ pub enum Observation {
         service: String,
         /// Server.
         endpoint: String,
+        /// The node of whose rules alone this is said, where programs set them; `None` = of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
     },
     /// A TCP segment that says something: SYN, FIN, RST, or one sent again (and the first sending of that one).
     Segment(Segment),

@@ -51,9 +51,18 @@ fn said_by(what: &Observation, result: &CaseResult) -> Option<String> {
             let fault = result.faults.get(*fault)?;
             Some(format!("fault: {} of {}", fault.kind, fault.target))
         }
-        Observation::EndpointRemoved { service, endpoint } => Some(format!(
-            "endpoint removal: {endpoint} has left the rules of {service}"
-        )),
+        Observation::EndpointRemoved {
+            service,
+            endpoint,
+            node,
+        } => {
+            let on = node
+                .as_ref()
+                .map_or(String::new(), |node| format!(" on {node}"));
+            Some(format!(
+                "endpoint removal: {endpoint} has left the rules of {service}{on}"
+            ))
+        }
         Observation::ClientGone { client } => {
             Some(format!("client {client} is gone with its node"))
         }

@@ -146,10 +146,11 @@ pub struct ServerSpec {
 pub struct ServiceSpec {
     /// Virtual address and port, e.g. `192.168.255.220:443` or `[fd00:ff::1]:443`.
     pub address: Spanned<String>,
-    /// How connections find an endpoint (default `iptables`).
+    /// How connections find an endpoint (default `iptables`; without `endpoints` it is `programs`).
     pub proxy: Option<Spanned<Proxy>>,
-    /// Servers behind it.
-    pub endpoints: Spanned<Vec<Spanned<String>>>,
+    /// Servers behind it (default: whichever programs among the servers the rules of a program name, such as kube-proxy with
+    /// `capabilities: [net_admin]` on its node's network; their certificates bear the service's name).
+    pub endpoints: Option<Spanned<Vec<Spanned<String>>>>,
     /// Until every client has a connection, all connections go to this endpoint.
     pub pin_first: Option<Spanned<String>>,
     /// Where a client's next connections go (default: by chance, or in turn, whatever its earlier ones were).

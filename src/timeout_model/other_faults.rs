@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
-use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Service};
+use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Proxy, Service};
 
 /// More than a client takes to send what it has to send.
 const SENDING: Duration = Duration::from_secs(1);
@@ -73,10 +73,12 @@ fn sends_in_time(effect: &Effect, client: &Client, plan: &LabPlan) -> bool {
     client.program().is_none() && idle.is_none_or(|idle| most + SENDING < idle)
 }
 
-/// Whether nobody can tell what becomes of a service's connections, or which endpoint gets a new one: where its address moves,
-/// and where endpoints stay that are chosen by no dice.
+/// Whether nobody can tell what becomes of a service's connections, or which endpoint gets a new one: where its address moves or
+/// programs set its rules, and where endpoints stay that are chosen by no dice.
 fn is_open(service: &Service) -> bool {
-    service.proxy.moves() || (!service.throws_dice() && service.removal.is_none())
+    service.proxy.moves()
+        || service.proxy == Proxy::Programs
+        || (!service.throws_dice() && service.removal.is_none())
 }
 
 /// Whether a fault is a loss of power that lasts, and nothing else.

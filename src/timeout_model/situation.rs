@@ -208,10 +208,12 @@ fn remembered(client: &Client, plan: &LabPlan) -> Option<Duration> {
         Proxy::Ipvs => IPVS,
         // Whoever has the address next knows of nothing.
         Proxy::Vip => 0,
-        Proxy::Iptables | Proxy::Nftables => ["established", "unacknowledged", "max_retrans"]
-            .map(sysctl)
-            .into_iter()
-            .fold(CONNTRACK, u64::min),
+        Proxy::Iptables | Proxy::Nftables | Proxy::Programs => {
+            ["established", "unacknowledged", "max_retrans"]
+                .map(sysctl)
+                .into_iter()
+                .fold(CONNTRACK, u64::min)
+        }
     };
     Some(Duration::from_secs(seconds))
 }

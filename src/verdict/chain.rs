@@ -129,7 +129,8 @@ impl ClientRecord<'_, '_> {
         let Some(service) = &self.client.target.service else {
             return format!(", {dead}");
         };
-        let removed = self.index.removal(service, &endpoint.name, dialled.at);
+        let (node, at) = (&self.client.node, dialled.at);
+        let removed = self.index.removal(service, &endpoint.name, node, at);
         if removed.is_none_or(|at| at > dialled.at) {
             let lab = &self.index.case.lab;
             let affinity = lab

@@ -231,7 +231,9 @@ impl<'a> Witnesses<'_, 'a> {
     /// Who had a service's address that moves.
     fn holder(&self, service: &'a Service, at: Duration) -> Option<&'a plan::Endpoint> {
         service.endpoints.iter().find(|endpoint| {
-            let left = self.index.removal(&service.name, &endpoint.server, at);
+            let left = self
+                .index
+                .removal(&service.name, &endpoint.server, &self.client.node, at);
             left.is_none_or(|left| left > at)
         })
     }

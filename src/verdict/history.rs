@@ -127,10 +127,20 @@ fn of_connection(client: &Client, connection: &Connection, index: &Index) -> Con
 
 fn endpoints(record: &[Event], lab: &LabPlan) -> Vec<Moment> {
     let each = record.iter().filter_map(|event| {
-        let text = if let Observation::EndpointRemoved { service, endpoint } = &event.what {
-            lab.leaves(service, endpoint)
-        } else if let Observation::EndpointAdded { service, endpoint } = &event.what {
-            lab.is_back(service, endpoint)
+        let text = if let Observation::EndpointRemoved {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            format!("{}{}", lab.leaves(service, endpoint), on(node.as_deref()))
+        } else if let Observation::EndpointAdded {
+            service,
+            endpoint,
+            node,
+        } = &event.what
+        {
+            format!("{}{}", lab.is_back(service, endpoint), on(node.as_deref()))
         } else {
             return None;
         };
@@ -138,6 +148,11 @@ fn endpoints(record: &[Event], lab: &LabPlan) -> Vec<Moment> {
         Some(Moment { at, text })
     });
     each.collect()
+}
+
+/// Where it is of one node's rules alone.
+fn on(node: Option<&str>) -> String {
+    node.map_or_else(String::new, |node| format!(" on {node}"))
 }
 
 fn rules(record: &[Event]) -> Vec<RulesChange> {

@@ -48,6 +48,8 @@ type Filed<K, V> = HashMap<K, Vec<V>>;
 
 /// From when something was not there, and until when if it came back.
 type Absence = (Duration, Option<Duration>);
+/// On one node alone, or on all.
+type AbsenceOn<'a> = (Option<&'a str>, Absence);
 
 /// A record's events by what they are looked up by, each list in order of time.
 pub(super) struct Index<'a> {
@@ -87,8 +89,8 @@ pub(super) struct Index<'a> {
     syns_of: Filed<Endpoint, (Moment, &'a Segment)>,
     sockets: Filed<(&'a str, Endpoint), (Moment, &'a Socket)>,
     icmp: IcmpErrors<'a>,
-    /// When an endpoint was out of a service's rules.
-    removed: HashMap<(&'a str, &'a str), Vec<Absence>>,
+    /// When an endpoint was out of a service's rules, and on which node alone.
+    removed: HashMap<(&'a str, &'a str), Vec<AbsenceOn<'a>>>,
     sysctls: Filed<&'a str, Sysctl>,
     grown: HashMap<&'a str, BTreeMap<&'a str, u64>>,
 }
@@ -228,16 +230,30 @@ impl<'a> Index<'a> {
             Observation::Forgotten {
                 middlebox, from, ..
             } => self.timeline.forgotten.push((at, middlebox, from.port())),
-            Observation::EndpointRemoved { service, endpoint } => {
+            Observation::EndpointRemoved {
+                service,
+                endpoint,
+                node,
+            } => {
                 let removed = self.removed.entry((service, endpoint)).or_default();
+                let mut there = removed.iter().filter(|(of, _)| *of == node.as_deref());
                 // Removed by two faults, it is out since the first.
-                if removed.last().is_none_or(|(_, back)| back.is_some()) {
-                    removed.push((at.at, None));
+                if there
+                    .next_back()
+                    .is_none_or(|(_, (_, back))| back.is_some())
+                {
+                    removed.push((node.as_deref(), (at.at, None)));
                 }
             }
-            Observation::EndpointAdded { service, endpoint } => {
+            Observation::EndpointAdded {
+                service,
+                endpoint,
+                node,
+            } => {
                 let removed = self.removed.get_mut(&(service.as_str(), endpoint.as_str()));
-                if let Some((_, back @ None)) = removed.and_then(|all| all.last_mut()) {
+                let removed = removed.into_iter().flatten();
+                let there = removed.rev().find(|(of, _)| *of == node.as_deref());
+                if let Some((_, (_, back @ None))) = there {
                     *back = Some(at.at);
                 }
             }

@@ -290,7 +290,7 @@ impl Sorting<'_, '_, '_> {
             kind: PartKind::EndpointRemoval,
             ..part
         };
-        match index.removal(service, &endpoint.name, dial.from) {
+        match index.removal(service, &endpoint.name, &record.client.node, dial.from) {
             Some(at) if at <= dial.from => vec![dial],
             Some(at) if at < dial.to => {
                 let text = format!("{} left the rules of {service}", endpoint.name);

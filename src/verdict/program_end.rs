@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::plan::Client;
+use crate::plan::{Client, OwnWords};
 use crate::record::OutputStream;
 
 use super::index::Index;
@@ -15,7 +15,8 @@ const CHARACTERS: usize = 400;
 
 /// A client's program, if it is one; of its other figures what it says is compared with.
 pub(super) fn of(client: &Client, index: &Index, result: &ClientResult) -> Option<ProgramResult> {
-    let listened = client.program()?.output.is_some();
+    let words = client.program()?.output.as_ref();
+    let listened = words.is_some_and(OwnWords::tell_of_work);
     let Some(events) = index.client(&client.name) else {
         return Some(ProgramResult::default());
     };

@@ -12,7 +12,7 @@ use super::timeline::Moment;
 /// What others say of a client, in times from a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Standing {
-    /// Until the lock's store named it as the holder; zero if it did so at the fault.
+    /// Until the lock's store named it as the holder, or a program said so of itself; zero if that was so at the fault.
     pub leads_after: Option<Duration>,
     /// Until there were two leaders, of which it was one; zero if that was before the fault.
     pub two_leaders_after: Option<Duration>,
@@ -35,12 +35,21 @@ pub(super) fn of(client: &str, index: &Index, fault: Moment) -> Standing {
 }
 
 fn leads(client: &str, index: &Index, fault: Moment) -> Option<Moment> {
+    let mut clients = index.case.lab.clients.iter();
+    let is_program = clients.any(|c| c.name == client && c.program().is_some());
     let mut led_at_fault = false;
     for (at, what) in &index.leadership {
-        let Leadership::Holder { holder, .. } = what else {
-            continue;
+        let leads = match what {
+            Leadership::Holder { holder, .. } if !is_program => *holder == Some(client),
+            // Where a program's lock is, nobody here knows: it says itself whether it leads.
+            Leadership::Belief {
+                client: named,
+                leads,
+            } if is_program && *named == client => *leads,
+            Leadership::Holder { .. } | Leadership::Belief { .. } | Leadership::Gone { .. } => {
+                continue;
+            }
         };
-        let leads = *holder == Some(client);
         match (*at > fault, leads) {
             (false, _) => led_at_fault = leads,
             (true, _) if led_at_fault => break,

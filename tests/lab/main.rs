@@ -13,6 +13,7 @@ mod rig;
 mod fault_forgotten;
 mod fault_link;
 mod fault_path;
+mod kube_proxy;
 mod middlebox;
 mod network;
 mod panics;

@@ -10,6 +10,7 @@ mod shared;
 
 mod attacks;
 mod balancers;
+mod capabilities;
 mod clients;
 mod ends;
 mod libraries;

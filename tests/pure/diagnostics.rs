@@ -46,6 +46,8 @@ macro_rules! bad {
 
 bad! {
     workloads: "workloads",
+    capabilities: "capabilities",
+    nobody_sets_rules: "nobody-sets-rules",
     counters: "counters",
     distribution_of_one: "distribution-of-one",
     duplicate_key: "duplicate-key",

@@ -194,6 +194,8 @@ fn what_a_program_finds_is_resolved_with_its_placeholders() {
     let words = OwnWords::Matching {
         ok: Some(String::from("^200")),
         error: Some(String::from("^5")),
+        leads: None,
+        follows: None,
     };
     assert_eq!(program.output, Some(words));
 }

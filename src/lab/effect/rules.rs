@@ -70,11 +70,15 @@ impl Lab {
                 self.recorder.emit(Observation::EndpointRemoved {
                     service,
                     endpoint: endpoint.clone(),
+                    node: None,
                 });
                 self.look(&Stage::EndpointRemoved(endpoint));
             } else {
-                self.recorder
-                    .emit(Observation::EndpointAdded { service, endpoint });
+                self.recorder.emit(Observation::EndpointAdded {
+                    service,
+                    endpoint,
+                    node: None,
+                });
             }
         }
         Ok(())

@@ -3,9 +3,11 @@
 //!
 //! A fork of the lab process, which has one thread; so it may do anything a process may do, but must never return.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -13,25 +15,31 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::unistd::{Gid, Pid, Uid, fchown, setsid};
+use nix::unistd::{Gid, Pid, Uid, fchown, sethostname, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::filter;
 use super::path_of;
 use super::room::{MOST_PROCESSES, Room};
-use crate::plan::{Exec, Restart};
+use super::{capability, filter};
+use crate::plan::{Capability, Exec, Restart};
 use crate::record::monotonic;
 
 /// Files a program may have open unless it asks for more: some close, or look at, all that there may be.
 const MOST_FILES: u64 = 1024;
 
+/// The longest host name that Linux has (`__NEW_UTS_LEN`).
+const LONGEST_NAME: usize = 64;
+
 /// What the first process is told.
 pub(super) struct Orders {
     pub(super) room: Room,
+    /// The name of its pod, or of its node: what it finds as its machine's.
+    pub(super) host: String,
     pub(super) command: Vec<String>,
     pub(super) env: Vec<(String, String)>,
     /// The folder it is started in; the room's if there is none.
@@ -41,6 +49,8 @@ pub(super) struct Orders {
     pub(super) again: Again,
     /// Whose rights the program has, where they aren't this process's own.
     pub(super) user: Option<(Uid, Gid)>,
+    /// What the program keeps of this process's capabilities.
+    pub(super) capabilities: Vec<Capability>,
     /// The signal that it gets by [`TELL_TO_END`].
     pub(super) stop_signal: Option<i32>,
     /// Whether what it writes to is a terminal.
@@ -174,18 +184,26 @@ fn prepare(orders: &Orders, outlets: &Outlets) -> Result<(), Report> {
             let _ = fchown(outlet, Some(user), Some(group));
         }
     }
+    bears_name(&orders.host).map_err(failed("giving a program its host's name"))?;
     let furnished = orders.room.furnish();
     let paths_are_safe = furnished.map_err(|(doing, error)| Report::Failed {
         doing,
         why: error.to_string(),
     })?;
-    lock_down().map_err(failed("taking a program's privileges away"))?;
+    lock_down(&orders.capabilities).map_err(failed("taking a program's privileges away"))?;
     if orders.room.is_on_machine() {
         filter::write_only_in(&orders.room.writable())
             .and_then(|()| filter::apply(paths_are_safe))
             .map_err(failed("keeping a program in its lab"))?;
     }
     Ok(())
+}
+
+/// Gives this process a host name of its own, which those that it starts have too.
+fn bears_name(host: &str) -> io::Result<()> {
+    let name = &host.as_bytes()[..host.len().min(LONGEST_NAME)];
+    unshare(CloneFlags::CLONE_NEWUTS)?;
+    Ok(sethostname(OsStr::from_bytes(name))?)
 }
 
 /// The lab's signal handlers and descriptors are not for programs.
@@ -230,8 +248,9 @@ fn close_range(first: u32, last: u32) {
     }
 }
 
-/// From here on nothing that is executed gains or keeps a privilege: no capability survives exec, not even root's.
-fn lock_down() -> io::Result<()> {
+/// From here on nothing that is executed gains a privilege, and none is kept but what is `kept`: no other capability survives
+/// exec, not even root's.
+fn lock_down(kept: &[Capability]) -> io::Result<()> {
     /// Each bit and its lock: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS (the lock alone), NO_CAP_AMBIENT_RAISE.
     const SECURE_BITS: libc::c_ulong = 0b1110_1111;
     let control = |option: libc::c_int, value: libc::c_ulong| {
@@ -242,6 +261,10 @@ fn lock_down() -> io::Result<()> {
         }
     };
     set_no_new_privs()?;
+    // Before the lock: what is ambient is what survives exec.
+    for &capability in kept {
+        capability::keep(capability)?;
+    }
     control(libc::PR_SET_SECUREBITS, SECURE_BITS)?;
     for capability in 0.. {
         match control(libc::PR_CAPBSET_DROP, capability) {

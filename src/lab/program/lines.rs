@@ -40,6 +40,8 @@ pub(super) enum Listener {
     Matching {
         ok: Option<Regex>,
         error: Option<Regex>,
+        leads: Option<Regex>,
+        follows: Option<Regex>,
     },
     Json,
 }
@@ -49,21 +51,37 @@ impl Listener {
     pub(super) fn of(words: &OwnWords) -> Self {
         let read = |pattern: &Option<String>| Regex::new(pattern.as_ref()?).ok();
         match words {
-            OwnWords::Matching { ok, error } => Self::Matching {
+            OwnWords::Matching {
+                ok,
+                error,
+                leads,
+                follows,
+            } => Self::Matching {
                 ok: read(ok),
                 error: read(error),
+                leads: read(leads),
+                follows: read(follows),
             },
             OwnWords::Json => Self::Json,
+        }
+    }
+
+    /// Whether a line says that the program leads, or that it does no more; nothing if it says neither.
+    pub(super) fn leads(&self, line: &str) -> Option<bool> {
+        match self {
+            Self::Matching { leads, follows, .. } => {
+                let (leads, follows) = (is(leads, line), is(follows, line));
+                (leads || follows).then_some(!follows)
+            }
+            Self::Json => None,
         }
     }
 
     /// Whether a line says that all is well, or that something failed; nothing if it says neither. Who says both has failed.
     pub(super) fn hear(&self, line: &str) -> Option<bool> {
         match self {
-            Self::Matching { ok, error } => {
-                let is =
-                    |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|p| p.is_match(line));
-                let (ok, error) = (is(ok), is(error));
+            Self::Matching { ok, error, .. } => {
+                let (ok, error) = (is(ok, line), is(error, line));
                 (ok || error).then_some(!error)
             }
             Self::Json => {
@@ -77,6 +95,10 @@ impl Listener {
             }
         }
     }
+}
+
+fn is(pattern: &Option<Regex>, line: &str) -> bool {
+    pattern.as_ref().is_some_and(|p| p.is_match(line))
 }
 
 #[cfg(test)]
@@ -112,10 +134,20 @@ mod tests {
         let listener = Listener::of(&OwnWords::Matching {
             ok: Some("^200 ".into()),
             error: Some("timed out|refused".into()),
+            leads: Some("acquired lease".into()),
+            follows: Some("lost$".into()),
         });
         let heard = ["200 fine", "x 200 ", "read timed out", "200 but timed out"];
         let heard = heard.map(|line| listener.hear(line));
         assert_eq!(heard, [Some(true), None, Some(false), Some(false)]);
+        let lines = [
+            "acquired lease",
+            "200 fine",
+            "lease lost",
+            "acquired lease, lost",
+        ];
+        let leads = lines.map(|line| listener.leads(line));
+        assert_eq!(leads, [Some(true), None, Some(false), Some(false)]);
     }
 
     #[test]

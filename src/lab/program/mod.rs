@@ -1,6 +1,7 @@
 //! Clients and servers that are programs of the user's, as they are: started in their pods' network namespaces, with names,
-//! certificates and places to write to of their own, and with no privilege at all.
+//! certificates and places to write to of their own, and with no privilege but what the scenario names.
 
+mod capability;
 mod cover;
 mod files;
 mod filter;
@@ -239,12 +240,14 @@ impl ProgramClient {
         let (exec, env) = (&self.program.exec, self.environment());
         Orders {
             room: Room::new(&self.files, exec, &exec.command, path_of(&env)),
+            host: self.client.place.name().to_owned(),
             command: exec.command.clone(),
             env,
             cwd: exec.cwd.clone(),
             stdin: exec.stdin.clone(),
             again: Again::of(exec),
             user: user_of(exec),
+            capabilities: exec.capabilities.clone(),
             stop_signal: exec.stop.map(|stop| stop.signal),
             tty: exec.tty,
         }
@@ -267,6 +270,12 @@ impl ProgramClient {
             return;
         };
         readers.borrow_mut()[stream.index()].take(bytes, |line| {
+            if let Some(leads) = listener.leads(line) {
+                self.recorder.emit(Observation::LeaderBelief {
+                    client: self.client.name.clone(),
+                    leads,
+                });
+            }
             if let Some(ok) = listener.hear(line) {
                 self.recorder.emit(Observation::ProgramSaid {
                     client: self.client.name.clone(),

@@ -199,12 +199,14 @@ impl ProgramServer {
         let env = environment(own, &exec.env);
         Orders {
             room: Room::new(&self.files, exec, command, path_of(&env)).with(self.own.clone()),
+            host: self.server.place.name().to_owned(),
             command: command.to_vec(),
             env,
             cwd: exec.cwd.clone(),
             stdin: exec.stdin.clone(),
             again,
             user: user_of(exec),
+            capabilities: exec.capabilities.clone(),
             stop_signal: None,
             tty: exec.tty,
         }

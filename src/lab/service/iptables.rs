@@ -88,7 +88,7 @@ impl Iptables {
 }
 
 /// Of what iptables-save says: who says it, without the date, and the rules of services.
-fn kept(text: &str) -> Vec<String> {
+pub(super) fn kept(text: &str) -> Vec<String> {
     let program = text.lines().next().unwrap_or_default();
     let program = program.split(" on ").next().unwrap_or_default().to_owned();
     let rules = services_only(text.lines()).into_iter().map(str::to_owned);

@@ -1,10 +1,11 @@
 //! What a service's mode does.
 
+use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use super::state::ServiceState;
 use crate::linux::LinuxError;
-use crate::plan::LabPlan;
+use crate::plan::{LabPlan, Service};
 use crate::record::Flow;
 
 /// One way in which connections to services find an endpoint, as it is set up at the nodes where their clients run.
@@ -26,6 +27,28 @@ pub(super) trait Mode {
     /// The rules of each node whose clients use services, and its connections to them. Unless `ask`, a mode may say what
     /// it knows of its rules without asking the kernel.
     fn read(&self, ask: bool) -> Result<Vec<NodeRules>, LinuxError>;
+
+    /// Tells what others change in its rules, for ever; nothing where they are the mode's own.
+    fn watch<'a>(
+        &'a self,
+        _services: Vec<Service>,
+        _told: &'a dyn Fn(Changed),
+    ) -> LocalBoxFuture<'a, Result<(), LinuxError>> {
+        std::future::pending().boxed_local()
+    }
+}
+
+/// An endpoint has left the rules of a node, or is in them again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Node.
+    pub node: String,
+    /// Service.
+    pub service: String,
+    /// Server.
+    pub endpoint: String,
+    /// Whether it has left them.
+    pub out: bool,
 }
 
 /// The rules of a node whose clients use services, and their connections.

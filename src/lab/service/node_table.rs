@@ -165,30 +165,38 @@ impl NodeTable {
     }
 
     fn show(&self, program: &Path, listing: &Listing) -> Result<Vec<String>, LinuxError> {
-        let namespace = &self.namespace;
         let mut command = Command::new(program);
-        command.args(listing.arguments).stdin(Stdio::null());
-        let output = namespace
-            .enter(|| command.output())
-            .map_err(LinuxError::kernel(format!(
-                "running {} in {}",
-                program.display(),
-                namespace.name()
-            )))?;
-        if !output.status.success() {
-            return Err(LinuxError::Program {
-                program: program.display().to_string(),
-                namespace: namespace.name().to_owned(),
-                status: output.status.to_string(),
-                stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            });
-        }
-        Ok((listing.kept)(&String::from_utf8_lossy(&output.stdout)))
+        command.args(listing.arguments);
+        Ok((listing.kept)(&output_of(&self.namespace, command)?))
     }
 }
 
+/// What a program writes in a namespace.
+pub(super) fn output_of(
+    namespace: &Rc<Namespace>,
+    mut command: Command,
+) -> Result<String, LinuxError> {
+    command.stdin(Stdio::null());
+    let output = namespace
+        .enter(|| command.output())
+        .map_err(LinuxError::kernel(format!(
+            "running {} in {}",
+            command.get_program().display(),
+            namespace.name()
+        )))?;
+    if !output.status.success() {
+        return Err(LinuxError::Program {
+            program: command.get_program().display().to_string(),
+            namespace: namespace.name().to_owned(),
+            status: output.status.to_string(),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Finds a program of the system's administrator, who may not be the user.
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = SYSTEM_PATHS.map(PathBuf::from).into_iter();
     system

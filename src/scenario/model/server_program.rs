@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 
 use super::{BackoffSpec, Named, RestartSpec, Size, Spanned, Time};
+use crate::plan::Capability;
 
 /// A program of the user's as a server, as it is.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -18,6 +19,9 @@ pub struct ServerExecSpec {
     pub env: Option<Spanned<Named<String>>>,
     /// The user it runs as, by number (default: who starts the run). On the virtual clock.
     pub user: Option<Spanned<u32>>,
+    /// What it may do that other programs may not, in its pod's network namespace alone, or in its node's with `host_network`
+    /// (default: nothing). As in Kubernetes' `securityContext`, what it starts may do the same.
+    pub capabilities: Option<Spanned<Vec<Spanned<Capability>>>>,
     /// The folder it is started in (default: the one that the run is started in), with the same placeholders.
     pub cwd: Option<Spanned<String>>,
     /// Files that it finds in the folder `{files}`: their texts by their names, with the same placeholders.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 
-use crate::plan::CloseOnFailure;
+use crate::plan::{Capability, CloseOnFailure};
 use crate::yaml::value::{Named, OffOr, Size, Spanned, Time, given};
 
 /// What a client does.
@@ -158,6 +158,9 @@ pub struct ExecSpec {
     pub env: Option<Spanned<Named<String>>>,
     /// The user it runs as, by number (default: who starts the run). On the virtual clock.
     pub user: Option<Spanned<u32>>,
+    /// What it may do that other programs may not, in its pod's network namespace alone, or in its node's with `host_network`
+    /// (default: nothing). As in Kubernetes' `securityContext`, what it starts may do the same.
+    pub capabilities: Option<Spanned<Vec<Spanned<Capability>>>>,
     /// The folder it is started in (default: the one that the run is started in), with the same placeholders.
     pub cwd: Option<Spanned<String>>,
     /// Files that it finds in the folder `{files}`: their texts by their names, with the same placeholders.
@@ -197,6 +200,10 @@ pub struct OutputSpec {
     pub ok: Option<Spanned<String>>,
     /// A line that matches this regular expression says that something failed.
     pub error: Option<Spanned<String>>,
+    /// A line that matches this regular expression says that it leads from now on: `leads` can then be expected of it.
+    pub leads: Option<Spanned<String>>,
+    /// A line that matches this regular expression says that it leads no more.
+    pub follows: Option<Spanned<String>>,
     /// Lines are JSON: `{"ok": true}` says that all is well, `{"ok": false}` or one with an `error` that something failed
     /// (default false).
     pub json: Option<Spanned<bool>>,

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::placeholders::{Words, command, named_texts, names, text};
 use crate::contract::FILES_FOLDER;
-use crate::plan::{Exec, Limits, Restart, Stop};
+use crate::plan::{Capability, Exec, Limits, Restart, Stop};
 use crate::scenario::cx::Cx;
 use crate::scenario::model::{
     BackoffSpec, ExecSpec, Named, RestartSpec, ServerExecSpec, Size, Spanned, Time,
@@ -21,6 +21,7 @@ pub(super) struct Fields<'a> {
     command: &'a Spanned<Vec<Spanned<String>>>,
     env: &'a Option<Spanned<Named<String>>>,
     user: &'a Option<Spanned<u32>>,
+    capabilities: &'a Option<Spanned<Vec<Spanned<Capability>>>>,
     cwd: &'a Option<Spanned<String>>,
     files: &'a Option<Spanned<Named<String>>>,
     stdin: &'a Option<Spanned<String>>,
@@ -40,6 +41,7 @@ impl<'a> From<&'a ExecSpec> for Fields<'a> {
             command: &spec.command,
             env: &spec.env,
             user: &spec.user,
+            capabilities: &spec.capabilities,
             cwd: &spec.cwd,
             files: &spec.files,
             stdin: &spec.stdin,
@@ -61,6 +63,7 @@ impl<'a> From<&'a ServerExecSpec> for Fields<'a> {
             command: &spec.command,
             env: &spec.env,
             user: &spec.user,
+            capabilities: &spec.capabilities,
             cwd: &spec.cwd,
             files: &spec.files,
             stdin: &spec.stdin,
@@ -99,6 +102,7 @@ pub(super) fn resolve(
         }
     }
     let env = named_texts(cx, fields.env, words);
+    let capabilities = capabilities(cx, fields);
     let cwd = cwd(cx, fields.cwd, words);
     let files = files(cx, fields.files, words);
     let stdin = fields.stdin.as_ref();
@@ -118,6 +122,7 @@ pub(super) fn resolve(
         command: filled?,
         env: env?,
         user: given(fields.user).copied(),
+        capabilities,
         cwd,
         files: files?,
         stdin: match stdin {
@@ -132,6 +137,27 @@ pub(super) fn resolve(
         limits,
         location: cx.locate(fields.command.span),
     })
+}
+
+/// What it may do, each named once.
+fn capabilities(cx: &mut Cx<'_>, fields: &Fields<'_>) -> Vec<Capability> {
+    let mut known: Vec<(Capability, Span)> = Vec::new();
+    for named in given(fields.capabilities).into_iter().flatten() {
+        let Some(&capability) = named.get() else {
+            continue;
+        };
+        match known.iter().find(|(other, _)| *other == capability) {
+            Some((_, first)) => {
+                let problem = Problem::new(named.span, "the same capability twice");
+                cx.push(problem.also(*first, "first here"));
+            }
+            None => known.push((capability, named.span)),
+        }
+    }
+    known
+        .into_iter()
+        .map(|(capability, _)| capability)
+        .collect()
 }
 
 /// Whether one of its texts has this placeholder.

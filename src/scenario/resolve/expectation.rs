@@ -190,6 +190,9 @@ fn checks(
         all.extend(found.map(|(expected, words)| (metric.name, span, expected, words)));
         if let (Some(only), Some(works)) = (&needs.workload, &works) {
             only_of(cx, span, only, works);
+            if metric.name == "leads" {
+                says_that_it_leads(cx, span, works);
+            }
         }
     }
     all
@@ -243,6 +246,21 @@ fn only_of(cx: &mut Cx<'_>, span: Span, only: &Workloads, works: &[&WorkloadSpec
         let message = format!("{}, and here is only {}", only.why, list(&has));
         let problem = Problem::new(span, message);
         cx.push(problem.help("leave it out, or expect it of another client or workload"));
+    }
+}
+
+/// A program leads when it says so.
+fn says_that_it_leads(cx: &mut Cx<'_>, span: Span, works: &[&WorkloadSpec]) {
+    for work in works {
+        let WorkloadSpec::Exec(exec) = work else {
+            continue;
+        };
+        if given(&exec.output).is_none_or(|output| output.leads.is_none()) {
+            let message =
+                "this client is a program, and nothing says which of its lines tells that it leads";
+            let help = "name it, e.g. `output: { leads: \"acquired lease\" }` beside its `command`";
+            cx.push(Problem::new(span, message).help(help));
+        }
     }
 }
 

@@ -245,8 +245,12 @@ impl Context for Cx<'_> {
 
     fn endpoints(&self, service: &str) -> Option<Vec<&str>> {
         let services = self.scenario.service.as_ref()?.get()?;
-        let endpoints = services.find(service)?.get()?.endpoints.get()?;
-        let known = endpoints.iter().filter_map(Spanned::get);
+        let spec = services.find(service)?.get()?;
+        let Some(endpoints) = &spec.endpoints else {
+            let candidates = &self.topology.service(service)?.endpoints;
+            return Some(candidates.iter().map(|e| e.server.as_str()).collect());
+        };
+        let known = endpoints.get()?.iter().filter_map(Spanned::get);
         Some(known.map(String::as_str).collect())
     }
 

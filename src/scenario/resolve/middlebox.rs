@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::fault::Found;
-use crate::plan::{Client, Effect, End, Fault, Middlebox, Server, Trigger};
 use crate::plan::units;
+use crate::plan::{Client, Effect, End, Fault, Middlebox, Server, Trigger};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{MiddleboxSpec, Named, Spanned};
 use crate::scenario::topology::Topology;
@@ -56,7 +56,9 @@ fn middlebox(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &MiddleboxSpec) -> O
 
 /// Faults that a middlebox stands in the way of: who asks for a neighbour's address asks for its own, which does not die.
 pub(super) fn check(cx: &mut Cx<'_>, faults: &[Found]) {
-    let moving = given(&cx.scenario.service).into_iter().flat_map(Named::iter);
+    let moving = given(&cx.scenario.service)
+        .into_iter()
+        .flat_map(Named::iter);
     let moving = moving.filter_map(|(_, _, service)| service.proxy.as_ref());
     let mut moving = moving.filter(|proxy| proxy.get().is_some_and(|proxy| proxy.moves()));
     if let (Some(proxy), Some(middlebox)) = (moving.next(), cx.topology.middleboxes.first()) {
@@ -112,7 +114,9 @@ pub(super) fn faults(
             .iter()
             .filter(|client| passes(topology, client, middlebox));
         let times = duration.map_or(1, |all| all.as_secs() / idle_timeout.as_secs().max(1));
-        let times = u32::try_from(times).unwrap_or(u32::MAX).clamp(1, MOST_TIMES);
+        let times = u32::try_from(times)
+            .unwrap_or(u32::MAX)
+            .clamp(1, MOST_TIMES);
         all.extend(passing.flat_map(|client| {
             (1..=times).map(|time| idle(middlebox, client, idle_timeout, time))
         }));

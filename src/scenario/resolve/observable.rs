@@ -24,7 +24,9 @@ pub(crate) fn nothing_breaks(cx: &Cx<'_>) -> bool {
 fn forgets_by_itself(cx: &Cx<'_>) -> bool {
     let middleboxes = given(&cx.scenario.middleboxes).into_iter();
     let forgets = |m: &MiddleboxSpec| m.idle_timeout.is_some();
-    middleboxes.flat_map(Named::iter).any(|(_, _, m)| forgets(m))
+    middleboxes
+        .flat_map(Named::iter)
+        .any(|(_, _, m)| forgets(m))
 }
 
 /// Whether a server takes connections in otherwise than usual.

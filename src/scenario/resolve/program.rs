@@ -50,27 +50,33 @@ pub(super) fn resolve(
 
 /// Which of its lines say how its work went.
 fn own_words(cx: &mut Cx<'_>, at: Span, spec: &OutputSpec) -> OwnWords {
-    let patterns = [placed(&spec.ok), placed(&spec.error)];
-    let [ok, error] = patterns.map(|pattern| {
+    let patterns = [&spec.ok, &spec.error, &spec.leads, &spec.follows].map(placed);
+    let none = patterns.iter().all(Option::is_none);
+    let [ok, error, leads, follows] = patterns.map(|pattern| {
         let (span, pattern) = pattern?;
         regular_expression(cx, span, pattern, "ok: \"^HTTP 200\"");
         Some(pattern.clone())
     });
     match placed(&spec.json).filter(|(_, json)| **json) {
-        Some((span, _)) if ok.is_some() || error.is_some() => {
-            let message = "lines are JSON, or match `ok` and `error`, not both";
-            cx.push(Problem::new(span, message).help("leave `json` out, or `ok` and `error`"));
+        Some((span, _)) if !none => {
+            let message = "lines are JSON, or match regular expressions, not both";
+            cx.push(Problem::new(span, message).help("leave `json` out, or the expressions"));
             OwnWords::Json
         }
         Some(_) => OwnWords::Json,
-        None if ok.is_none() && error.is_none() => {
+        None if none => {
             let message = "no line is named here, so nothing would be heard";
             let help =
                 "write e.g. `output: { ok: ^fine, error: ^bad }`, or `output: { json: true }`";
             cx.push(Problem::new(at, message).help(help));
             OwnWords::Json
         }
-        None => OwnWords::Matching { ok, error },
+        None => OwnWords::Matching {
+            ok,
+            error,
+            leads,
+            follows,
+        },
     }
 }
 

@@ -43,7 +43,7 @@ fn server(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ServerSpec) -> Option<
     not_zero(cx, port_span, port);
     let place = place?;
     not_taken(cx, word, port_span, port, &place);
-    let services = services_of(cx, word);
+    let services = services_of(cx, word, spec);
     let node = spec.node.get()?.clone();
     let on_node = matches!(place, Place::Node(_)).then(|| node.clone());
     let listen = cx.topology.addresses(&place)?;
@@ -111,13 +111,16 @@ fn protocols(cx: &mut Cx<'_>, spec: &ServerSpec) -> Vec<Protocol> {
     known
 }
 
-/// Services a server stands behind, in the file's order.
-fn services_of(cx: &Cx<'_>, server: &str) -> Vec<String> {
+/// Services a server stands behind, or may, in the file's order.
+fn services_of(cx: &Cx<'_>, server: &str, spec: &ServerSpec) -> Vec<String> {
     let services = given(&cx.scenario.service)
         .into_iter()
         .flat_map(|all| all.iter());
-    let stands_behind = services.filter(|(_, _, spec)| {
-        let mut endpoints = spec.endpoints.get().into_iter().flatten();
+    let stands_behind = services.filter(|(_, _, service)| {
+        let Some(endpoints) = &service.endpoints else {
+            return spec.exec.is_some();
+        };
+        let mut endpoints = endpoints.get().into_iter().flatten();
         endpoints.any(|e| e.get().is_some_and(|e| e == server))
     });
     stands_behind.map(|(_, name, _)| name.to_owned()).collect()

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::program;
 use super::server::not_zero;
 use crate::plan::address::taken_by;
-use crate::plan::{Endpoint, Place, Service};
+use crate::plan::{Capability, Endpoint, Place, Proxy, Service};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{OffOr, ServiceSpec, Spanned, Time};
-use crate::yaml::{Problem, given};
+use crate::yaml::{Problem, given, placed};
 
 /// Time from a node's loss until its endpoints leave the rules: Kubernetes' grace period up to 1.31.
 const REMOVAL: Duration = Duration::from_secs(40);
@@ -37,8 +38,12 @@ pub(super) fn resolve(cx: &mut Cx<'_>) {
                     .help("give each an address or a port of its own"),
             );
         }
-        let known = endpoints(cx, spec);
-        let pin_first = pin_first(cx, spec);
+        let Some(field) = &spec.endpoints else {
+            return of_programs(cx, name, spec, address?);
+        };
+        has_rules_of_the_lab(cx, spec);
+        let known = endpoints(cx, field);
+        let pin_first = pin_first(cx, spec, field);
         service(cx, name, spec, address?, known?, pin_first)
     });
     cx.topology.services = services;
@@ -167,6 +172,83 @@ fn moving(
     Some(())
 }
 
+/// A service whose rules programs set: whichever program serves may be behind it.
+fn of_programs(
+    cx: &mut Cx<'_>,
+    name: &Spanned<String>,
+    spec: &ServiceSpec,
+    address: SocketAddr,
+) -> Option<Service> {
+    let of_the_lab = placed(&spec.proxy).filter(|(_, proxy)| **proxy != Proxy::Programs);
+    if let Some((span, _)) = of_the_lab {
+        let problem = Problem::new(
+            span,
+            "rules of the lab's need to know who is behind the service",
+        );
+        cx.push(problem.help("name them, e.g. `endpoints: [web-1, web-2]`, or leave `proxy` out"));
+    }
+    let of_rules = [
+        ("pin_first", spec.pin_first.as_ref().map(|field| field.span)),
+        ("removal", spec.removal.as_ref().map(|field| field.span)),
+        ("readiness", spec.readiness.as_ref().map(|field| field.span)),
+        ("affinity", spec.affinity.as_ref().map(|field| field.span)),
+    ];
+    for (field, span) in of_rules {
+        if let Some(span) = span {
+            let message = format!("programs set this service's rules, so it has no `{field}`");
+            let help = "leave it out, or name its `endpoints`: then the lab sets its rules";
+            cx.push(Problem::new(span, message).help(help));
+        }
+    }
+    let servers = cx.topology.servers.iter().filter(|s| s.program.is_some());
+    let endpoints = servers.filter_map(|server| {
+        let mut listen = server.listen.iter();
+        Some(Endpoint {
+            server: server.name.clone(),
+            address: *listen.find(|a| a.is_ipv4() == address.is_ipv4())?,
+        })
+    });
+    let endpoints: Vec<_> = endpoints.collect();
+    if !may_set_rules(cx) {
+        let message = "this service has no `endpoints`, and no program here may set its rules";
+        let help = "name its `endpoints`, or give kube-proxy, say, `capabilities: [net_admin]` on the clients' nodes";
+        cx.push(Problem::new(name.span, message).help(help));
+    }
+    Some(Service {
+        name: name.get()?.clone(),
+        address,
+        proxy: Proxy::Programs,
+        affinity: None,
+        endpoints,
+        pin_first: None,
+        removal: None,
+        readiness: None,
+    })
+}
+
+/// Whether a program may set rules; also where that is not known, for which there is a problem already.
+fn may_set_rules(cx: &Cx<'_>) -> bool {
+    let (Some(servers), Some(clients)) = (cx.scenario.servers.get(), cx.scenario.clients.get())
+    else {
+        return true;
+    };
+    let servers = servers.0.iter().filter_map(|(_, spec)| spec.get());
+    let served = servers.filter_map(|spec| given(&spec.exec)?.capabilities.as_ref());
+    let clients = clients.0.iter().filter_map(|(_, spec)| spec.get());
+    let asking = clients.filter_map(|spec| program::of(spec)?.capabilities.as_ref());
+    let mut all = served.chain(asking).filter_map(Spanned::get).flatten();
+    all.any(|named| named.get().is_none_or(|c| *c == Capability::NetAdmin))
+}
+
+/// Endpoints that are named are for the lab's own rules.
+fn has_rules_of_the_lab(cx: &mut Cx<'_>, spec: &ServiceSpec) {
+    let of_programs = placed(&spec.proxy).filter(|(_, proxy)| **proxy == Proxy::Programs);
+    if let Some((span, _)) = of_programs {
+        let message = "where programs set the rules, they say who is behind the service";
+        cx.push(Problem::new(span, message).help("leave `endpoints` out, or `proxy`"));
+    }
+}
+
 /// A time, or its default; `None` if it is off.
 fn unless_off(field: &Option<Spanned<OffOr<Time>>>, default: Duration) -> Option<Duration> {
     match given(field) {
@@ -195,10 +277,13 @@ fn address(cx: &mut Cx<'_>, field: &Spanned<String>) -> Option<SocketAddr> {
 }
 
 /// The endpoints' names.
-fn endpoints<'s>(cx: &mut Cx<'_>, spec: &'s ServiceSpec) -> Option<Vec<&'s Spanned<String>>> {
-    let endpoints = spec.endpoints.get()?;
+fn endpoints<'s>(
+    cx: &mut Cx<'_>,
+    field: &'s Spanned<Vec<Spanned<String>>>,
+) -> Option<Vec<&'s Spanned<String>>> {
+    let endpoints = field.get()?;
     if endpoints.is_empty() {
-        let problem = Problem::new(spec.endpoints.span, "a service needs an endpoint");
+        let problem = Problem::new(field.span, "a service needs an endpoint");
         cx.push(problem.help("name the servers behind it"));
     }
     let mut seen: Vec<&Spanned<String>> = Vec::new();
@@ -224,10 +309,14 @@ fn endpoints<'s>(cx: &mut Cx<'_>, spec: &'s ServiceSpec) -> Option<Vec<&'s Spann
     Some(seen)
 }
 
-fn pin_first(cx: &mut Cx<'_>, spec: &ServiceSpec) -> Option<String> {
+fn pin_first(
+    cx: &mut Cx<'_>,
+    spec: &ServiceSpec,
+    endpoints: &Spanned<Vec<Spanned<String>>>,
+) -> Option<String> {
     let pin = spec.pin_first.as_ref()?;
     let word = cx.existing(Kind::Server, pin)?;
-    let endpoints = spec.endpoints.get()?.iter().filter_map(Spanned::get);
+    let endpoints = endpoints.get()?.iter().filter_map(Spanned::get);
     if !endpoints.clone().any(|e| e == word) {
         let message = format!("`{word}` is not an endpoint of this service");
         let known = endpoints.map(String::as_str);

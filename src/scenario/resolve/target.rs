@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::plan::{Place, Server, Service, Target};
+use crate::plan::{Place, Proxy, Server, Service, Target};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::Spanned;
 use crate::scenario::topology::Topology;
@@ -188,7 +188,7 @@ fn its_port(host: &str, topology: &Topology) -> Option<u16> {
 
 fn find<'a>(parts: &Url<'_>, port: u16, topology: &'a Topology) -> Option<Found<'a>> {
     if let Some(service) = topology.service(parts.host) {
-        return Some(of_service(service, topology));
+        return Some(of_service(service, parts, topology));
     }
     if let Some(server) = topology.server(parts.host) {
         return Some(Found {
@@ -207,16 +207,22 @@ fn find<'a>(parts: &Url<'_>, port: u16, topology: &'a Topology) -> Option<Found<
         .iter()
         .find(|s| s.address.ip() == address.ip())
     {
-        Some(service) => Some(of_service(service, topology)),
+        Some(service) => Some(of_service(service, parts, topology)),
         None => Some(at_address(address, topology, None)),
     }
 }
 
-fn of_service<'a>(service: &Service, topology: &'a Topology) -> Found<'a> {
+fn of_service<'a>(service: &Service, url: &Url<'_>, topology: &'a Topology) -> Found<'a> {
     let servers = service
         .endpoints
         .iter()
-        .filter_map(|e| topology.server(&e.server));
+        .filter_map(|e| topology.server(&e.server))
+        // Of programs that may be behind it, those that can be asked so.
+        .filter(|server| {
+            service.proxy != Proxy::Programs
+                || url.scheme == Scheme::Tcp
+                || server.tls == (url.scheme == Scheme::Https)
+        });
     Found {
         address: service.address,
         servers: servers.collect(),

@@ -103,16 +103,18 @@ impl<'a> Index<'a> {
         self.icmp.about(canonical(local), node)
     }
 
-    /// When an endpoint left a service's rules: the last time, if it is out of them at `at`, else the next time.
+    /// When an endpoint left a service's rules on a node: the last time, if it is out of them at `at`, else the next time.
     pub(in crate::verdict) fn removal(
         &self,
         service: &str,
         endpoint: &str,
+        node: &str,
         at: Duration,
     ) -> Option<Duration> {
-        let mut removed = self.removed.get(&(service, endpoint))?.iter();
-        let ends_later = removed.find(|(_, back)| back.is_none_or(|back| back > at));
-        ends_later.map(|(from, _)| *from)
+        let removed = self.removed.get(&(service, endpoint))?.iter();
+        let mut there = removed.filter(|(of, _)| of.is_none_or(|of| of == node));
+        let ends_later = there.find(|(_, (_, back))| back.is_none_or(|back| back > at));
+        ends_later.map(|(_, (from, _))| *from)
     }
 
     /// Sysctls as the kernel returned them in a namespace, in the order they were written.

@@ -152,6 +152,7 @@ fn a_dial_after_an_endpoint_came_back_is_due_to_the_rules_that_name_it() {
             story.event(
                 back,
                 Observation::EndpointAdded {
+                    node: None,
                     service: "aa".to_owned(),
                     endpoint: "aa-1".to_owned(),
                 },

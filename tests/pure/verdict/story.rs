@@ -370,6 +370,7 @@ impl Story {
             Observation::EndpointRemoved {
                 service: "aa".to_owned(),
                 endpoint: "aa-1".to_owned(),
+                node: None,
             },
         )
     }

@@ -147,6 +147,7 @@ fn a_silent_watch_that_was_never_anything_but_well_recovers_at_once() {
 fn program() -> Story {
     let program = Program {
         exec: Exec {
+            capabilities: Vec::new(),
             command: vec!["curl".to_owned()],
             env: Vec::new(),
             user: None,
