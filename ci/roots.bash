@@ -1,14 +1,13 @@
 # Bare roots, and commands in them: for ci/fresh and ci/release, which source it.
 # shellcheck shell=bash
 
-# Where this machine's packages come from.
+# Where this machine's packages come from; nothing where that is not Debian, and debootstrap knows where its own come from.
 mirror() {
   local uri='' release
   # shellcheck disable=SC2016 # $(REPO_URI) is apt's, not the shell's
   while IFS='|' read -r uri release; do
     [[ $release == "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" ]] && { echo "$uri"; return; }
   done < <([[ $(. /etc/os-release && echo "${ID:-}") == debian ]] && apt-get indextargets --format '$(REPO_URI)|$(RELEASE)' 'Created-By: Packages' 'Component: main')
-  echo http://deb.debian.org/debian
 }
 
 # The process that whoever is interrupted has to end.
@@ -19,11 +18,12 @@ end_inside() {
 
 # debian_root SUITE ROOT LOG [PACKAGE...]: a new root of a release of Debian with its essential packages.
 debian_root() {
-  local suite=$1 root=$2 log=$3 packages; shift 3
+  local suite=$1 root=$2 log=$3 packages from; shift 3
+  from=$(mirror)
   packages=$(IFS=,; echo "$*")
   # It mounts things in there itself, and starts much: all of it in namespaces that go when it is killed.
   unshare --mount --pid --fork --kill-child --mount-proc debootstrap --variant=minbase ${packages:+"--include=$packages"} \
-    "$suite" "$root" "$(mirror)" >"$log" 2>&1 &
+    "$suite" "$root" ${from:+"$from"} >"$log" 2>&1 &
   inside=$!
   local code=0
   wait "$inside" || code=$?
