@@ -19,7 +19,7 @@ pub(crate) struct Judged {
     pub(crate) width: Option<f64>,
     /// The same of the recovery's.
     pub(crate) recovery_width: Option<f64>,
-    /// Whether it shows that its fault did not last half as long again, of one that heals.
+    /// Whether it shows that its fault did not last twice as long, of one that heals.
     pub(crate) outside_of_longer: bool,
     /// Whether each client has a prediction.
     pub(crate) predicted: bool,
@@ -98,7 +98,7 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
     }
 }
 
-/// Whether a measurement lies outside what is said of a fault that lasts half as long again.
+/// Whether a measurement lies outside what is said of a fault that lasts twice as long.
 fn is_outside_of_longer(
     client: &ClientResult,
     case: &Case,
@@ -107,7 +107,7 @@ fn is_outside_of_longer(
 ) -> bool {
     let mut longer = case.lab.clone();
     for lasts in longer.faults.iter_mut().filter_map(|f| f.lasts.as_mut()) {
-        *lasts += *lasts / 2;
+        *lasts *= 2;
     }
     let prediction = predict_seen(&longer.clients[0], &longer, seen);
     let (lasted, mut outside) = (duration - client.fault_at.unwrap_or_default(), Vec::new());

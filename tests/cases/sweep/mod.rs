@@ -178,7 +178,7 @@ fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
         widths.len(),
         [1, 2, 3].map(|quarter| widths.get(widths.len() * quarter / 4))
     );
-    // The same measurements, judged by a model in which the fault lasts half as long again, must not pass.
+    // The same measurements, judged by a model in which the fault lasts twice as long, must not pass.
     let shown = |one: &&Swept| one.judged.outside_of_longer;
     let (told, shown) = (
         swept
@@ -187,7 +187,7 @@ fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
             .count(),
         swept.iter().filter(shown).count(),
     );
-    println!("a fault half as long again: wrong in {shown} of {told}");
+    println!("a fault twice as long: wrong in {shown} of {told}");
     assert!(shown * 100 >= told * SHOWN, "{shown} of {told}");
     nothing_is_wrong(&[(newest.name(), swept)]);
     assert!(foreseen * 100 >= cases * FORESEEN, "{foreseen} of {cases}");
