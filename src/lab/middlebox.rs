@@ -61,15 +61,17 @@ fn load_one(namespace: &Rc<Namespace>, middlebox: &Middlebox) -> Result<(), Linu
     let write = || {
         for (name, value) in &sysctls {
             let key = format!("net.netfilter.nf_conntrack_{name}");
-            sysctl::write(&key, &value.to_string()).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => LinuxError::Missing {
-                    what: format!("the sysctl {key}"),
-                    location: None,
-                },
-                _ => LinuxError::Kernel {
+            sysctl::write(&key, &value.to_string()).map_err(|error| {
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    return LinuxError::Missing {
+                        what: format!("the sysctl {key}"),
+                        location: None,
+                    };
+                }
+                LinuxError::Kernel {
                     doing: format!("writing {key} = {value} in {}", namespace.name()),
                     source: error,
-                },
+                }
             })?;
         }
         Ok(())
