@@ -39,7 +39,7 @@ pub enum Shown {
 pub struct Screen {
     /// With colours.
     pub colour: bool,
-    /// Columns of a terminal, where every line is folded that is too long. Without one, tables take no more than [`COLUMNS`],
+    /// Columns of a terminal, where every line is folded that is too long. Without one, tables take no more than 80 columns,
     /// and a sentence is a line, for programs that look for it.
     pub columns: Option<usize>,
 }
