@@ -90,7 +90,7 @@ pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     /// The table.
     pub(crate) table: String,
-    /// What was written to standard error.
+    /// What was written to standard error, without what cases came to (`1 of 2: pass …`).
     pub(crate) errors: String,
     pub(crate) cases: Vec<CaseResult>,
     /// The records, by case.
@@ -188,7 +188,10 @@ pub(crate) fn run_file(file: &Path, clock: Clock, arguments: &[&str], folder: &T
         (output, watching.join().expect("it watches"))
     });
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let is_progress = |line: &&str| line.split_whitespace().nth(1) == Some("of");
+    let errors = errors.lines().filter(|line| !is_progress(line));
+    let errors = errors.collect::<Vec<_>>().join("\n").trim().to_owned();
     let report =
         fs::read_to_string(&json).unwrap_or_else(|_| panic!("no report\n{table}\n{errors}"));
     let report: serde_json::Value = serde_json::from_str(&report).expect("a report");
