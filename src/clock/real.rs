@@ -183,7 +183,10 @@ fn furnish() -> Result<(), StartError> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(step("keep mounts to ourselves"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), "/proc", Some("proc"), flags, none).map_err(step("mount /proc"))?;
+    mount(Some("proc"), "/proc", Some("proc"), flags, none).map_err(step(
+        "mount /proc in a PID namespace of its own (container engines cover parts of it, and then the kernel lets nobody; \
+         `halfopen doctor` says what else is missing)",
+    ))?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, none)
         .map_err(step("mount a tmpfs on /run"))?;
     Ok(())
