@@ -236,6 +236,7 @@ fn a_story_of_four_faults_has_a_line_for_each() {
     // Which port it gets, and the last microseconds, are dice of the kernel's: another build throws others.
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"(\d\.\d{3})\d{3} s", "$1 s");
+    settings.add_filter(r"\(/\S*/scenarios/", "(scenarios/");
     settings.add_filter(r"192\.168\.1\.2:\d+", "192.168.1.2:PORT");
     settings.bind(|| insta::assert_snapshot!(told.stdout));
 }
