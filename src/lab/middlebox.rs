@@ -9,18 +9,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use super::LabError;
-use super::network::Network;
+use super::network::{self, Network};
 use super::run::Lab;
 use crate::linux::LinuxError;
 use crate::linux::conntrack;
 use crate::linux::iptables::{self, Chain, Change, Family, Match, Rule, Table, Target};
 use crate::linux::namespace::Namespace;
 use crate::linux::netlink::Channel;
-use crate::linux::sysctl;
 use crate::plan::{Client, LabPlan, Middlebox, MiddleboxKind, Place, Trigger, UnknownPackets};
 use crate::record::Observation;
 
@@ -61,18 +59,7 @@ fn load_one(namespace: &Rc<Namespace>, middlebox: &Middlebox) -> Result<(), Linu
     let write = || {
         for (name, value) in &sysctls {
             let key = format!("net.netfilter.nf_conntrack_{name}");
-            sysctl::write(&key, &value.to_string()).map_err(|error| {
-                if error.kind() == std::io::ErrorKind::NotFound {
-                    return LinuxError::Missing {
-                        what: format!("the sysctl {key}"),
-                        location: None,
-                    };
-                }
-                LinuxError::Kernel {
-                    doing: format!("writing {key} = {value} in {}", namespace.name()),
-                    source: error,
-                }
-            })?;
+            network::write(&key, &value.to_string())?;
         }
         Ok(())
     };
@@ -121,7 +108,7 @@ impl Lab {
                 continue;
             };
             let (lab, middlebox) = (Rc::clone(self), middlebox.clone());
-            spawn_local(async move {
+            self.watch_over("the watch over middleboxes", None, async move {
                 if let Err(error) = lab.watch_middlebox(&middlebox, forgets).await {
                     lab.break_by(error.into_observation());
                 }

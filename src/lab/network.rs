@@ -436,7 +436,8 @@ fn addresses_at_once() -> Result<(), LinuxError> {
     write("net.ipv6.conf.default.accept_dad", "0")
 }
 
-fn write(key: &str, value: &str) -> Result<(), LinuxError> {
+/// Writes a sysctl that the lab needs, in the namespace this thread is in.
+pub(super) fn write(key: &str, value: &str) -> Result<(), LinuxError> {
     match sysctl::write(key, value) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(LinuxError::Missing {

@@ -394,7 +394,7 @@ impl Lab {
     }
 
     /// Runs `work`; a panic in it breaks the rig. It ends with what it is (its name and node), if it is of the scenario.
-    fn watch_over(
+    pub(super) fn watch_over(
         self: &Rc<Self>,
         what: &str,
         home: Option<(&str, &str)>,

@@ -33,14 +33,10 @@ pub(super) fn uplink(plan: &LabPlan, node: &Node, namespace: &Namespace) -> Rout
         index: port_index(node),
         mac: mac(Role::Port, number),
     };
-    let far = match plan.middlebox_of(&node.name) {
-        Some(_) => Role::MiddleboxOutside,
-        None => Role::Node,
-    };
     let eth0 = VethEnd {
         name: "eth0",
         index: ETH0,
-        mac: mac(far, number),
+        mac: link_address(plan, node),
     };
     link::veth(&port, Some(ETH0), &eth0, namespace.fd())
 }
@@ -85,11 +81,10 @@ pub(super) fn middlebox_requests(
 
 /// The link-layer address under which the fabric knows a node.
 fn link_address(plan: &LabPlan, node: &Node) -> [u8; 6] {
-    let role = match plan.middlebox_of(&node.name) {
-        Some(_) => Role::MiddleboxOutside,
-        None => Role::Node,
-    };
-    mac(role, u16::from(node.index))
+    match plan.middlebox_of(&node.name) {
+        Some(_) => mac(Role::MiddleboxOutside, u16::from(node.index)),
+        None => node_mac(node),
+    }
 }
 
 /// The routes to a node's pods.
