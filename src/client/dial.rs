@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use socket2::{Socket, TcpKeepalive};
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,6 +20,7 @@ use super::socket_watch::WatchedStream;
 use super::surroundings::{ClientError, Surroundings};
 use crate::contract::phase::PhaseBoard;
 use crate::linux::namespace::Namespace;
+use crate::linux::socket_options;
 use crate::plan::{self, Protocol};
 use crate::record::{ConnectionEnd, EndedBy, Observation, Recorder};
 
@@ -105,18 +105,12 @@ impl Dialer {
     fn socket(&self) -> io::Result<Socket> {
         let socket = self.namespace.tcp_socket(self.target)?;
         socket.set_tcp_nodelay(true)?;
-        if self.transport.keepalive_by_sysctls {
-            socket.set_keepalive(true)?;
-        } else if let Some(keepalive) = self.transport.keepalive {
-            let options = TcpKeepalive::new()
-                .with_time(whole_seconds(keepalive.idle))
-                .with_interval(whole_seconds(keepalive.interval))
-                .with_retries(keepalive.count);
-            socket.set_tcp_keepalive(&options)?;
-        }
-        if let Some(limit) = self.transport.user_timeout {
-            socket.set_tcp_user_timeout(Some(whole_milliseconds(limit)))?;
-        }
+        socket_options::limit(
+            SockRef::from(&socket),
+            self.transport.keepalive,
+            self.transport.keepalive_by_sysctls,
+            self.transport.user_timeout,
+        )?;
         Ok(socket)
     }
 
@@ -231,18 +225,6 @@ impl Dialer {
     }
 }
 
-/// TCP_KEEPIDLE and TCP_KEEPINTVL count whole seconds from 1. Rounded up: a probe never goes out early.
-fn whole_seconds(duration: Duration) -> Duration {
-    let up = u64::from(duration.subsec_nanos() > 0);
-    Duration::from_secs((duration.as_secs() + up).max(1))
-}
-
-/// TCP_USER_TIMEOUT counts whole milliseconds, and 0 turns it off. Rounded up.
-fn whole_milliseconds(duration: Duration) -> Duration {
-    let milliseconds = duration.as_nanos().div_ceil(1_000_000).max(1);
-    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
-}
-
 /// A connection's bytes, through TLS or not.
 pub(super) enum ByteStream {
     Plain(WatchedStream),
@@ -304,21 +286,5 @@ impl AsyncWrite for ByteStream {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_kernel_counts_whole_is_rounded_up_and_never_to_off() {
-        let ms = Duration::from_millis;
-        assert_eq!(whole_seconds(ms(200)), ms(1000));
-        assert_eq!(whole_seconds(ms(1000)), ms(1000));
-        assert_eq!(whole_seconds(ms(1001)), ms(2000));
-        assert_eq!(whole_milliseconds(Duration::from_micros(1)), ms(1));
-        assert_eq!(whole_milliseconds(Duration::from_micros(1001)), ms(2));
-        assert_eq!(whole_milliseconds(ms(700)), ms(700));
     }
 }

@@ -97,8 +97,10 @@ impl H1 {
             tokio::select! {
                 biased;
                 result = &mut driver => {
-                    let text = result.map_or_else(|e| text_of(&e), |()| "closed by the peer".to_owned());
-                    driven.ended(driven.socket.end_found(text));
+                    driven.ended(match result {
+                        Ok(()) => driven.socket.end_in_good_order(),
+                        Err(error) => driven.socket.end_found(text_of(&error)),
+                    });
                 }
                 () = driven.closing() => {}
                 () = driven.idle_for(idle_timer) => driven.close(EndedBy::IdleTimeout, "idle timeout"),

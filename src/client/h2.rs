@@ -368,7 +368,7 @@ impl H2State {
 
 fn end_of(connection: &Connection, result: Result<(), h2::Error>) -> ConnectionEnd {
     match result {
-        Ok(()) => connection.socket.end_found("closed by the peer"),
+        Ok(()) => connection.socket.end_in_good_order(),
         Err(error) if error.is_go_away() && error.is_remote() => {
             connection.socket.end(EndedBy::Peer, error.to_string())
         }

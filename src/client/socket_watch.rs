@@ -128,6 +128,15 @@ impl SocketWatch {
         self.end(by, text)
     }
 
+    /// The end of a connection that went on to its end in good order, and not by us. With TLS the peer's goodbye (close_notify) is
+    /// read before its FIN.
+    pub(super) fn end_in_good_order(&self) -> ConnectionEnd {
+        if self.death.borrow().is_none() {
+            self.peer_closed.set(true);
+        }
+        self.end_found("closed by the peer")
+    }
+
     /// Waits until nothing was read for `limit`, counted from `since` at the earliest.
     pub(super) async fn silent(&self, since: Instant, limit: Duration) {
         loop {

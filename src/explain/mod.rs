@@ -8,6 +8,7 @@
 pub mod counterfactual;
 mod expected;
 mod faultless;
+mod kept;
 mod knobs;
 mod namespace;
 mod outages;
@@ -235,6 +236,7 @@ impl Told<'_> {
             }
             self.section(&mut text, "", &lines);
         }
+        self.section(&mut text, "what servers kept of it", &kept::lines(self));
         if self.client.gone || self.client.fault_at.is_none() {
             return text;
         }

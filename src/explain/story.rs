@@ -469,6 +469,7 @@ fn told_of(told: &Told, what: &Observation, name: &str, locals: &[SocketAddr]) -
         | Observation::ServerResponse { .. }
         | Observation::ServerStreamed { .. }
         | Observation::ServerClosed { .. }
+        | Observation::ServerSocketOptions { .. }
         | Observation::DialStarted { .. }
         | Observation::DialFailed { .. }
         | Observation::ConnectionOpened { .. }

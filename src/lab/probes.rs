@@ -158,8 +158,8 @@ impl Probes {
     }
 }
 
-/// A probe on the uplink of every node that has clients, on the link of every client's pod, on `lo` of every node that clients
-/// share, and on every link whose packets are kept.
+/// A probe on the uplink of every node that has clients, on the link of every client's pod and of every server of whose
+/// connections something is expected, on `lo` of every node that clients share, and on every link whose packets are kept.
 fn packets(
     plan: &LabPlan,
     network: &Network,
@@ -169,7 +169,12 @@ fn packets(
     let nodes = plan.nodes.iter().map(|node| node.name.as_str());
     let pods = plan.pods.iter().map(|pod| pod.name.as_str());
     let pods = pods.filter(|name| plan.clients.iter().any(|c| c.place.name() == *name));
-    let told: Vec<&str> = nodes.filter(|name| has_client(name)).chain(pods).collect();
+    let mut told: Vec<&str> = nodes.filter(|name| has_client(name)).chain(pods).collect();
+    for server in &plan.probes.servers {
+        let server = plan.servers.iter().find(|s| s.name == *server);
+        let link = server.map(|server| server.place.name());
+        told.extend(link.filter(|link| !told.contains(link)));
+    }
     let kept = plan.probes.packets.iter().map(String::as_str);
     let only_kept = kept.filter(|name| !told.contains(name));
     let mut probes = Vec::new();

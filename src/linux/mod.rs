@@ -17,6 +17,7 @@ pub(crate) mod nft;
 pub(crate) mod nftables;
 pub(crate) mod orphans;
 pub(crate) mod packet_queue;
+pub(crate) mod socket_options;
 pub mod sysctl;
 pub(crate) mod tcp_info;
 

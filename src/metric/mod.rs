@@ -5,6 +5,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod forgot;
 pub mod window;
 
 use std::time::Duration;

@@ -18,6 +18,9 @@ pub struct Expectation {
     /// The fault, by its name, whose outage is meant; `None` = the first that struck the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The server of whose connections with the client it is; `None` = it is of the client itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// What of it.
     pub check: Check,
     /// As written, e.g. `standby.recovered: between 924 s and 1050 s`.
@@ -193,6 +196,8 @@ pub enum Cause {
     ClosedByPeer,
     /// The program itself closed it: why is its own affair.
     ClosedByClient,
+    /// Of a server's connection: the server closed it.
+    ClosedByServer,
     /// Nothing ended it within the case.
     Never,
     /// The evidence does not say.

@@ -17,6 +17,7 @@ pub(crate) mod probes;
 mod proxy;
 mod published;
 mod repetition;
+mod server_limits;
 mod server_program;
 pub mod shard;
 mod transport;
@@ -44,6 +45,7 @@ pub use proxy::Proxy;
 pub(crate) use proxy::proxies;
 pub use published::{Figure, Published, Since, Until};
 pub use repetition::{Quantile, QuantileExpectation, Repetition, Time};
+pub use server_limits::{ServerLimits, ServerPing};
 pub use server_program::{Ready, ServerProgram};
 pub use transport::{IdleCheck, Keepalive, Ping, Protocol, Retry, RetryOn, TimeoutEnds, Transport};
 pub use workload::{CloseOnFailure, DOWNLOAD_PART, LEASE_SHARE, Work, Workload, Workloads};
@@ -167,6 +169,9 @@ pub struct Server {
     pub program: Option<ServerProgram>,
     /// Time between a request's arrival and its response.
     pub response_delay: Duration,
+    /// What ends the connections that it accepted, where it is not a program.
+    #[serde(default, skip_serializing_if = "ServerLimits::are_none")]
+    pub limits: ServerLimits,
     /// Store its `lock` or `nodes` app works on: one for all servers of a service, surviving any node.
     pub store: String,
     /// Connections that wait to be accepted.

@@ -19,6 +19,9 @@ pub struct Probes {
     pub named_counters: Vec<(String, Location)>,
     /// The services' rules and connections.
     pub rules: bool,
+    /// Servers of whose connections with clients something is expected: their links and the ends of their sockets are looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
     /// Nodes and pods whose link's packets are kept.
     pub packets: Vec<String>,
     /// Bytes of packets kept of each of these links, the newest.
@@ -33,6 +36,7 @@ impl Default for Probes {
             counters: true,
             named_counters: Vec::new(),
             rules: true,
+            servers: Vec::new(),
             packets: Vec::new(),
             packet_limit: PACKET_LIMIT,
         }

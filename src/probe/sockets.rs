@@ -36,6 +36,8 @@ use crate::linux::namespace::Namespace;
 use crate::plan::{LabPlan, Place};
 use crate::record::{Event, Observation, Recorder, TcpState};
 
+/// A tick of the slowest kernel (HZ=100), in which a timer fires that has run out.
+const A_TICK: Duration = Duration::from_millis(10);
 /// The bit of LISTEN in a question for sockets by their state.
 const LISTENING: u32 = 1 << 10;
 
@@ -53,6 +55,8 @@ pub struct SocketProbe {
     /// What has moved since the last look.
     marked: RefCell<BTreeSet<(usize, Ends)>>,
     stirred: Notify,
+    /// When the timers run out of sockets of whose end the kernel does not tell, where anybody asks for it.
+    ends_by: Option<RefCell<BTreeMap<(usize, Ends), Duration>>>,
     recorder: Recorder,
 }
 
@@ -117,6 +121,7 @@ impl SocketProbe {
             spoken: RefCell::default(),
             marked: RefCell::default(),
             stirred: Notify::new(),
+            ends_by: (!plan.probes.servers.is_empty()).then(RefCell::default),
             recorder: recorder.clone(),
         });
         let weak = Rc::downgrade(&probe);
@@ -135,7 +140,7 @@ impl SocketProbe {
     pub async fn run(&self) -> io::Result<()> {
         let looking = async {
             loop {
-                self.stirred.notified().await;
+                self.stirred_or_ended().await;
                 // Who was woken by the same packets does its part first.
                 tokio::task::yield_now().await;
                 self.look_at_marked()?;
@@ -151,6 +156,43 @@ impl SocketProbe {
         let all: io::Result<(std::convert::Infallible, Vec<std::convert::Infallible>)> =
             futures_util::future::try_join(looking, listening).await;
         all.map(drop)
+    }
+
+    /// Waits until something has moved, or a timer has run out.
+    async fn stirred_or_ended(&self) {
+        let next = self.ends_by.as_ref();
+        let next = next.and_then(|by| by.borrow().values().min().copied());
+        let Some(next) = next else {
+            return self.stirred.notified().await;
+        };
+        let left = next.saturating_sub(self.recorder.now());
+        tokio::select! {
+            () = self.stirred.notified() => {}
+            () = tokio::time::sleep(left) => {
+                let now = self.recorder.now();
+                let over = |by: &RefCell<BTreeMap<_, _>>| {
+                    let over = by.borrow_mut().extract_if(.., |_, at| *at <= now).map(|(one, _)| one).collect::<Vec<_>>();
+                    self.marked.borrow_mut().extend(over);
+                };
+                self.ends_by.iter().for_each(over);
+            }
+        }
+    }
+
+    /// Of a request socket that is dropped the kernel says nothing: it is looked at when its timer has run out.
+    fn note_end_of(&self, site: usize, ends: Ends, shown: Option<&Shown>, now: Duration) {
+        let Some(ends_by) = &self.ends_by else { return };
+        let request = shown.filter(|shown| shown.state == TcpState::SynReceived);
+        let timer = request.and_then(|shown| shown.timer);
+        match timer {
+            Some(timer) => {
+                let left = Duration::from_millis(timer.left_ms.into());
+                ends_by
+                    .borrow_mut()
+                    .insert((site, ends), now + left + A_TICK);
+            }
+            None => drop(ends_by.borrow_mut().remove(&(site, ends))),
+        }
     }
 
     /// Looks at every socket, now, and records all that is not in the record yet.
@@ -360,6 +402,7 @@ impl SocketProbe {
             self.look_behind_dnat(site, &wanted, &mut found)?;
             let now = self.recorder.now();
             for (ends, shown) in wanted.iter().zip(found) {
+                self.note_end_of(index, *ends, shown.as_ref(), now);
                 self.record(|| {
                     let mut history = site.history.borrow_mut();
                     match shown {

@@ -152,6 +152,9 @@ pub enum Observation {
         peer: SocketAddr,
         /// Error text, if it did not end cleanly.
         error: Option<String>,
+        /// Which limit of the server's ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<EndedBy>,
     },
     /// A client starts to open a connection (its SYN goes out now).
     DialStarted {
@@ -389,6 +392,17 @@ pub enum Observation {
         client: String,
         /// Number of the connection.
         connection: u32,
+        /// TCP keepalive, if it is on.
+        keepalive: Option<Keepalive>,
+        /// TCP_USER_TIMEOUT, if it is set.
+        user_timeout: Option<Duration>,
+    },
+    /// What the connection of a server that is a program was set to by it, as its socket says.
+    ServerSocketOptions {
+        /// Server's name.
+        server: String,
+        /// Peer of the connection.
+        peer: SocketAddr,
         /// TCP keepalive, if it is on.
         keepalive: Option<Keepalive>,
         /// TCP_USER_TIMEOUT, if it is set.

@@ -39,7 +39,8 @@ pub(super) fn lines(result: &CaseResult) -> Vec<String> {
         .chain(said)
         .chain(standing)
         .chain(published);
-    told.chain(counters).collect()
+    let kept = result.kept.iter().map(ToString::to_string);
+    told.chain(kept).chain(counters).collect()
 }
 
 /// What a program speaks: nobody else says so. Of a client of ours its profile does.

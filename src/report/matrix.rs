@@ -48,6 +48,13 @@ pub(super) fn table(group: &[&CaseResult], columns: usize) -> String {
             clients.push(&client.name);
         }
     }
+    let mut kept: Vec<(&str, &str)> = Vec::new();
+    for one in group.iter().flat_map(|result| &result.kept) {
+        let of = (one.server.as_str(), one.client.as_str());
+        if !kept.contains(&of) {
+            kept.push(of);
+        }
+    }
     let rows = group.iter().map(|result| Row {
         values: result
             .matrix
@@ -55,7 +62,11 @@ pub(super) fn table(group: &[&CaseResult], columns: usize) -> String {
             .map(|one| vec![one.value.clone()])
             .collect(),
         verdict: result.verdict,
-        cells: clients.iter().map(|client| cell(result, client)).collect(),
+        cells: clients
+            .iter()
+            .map(|client| cell(result, client))
+            .chain(kept.iter().map(|of| kept_by(result, *of)))
+            .collect(),
     });
     let mut rows = folded(rows.collect());
     rows.sort_by_key(|row| match row.verdict {
@@ -74,6 +85,10 @@ pub(super) fn table(group: &[&CaseResult], columns: usize) -> String {
             printable(client)
         )
     }));
+    header.extend(kept.iter().map(|(server, client)| {
+        let (server, client) = (printable(server), printable(client));
+        format!("{server}\nkept {client}'s connections for")
+    }));
     let mut sheet = Sheet::new(header).right(0..keys.len());
     for row in rows {
         let values = row
@@ -86,6 +101,13 @@ pub(super) fn table(group: &[&CaseResult], columns: usize) -> String {
         sheet.row(cells);
     }
     sheet.within(columns)
+}
+
+/// For how long a server kept a client's connections.
+fn kept_by(result: &CaseResult, (server, client): (&str, &str)) -> String {
+    let mut all = result.kept.iter();
+    let found = all.find(|kept| (kept.server.as_str(), kept.client.as_str()) == (server, client));
+    found.map_or_else(|| String::from("–"), |kept| kept.outcome())
 }
 
 /// A client's figures in one line.

@@ -29,6 +29,9 @@ pub struct ExpectationResult {
     /// The fault, by its name, whose outage it is on; `None` = the first that struck the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The server of whose connections with the client it is; `None` = it is on the client itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The counter it is on; `None` = it is on a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<CounterResult>,
@@ -95,6 +98,7 @@ impl ExpectationResult {
             client: of.to_owned(),
             workload: None,
             fault: None,
+            server: None,
             counter: None,
             metric: metric.to_owned(),
             text: text.to_owned(),
@@ -128,9 +132,10 @@ impl ExpectationResult {
             "" => self.text.as_str(),
             metric => metric,
         };
-        match &self.workload {
-            Some(workload) => format!("workloads.{workload}.{metric}"),
-            None => metric.to_owned(),
+        match (&self.server, &self.workload) {
+            (Some(server), _) => format!("servers.{server}.{metric}"),
+            (None, Some(workload)) => format!("workloads.{workload}.{metric}"),
+            (None, None) => metric.to_owned(),
         }
     }
 

@@ -5,6 +5,7 @@ mod connection;
 mod distribution;
 mod expectation;
 mod history;
+mod kept;
 mod outage;
 mod program;
 mod published;
@@ -31,6 +32,7 @@ pub use history::{
     ClientHistory, ConnectionHistory, History, Moment, OutputLine, PlaceCounters, RequestOutcome,
     RequestSpan, RulesChange, SocketSpan,
 };
+pub use kept::KeptResult;
 pub use outage::{OfFault, OutageResult};
 pub use program::{ProgramResult, SaidResult};
 pub use published::{FigureResult, PublishedResult};
@@ -108,6 +110,9 @@ pub struct CaseResult {
     pub faults: Vec<FaultResult>,
     /// Its clients.
     pub clients: Vec<ClientResult>,
+    /// What servers kept of clients, where that is expected to be something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptResult>,
     /// Its expectations.
     pub expectations: Vec<ExpectationResult>,
     /// Its clients' times over all repetitions, where this is of all of them.

@@ -120,7 +120,8 @@ impl ClientResult {
                 let given_up = evidence.strip_prefix(DIAL_GIVEN_UP)?;
                 Some(format!("its own limit on dials:{given_up}"))
             }
-            Cause::RetransmissionTimeout
+            Cause::ClosedByServer
+            | Cause::RetransmissionTimeout
             | Cause::Keepalive
             | Cause::UserTimeout
             | Cause::WindowProbeTimeout

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::model::{
-    ClientSpec, CountersSpec, ExpectSpec, Named, OneOrList, Scenario, Spanned, Text,
+    ClientSpec, CountersSpec, ExpectationsSpec, Named, OneOrList, Scenario, Spanned, Text,
 };
 use super::topology::Topology;
 use crate::plan::{Location, MatrixValue};
@@ -244,7 +244,7 @@ impl<'a> Cx<'a> {
     }
 
     /// `expect` and those of `expect_when`, each with whether it counts in this case. The later one of two counts.
-    pub(crate) fn expectations(&self) -> Vec<(bool, &'a Named<ExpectSpec>)> {
+    pub(crate) fn expectations(&self) -> Vec<(bool, &'a ExpectationsSpec)> {
         let when = given(&self.scenario.expect_when).into_iter().flatten();
         let when = when.filter_map(Spanned::get).filter_map(|entry| {
             let counts = entry.matrix.get().is_some_and(|matrix| self.has(matrix));

@@ -2,6 +2,7 @@
 
 mod counters;
 mod expect;
+mod expect_servers;
 mod faults;
 mod nodes;
 mod probes;
@@ -20,6 +21,8 @@ use serde_json::json;
 
 pub(crate) use expect::OF_CLIENT;
 pub use expect::{ExpectOutageSpec, ExpectSpec, ExpectWorkloadSpec, ExpectedSpec, WindowSpec};
+pub(crate) use expect_servers::SERVERS;
+pub use expect_servers::{ExpectServerSpec, ExpectationsSpec, ForgotSpec};
 pub use faults::{FaultSpec, RollingSpec, WhenSpec};
 
 pub use counters::{CounterSpec, CountersSpec};
@@ -76,8 +79,8 @@ pub struct Scenario {
     pub faults: Spanned<Vec<Spanned<FaultSpec>>>,
     /// What is looked at besides what verdicts need.
     pub probes: Option<Spanned<ProbesSpec>>,
-    /// What must hold, by client.
-    pub expect: Option<Spanned<Named<ExpectSpec>>>,
+    /// What must hold, by client; of servers under `servers`.
+    pub expect: Option<Spanned<ExpectationsSpec>>,
     /// What must hold in some cases of the matrix only. It takes the place of the same line in `expect`.
     pub expect_when: Option<Spanned<Vec<Spanned<ExpectWhenSpec>>>>,
     /// What must hold of the kernel's counters: by node, server or client, and by the counter's name with its group, e.g.
@@ -138,6 +141,15 @@ pub struct ServerSpec {
     pub exec: Option<Spanned<ServerExecSpec>>,
     /// When the program is ready (default: when it listens on its port).
     pub ready: Option<Spanned<ReadySpec>>,
+    /// TCP keepalive of the connections that it accepts (default off); `on`: with the kernel's own times, which are sysctls. This and
+    /// the next three are an app's: a program sets its own.
+    pub keepalive: Option<Spanned<OffOr<OnOr<KeepaliveSpec>>>>,
+    /// TCP_USER_TIMEOUT of those (default off).
+    pub user_timeout: Option<Spanned<OffOr<Time>>>,
+    /// Time after which it closes a connection on which no request is open (default off).
+    pub idle_timeout: Option<Spanned<OffOr<Time>>>,
+    /// HTTP/2 PINGs to its clients (default off).
+    pub ping: Option<Spanned<OffOr<ServerPingSpec>>>,
 }
 
 /// A virtual address.
@@ -307,6 +319,16 @@ pub struct PingSpec {
     pub while_idle: Option<Spanned<bool>>,
 }
 
+/// A server's HTTP/2 PINGs, with or without a request.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerPingSpec {
+    /// A PING goes out when nothing was read for this long.
+    pub idle: Spanned<Time>,
+    /// The connection is closed when its answer has not come after this long.
+    pub timeout: Spanned<Time>,
+}
+
 /// What a transport sends again by itself. What is not named is inherited.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -333,8 +355,8 @@ impl ClientSpec {
 pub struct ExpectWhenSpec {
     /// Matrix keys, each with a value or a list of values; the entry counts where all of them fit.
     pub matrix: Spanned<Named<OneOrList<Text>>>,
-    /// What must hold there, by client.
-    pub expect: Spanned<Named<ExpectSpec>>,
+    /// What must hold there, by client; of servers under `servers`.
+    pub expect: Spanned<ExpectationsSpec>,
     /// What must hold of counters there.
     pub expect_counters: Option<Spanned<CountersSpec>>,
 }

@@ -10,13 +10,15 @@ use std::task::{Context, Poll};
 
 use futures_util::future::LocalBoxFuture;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::commons::Commons;
+use crate::linux::socket_options;
 use crate::plan;
-use crate::record::{Observation, Recorder};
+use crate::record::{EndedBy, Observation, Recorder};
 use crate::task_group::TaskGroup;
 
 /// What a server does with its connections, whatever they speak.
@@ -24,9 +26,31 @@ pub(super) trait App {
     /// Serves one connection to its end.
     ///
     /// # Errors
-    /// What ended it otherwise than its protocol has it, in words for the record.
-    fn serve(self: Rc<Self>, connection: Connection)
-    -> LocalBoxFuture<'static, Result<(), String>>;
+    /// What ended it otherwise than its peer did in good order.
+    fn serve(self: Rc<Self>, connection: Connection) -> LocalBoxFuture<'static, Result<(), Ended>>;
+}
+
+/// How a connection ended, if its peer did not end it in good order.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Which limit of the server's ended it, if one did.
+    pub(super) by: Option<EndedBy>,
+    /// In words for the record.
+    pub(super) text: String,
+}
+
+impl Ended {
+    /// By no limit of the server's.
+    pub(super) fn saying(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { by: None, text }
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::saying(error.to_string())
+    }
 }
 
 /// What an app knows of its server.
@@ -76,15 +100,27 @@ impl Acceptor {
         let AppContext {
             server, commons, ..
         } = &self.context;
+        let (by, error) = match result {
+            Ok(()) => (None, None),
+            Err(Ended { by, text }) => (by, Some(text)),
+        };
         commons.recorder.emit(Observation::ServerClosed {
             server: server.name.clone(),
             peer,
-            error: result.err(),
+            error,
+            by,
         });
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), Ended> {
+        stream.set_nodelay(true)?;
+        let limits = &self.context.server.limits;
+        socket_options::limit(
+            SockRef::from(&stream),
+            limits.keepalive,
+            limits.keepalive_by_sysctls,
+            limits.user_timeout,
+        )?;
         let outbox = Rc::new(Outbox::new(self.context.commons.recorder.clone()));
         let stream = OutboxStream {
             stream,
@@ -101,7 +137,9 @@ impl Acceptor {
             None => connection.stream = Box::new(stream),
             Some(config) => {
                 let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-                let stream = handshake.await.map_err(|e| format!("TLS: {e}"))?;
+                let stream = handshake
+                    .await
+                    .map_err(|e| Ended::saying(format!("TLS: {e}")))?;
                 connection.alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
                 connection.stream = Box::new(stream);
             }
@@ -212,17 +250,16 @@ mod tests {
         fn serve(
             self: Rc<Self>,
             mut connection: Connection,
-        ) -> LocalBoxFuture<'static, Result<(), String>> {
+        ) -> LocalBoxFuture<'static, Result<(), Ended>> {
             async move {
-                let error = |e: io::Error| e.to_string();
                 while let Ok(byte) = connection.stream.read_u8().await {
                     connection.outbox.post(Observation::RigError {
                         text: format!("said {}", byte + 1),
                         location: None,
                     });
-                    connection.stream.write_u8(byte + 1).await.map_err(error)?;
+                    connection.stream.write_u8(byte + 1).await?;
                 }
-                Err("it hung up".to_owned())
+                Err(Ended::saying("it hung up"))
             }
             .boxed_local()
         }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -15,15 +16,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::connection::{App, AppContext, ByteStream, Connection, Outbox};
+use super::connection::{App, AppContext, ByteStream, Connection, Ended, Outbox};
+use super::idle::{OpenRequest, OpenRequests};
 use super::stream::ResponseParts;
 use crate::contract::stream::{PART_END, StreamQuery};
 use crate::contract::{REQUEST_HEADER, SERVER_HEADER};
-use crate::plan::Protocol;
-use crate::record::{Observation, Progress, RequestId};
+use crate::plan::units::exact;
+use crate::plan::{Protocol, ServerLimits};
+use crate::record::{EndedBy, Observation, Progress, RequestId};
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); its first three bytes are no other method's.
 const PREFACE: &[u8] = b"PRI";
@@ -32,6 +35,9 @@ const PREFACE: &[u8] = b"PRI";
 /// connection is closed for it (CVE-2023-44487). The library's own limit of 20 ends every connection after some minutes of silence;
 /// this is Go's, four times its 250 streams (golang.org/x/net/http2, `unstartedHandlers`), which Kubernetes' API server has.
 const PENDING_RESETS: usize = 1000;
+
+/// How long a peer may take to answer the goodbye to an idle connection: Go's (golang.org/x/net/http2, `goAwayTimeout`).
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An app that has a whole response to each whole request.
 pub(super) trait HttpApp {
@@ -75,15 +81,12 @@ struct HttpServer {
 }
 
 impl App for HttpServer {
-    fn serve(
-        self: Rc<Self>,
-        connection: Connection,
-    ) -> LocalBoxFuture<'static, Result<(), String>> {
+    fn serve(self: Rc<Self>, connection: Connection) -> LocalBoxFuture<'static, Result<(), Ended>> {
         speak(self, connection).boxed_local()
     }
 }
 
-async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), String> {
+async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), Ended> {
     let Connection {
         stream,
         peer,
@@ -109,7 +112,7 @@ async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), Str
         tasks,
     } = &server.context;
     if !plan.protocols.contains(&protocol) {
-        return Err(format!("{protocol:?} is not spoken here"));
+        return Err(Ended::saying(format!("{protocol:?} is not spoken here")));
     }
     commons.recorder.emit(Observation::ServerAccepted {
         server: plan.name.clone(),
@@ -117,47 +120,89 @@ async fn speak(server: Rc<HttpServer>, connection: Connection) -> Result<(), Str
         protocol: Some(protocol),
     });
     let stream = TokioIo::new(stream);
+    let open = Rc::new(OpenRequests::default());
     let service = service_fn(|request| {
         let exchange = Exchange {
             server: Rc::clone(&server),
             outbox: Rc::clone(&outbox),
             peer,
+            open: open.begin(),
         };
         exchange.answer(request)
     });
-    let ended = match protocol {
+    let limits = &plan.limits;
+    match protocol {
         Protocol::H1 => {
-            hyper::server::conn::http1::Builder::new()
+            let connection = hyper::server::conn::http1::Builder::new()
                 // A client that says nothing is what is studied here.
                 .header_read_timeout(None)
-                .serve_connection(stream, service)
-                .await
+                .serve_connection(stream, service);
+            unless_idle(connection, &open, limits, |c| c.graceful_shutdown()).await
         }
         Protocol::H2 => {
-            hyper::server::conn::http2::Builder::new(tasks.clone())
-                .max_pending_accept_reset_streams(PENDING_RESETS)
-                .serve_connection(stream, service)
-                .await
+            let mut builder = hyper::server::conn::http2::Builder::new(tasks.clone());
+            builder.max_pending_accept_reset_streams(PENDING_RESETS);
+            if let Some(ping) = limits.ping {
+                builder
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(ping.idle)
+                    .keep_alive_timeout(ping.timeout);
+            }
+            let connection = builder.serve_connection(stream, service);
+            unless_idle(connection, &open, limits, |c| c.graceful_shutdown()).await
         }
-    };
-    ended.map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    }
+}
+
+/// Serves a connection to its end, or until it has been idle for too long: then `close` says goodbye, which the peer has a moment to
+/// hear.
+async fn unless_idle<C>(
+    connection: C,
+    open: &OpenRequests,
+    limits: &ServerLimits,
+    close: impl FnOnce(Pin<&mut C>),
+) -> Result<(), Ended>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return ended.map_err(Into::into),
+        () = open.none_for(limits.idle_timeout) => {}
+    }
+    close(connection.as_mut());
+    // What becomes of the goodbye is nobody's concern any more.
+    let _ = tokio::time::timeout(GOODBYE, connection).await;
+    let idle = limits.idle_timeout.unwrap_or_default();
+    Err(Ended {
+        by: Some(EndedBy::IdleTimeout),
+        text: format!("no request for {}", exact(idle)),
     })
+}
+
+impl From<hyper::Error> for Ended {
+    fn from(error: hyper::Error) -> Self {
+        let source = std::error::Error::source(&error);
+        Self {
+            // The one limit that the library keeps.
+            by: error.is_timeout().then_some(EndedBy::PingTimeout),
+            text: match source {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            },
+        }
+    }
 }
 
 impl HttpServer {
     /// The protocol a connection without TLS begins with; `None` if it ends before it says anything.
-    async fn protocol_in_clear(&self, stream: &mut Rewound) -> Result<Option<Protocol>, String> {
+    async fn protocol_in_clear(&self, stream: &mut Rewound) -> Result<Option<Protocol>, Ended> {
         if let [only] = self.context.server.protocols[..] {
             return Ok(Some(only));
         }
         let mut first = BytesMut::new();
         while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-            let read = stream
-                .read_buf(&mut first)
-                .await
-                .map_err(|e| e.to_string())?;
+            let read = stream.read_buf(&mut first).await?;
             if read == 0 {
                 return Ok(None);
             }
@@ -188,6 +233,7 @@ struct Exchange {
     server: Rc<HttpServer>,
     outbox: Rc<Outbox>,
     peer: SocketAddr,
+    open: OpenRequest,
 }
 
 impl Exchange {
@@ -253,6 +299,7 @@ impl Exchange {
             request,
             status,
             sent: None,
+            _open: self.open,
         });
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -292,6 +339,8 @@ struct ResponseBody {
     status: StatusCode,
     /// What was taken so far; `None` before hyper asked for the first time.
     sent: Option<Progress>,
+    /// Its request is open until then.
+    _open: OpenRequest,
 }
 
 /// What is still to be handed over.

@@ -7,6 +7,7 @@ mod app;
 mod commons;
 mod connection;
 mod http;
+mod idle;
 mod stores;
 mod stream;
 
@@ -175,6 +176,7 @@ mod tests {
             app: App::Echo,
             program: None,
             response_delay: Duration::ZERO,
+            limits: plan::ServerLimits::default(),
             store: "server".to_owned(),
             accept_queue: AcceptQueue::default(),
             emulate: None,

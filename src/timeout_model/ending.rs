@@ -51,7 +51,7 @@ impl Situation<'_> {
             others.push((since_fault(closed), Cause::IdleTimeout));
             return others;
         }
-        let pool = t.idle_timeout.filter(|_| !self.reuses());
+        let pool = t.idle_timeout.filter(|_| self.closes_what_rests());
         let (Protocol::H2, Some(request), Some(pool)) = (t.protocol, request.min(), pool) else {
             return others;
         };
@@ -100,6 +100,7 @@ impl Situation<'_> {
             .transport
             .ping
             .filter(|_| self.transport.protocol == Protocol::H2)?;
+        let rested = self.since_heard(rested);
         let silent = match ping.while_idle {
             // The PINGs of a longer pause were answered.
             true => heard_at_least_every(ping.idle, rested),
@@ -169,7 +170,7 @@ impl Situation<'_> {
             }
             if let Some(ping) = t.ping {
                 let silent = Window::of(sent.min, sent.max + self.cycle.pause.max);
-                let silent = heard_at_least_every(ping.idle, silent);
+                let silent = heard_at_least_every(ping.idle, self.since_heard(silent));
                 let pinged = Window::exactly(ping.idle).earlier(silent);
                 let of_ping = vec![
                     (Window::exactly(ping.timeout), Cause::PingTimeout),
@@ -206,6 +207,7 @@ impl Situation<'_> {
     /// fault.
     pub(super) fn keepalive(&self, silent: Window) -> Option<Candidate> {
         let keepalive = self.transport.keepalive?;
+        let silent = self.since_heard(silent);
         let user_timeout = self.transport.user_timeout;
         let longest = self.cycle.pause.max.max(self.cycle.delay.max);
         let window = keepalive::keepalive(
@@ -222,6 +224,15 @@ impl Situation<'_> {
             None => Cause::Keepalive,
         };
         Some((window, cause))
+    }
+
+    /// Since when nothing was read at the fault, by a client that was asked nothing but a server's PINGs since `rested`.
+    fn since_heard(&self, rested: Window) -> Window {
+        let pinged = self.servers.pings_every;
+        match pinged.filter(|_| self.transport.protocol == Protocol::H2) {
+            Some(every) => heard_at_least_every(every, rested),
+            None => rested,
+        }
     }
 
     /// Data sent within `sent` is retransmitted until the kernel has enough. `since_fault` is when that is.

@@ -26,6 +26,7 @@ mod rhythm;
 mod rto;
 mod sendings;
 mod series;
+mod server_side;
 mod situation;
 mod sysctls;
 mod timer;

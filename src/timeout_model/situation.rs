@@ -7,6 +7,7 @@ use super::cycle::{Cycle, OVERHEAD};
 use super::kernel::Kernel;
 use super::neighbour::Unresolved;
 use super::rhythm::{Idle, Rhythm, Seen};
+use super::server_side::{Has, ServerSide};
 use super::sysctls::TcpSysctls;
 use super::window::{Candidate, SLACK, earliest, either};
 use crate::plan::{
@@ -72,6 +73,7 @@ pub(super) struct Situation<'a> {
     pub(super) kernel: Kernel,
     pub(super) cycle: Cycle,
     pub(super) rhythm: Rhythm,
+    pub(super) servers: ServerSide,
 }
 
 impl<'a> Situation<'a> {
@@ -88,6 +90,7 @@ impl<'a> Situation<'a> {
             conntrack: Conntrack::of(client, plan, fault),
             remembered: remembered(client, plan),
             kernel: seen.kernel,
+            servers: ServerSide::of(client, plan),
             rhythm: Rhythm::of(client, plan, fault, seen, &cycle),
             cycle,
         }
@@ -127,14 +130,31 @@ impl<'a> Situation<'a> {
 
     /// Whether a connection survives every pause between two requests.
     pub(super) fn reuses(&self) -> bool {
+        let limits = [self.transport.idle_timeout, self.servers.idle_timeout];
+        let mut limits = limits.into_iter().flatten();
+        limits.all(|limit| limit > self.cycle.pause.max)
+    }
+
+    /// Whether it closes itself what has rested for a pause.
+    pub(super) fn closes_what_rests(&self) -> bool {
         self.transport
             .idle_timeout
-            .is_none_or(|limit| limit > self.cycle.pause.max)
+            .is_some_and(|limit| limit <= self.cycle.pause.max)
     }
 
     /// Nothing is outstanding at the fault; the next request follows within a pause.
     fn idle(&self, idle: Idle) -> Fate {
-        let Some(limit) = self.transport.idle_timeout.filter(|_| !self.reuses()) else {
+        match self.servers.left(idle.rested) {
+            Has::Yes => self.idle_unless_closed(idle),
+            Has::No => Fate::NoConnection,
+            Has::Perhaps => self.idle_unless_closed(idle).or(Fate::NoConnection),
+        }
+    }
+
+    /// The same where no server has closed it before.
+    fn idle_unless_closed(&self, idle: Idle) -> Fate {
+        let closes = |_: &Duration| self.closes_what_rests();
+        let Some(limit) = self.transport.idle_timeout.filter(closes) else {
             let whole = idle.rested.then(idle.next);
             let pause = self.cycle.pause;
             let quiet = Window::of(whole.min.max(pause.min), whole.max.min(pause.max + SLACK));

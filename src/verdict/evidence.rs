@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Client, Keepalive, Protocol};
+use crate::plan::{Client, Keepalive, Place, Protocol};
 use crate::record::{SocketChange, SocketTimer, TcpInfo, TimerKind};
 use crate::timeout_model::{Kernel, TcpSysctls};
 
@@ -281,7 +281,7 @@ pub(super) struct SocketSeen {
 }
 
 impl SocketSeen {
-    fn note_timer(&mut self, at: Duration, timer: Option<SocketTimer>) {
+    pub(super) fn note_timer(&mut self, at: Duration, timer: Option<SocketTimer>) {
         let Some(timer) = timer else { return };
         self.timer = Some(timer);
         self.window_closed = match timer.kind {
@@ -314,7 +314,12 @@ pub(super) struct LastRequest {
 /// The sysctls in the client's namespace: by what was read back there, else by what was asked for, else the kernel's
 /// defaults.
 pub(super) fn tcp_sysctls(client: &Client, index: &Index) -> TcpSysctls {
-    let asked = index.case.lab.sysctls_at(&client.place);
-    let read = index.sysctls(client.place.name());
+    sysctls_of(&client.place, index)
+}
+
+/// The same of any node or pod.
+pub(super) fn sysctls_of(place: &Place, index: &Index) -> TcpSysctls {
+    let asked = index.case.lab.sysctls_at(place);
+    let read = index.sysctls(place.name());
     TcpSysctls::with(&[asked, read].concat())
 }

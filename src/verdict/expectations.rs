@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::forgotten;
+use super::index::Index;
 use super::measure::Measured;
 use super::outcome::Outcome;
 use crate::metric::window::{compare, expected, missed};
@@ -13,9 +15,13 @@ use crate::result::{
 };
 
 /// Checks what a case expects of its clients, in its order, by what the case did to them, or one of its faults.
-pub(super) fn of(case: &Case, measured: &Measured) -> Vec<ExpectationResult> {
+pub(super) fn of(index: &Index, measured: &Measured) -> Vec<ExpectationResult> {
+    let case = index.case;
     let (clients, ended) = (&measured.clients[..], measured.duration);
     let judged = |expectation: &Expectation| -> Result<Checked, String> {
+        if expectation.server.is_some() {
+            return of_server(expectation, index);
+        }
         let checked = match &expectation.fault {
             None => check(expectation, clients, ended),
             Some(name) => {
@@ -37,6 +43,23 @@ pub(super) fn of(case: &Case, measured: &Measured) -> Vec<ExpectationResult> {
             },
         });
     each.collect()
+}
+
+/// Checks what is expected of what a server kept.
+fn of_server(expectation: &Expectation, index: &Index) -> Result<Checked, String> {
+    let kept = forgotten::kept(expectation, index)?;
+    let check = &expectation.check;
+    let value = metric::forgot::value(&check.metric, &kept);
+    let value = value.ok_or("there is no such metric")?;
+    let fault_at = index.timeline.faults.iter().find(|f| f.index == kept.fault);
+    let fault_at = fault_at.map_or(Duration::ZERO, |fault| fault.at.at);
+    let (verdict, actual) = compare(&check.expected, &value, index.last.saturating_sub(fault_at));
+    Ok(Checked {
+        verdict,
+        expected: expected(&check.expected),
+        actual,
+        missed_by: missed(&check.expected, &value),
+    })
 }
 
 /// What the fault of a name did to all clients.
@@ -81,6 +104,7 @@ fn result(expectation: &Expectation, checked: Checked) -> ExpectationResult {
     ExpectationResult {
         workload: expectation.workload.clone(),
         fault: expectation.fault.clone(),
+        server: expectation.server.clone(),
         ..ExpectationResult::new(client, &expectation.check.metric, text, location, checked)
     }
 }

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::plan::{Case, Location, Sysctl};
-use crate::record::{ClockName, Event, Observation, RequestId, Segment, Socket, Stage};
+use crate::plan::{Case, Keepalive, Location, Sysctl};
+use crate::record::{ClockName, EndedBy, Event, Observation, RequestId, Segment, Socket, Stage};
 use crate::timeout_model::Kernel;
 
 use super::timeline::{Moment, Timeline};
@@ -42,6 +42,9 @@ type Endpoint = (IpAddr, u16);
 fn canonical(address: SocketAddr) -> Endpoint {
     (address.ip().to_canonical(), address.port())
 }
+
+/// Keepalive and TCP_USER_TIMEOUT of a socket.
+type SocketOptions = (Option<Keepalive>, Option<Duration>);
 
 /// Lists by a key.
 type Filed<K, V> = HashMap<K, Vec<V>>;
@@ -78,6 +81,8 @@ pub(super) struct Index<'a> {
     clients: HashMap<&'a str, ClientEvents<'a>>,
     accepted: Filed<Endpoint, (Moment, &'a str)>,
     closed: Filed<Endpoint, Moment>,
+    closed_by: Filed<Endpoint, (Moment, EndedBy)>,
+    server_options: HashMap<(&'a str, Endpoint), SocketOptions>,
     unnumbered: Filed<Endpoint, (Moment, &'a str)>,
     exchanges: Filed<IpAddr, Exchange<'a>>,
     arrivals: Arrivals,
@@ -151,6 +156,8 @@ impl<'a> Index<'a> {
             clients: HashMap::new(),
             accepted: HashMap::new(),
             closed: HashMap::new(),
+            closed_by: HashMap::new(),
+            server_options: HashMap::new(),
             unnumbered: HashMap::new(),
             exchanges: HashMap::new(),
             arrivals: Arrivals::default(),
@@ -279,8 +286,12 @@ impl<'a> Index<'a> {
                 let accepted = self.accepted.entry(canonical(*peer));
                 accepted.or_default().push((at, server));
             }
-            Observation::ServerClosed { peer, .. } => {
+            Observation::ServerClosed { peer, by, .. } => {
                 self.closed.entry(canonical(*peer)).or_default().push(at);
+                if let Some(by) = by {
+                    let closed_by = self.closed_by.entry(canonical(*peer));
+                    closed_by.or_default().push((at, *by));
+                }
             }
             Observation::ServerRequest {
                 server,
@@ -461,6 +472,16 @@ impl<'a> Index<'a> {
             | Observation::ServerExited { .. }
             | Observation::ServerOutput { .. }
             | Observation::Rules { .. } => {}
+            Observation::ServerSocketOptions {
+                server,
+                peer,
+                keepalive,
+                user_timeout,
+            } => {
+                let options = (*keepalive, *user_timeout);
+                let of = (server.as_str(), canonical(*peer));
+                self.server_options.insert(of, options);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::record::{ClockName, Event};
 
 use super::counters;
 use super::expectations;
+use super::forgotten;
 use super::index::Index;
 use super::measure;
 use super::outcome::Outcome;
@@ -21,13 +22,14 @@ pub fn judge(record: &[Event]) -> CaseResult {
         return nameless();
     };
     let measured = measure::of(&index);
-    let mut expectations = expectations::of(index.case, &measured);
+    let mut expectations = expectations::of(&index, &measured);
     expectations.extend(counters::expectations(&index, &measured.outcome));
     doubt_failures(&mut expectations, index.lateness);
     let verdict = verdict(&measured.outcome, &expectations);
     let (verdict, reason) = program_end::not_passed(verdict, &measured.clients, &expectations);
     CaseResult {
         warnings: warnings(&index, &measured.clients),
+        kept: forgotten::of(&index),
         clients: measured.clients,
         faults: measured.faults,
         // A lab that did not start could not say its kernel.
@@ -113,6 +115,7 @@ fn nothing(clock: Option<ClockName>, verdict: Verdict, reason: Option<Note>) -> 
         wall: None,
         faults: Vec::new(),
         clients: Vec::new(),
+        kept: Vec::new(),
         expectations: Vec::new(),
         distributions: Vec::new(),
         warnings: Vec::new(),

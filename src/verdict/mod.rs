@@ -17,6 +17,7 @@ mod distribution;
 mod effects;
 mod evidence;
 mod expectations;
+mod forgotten;
 mod history;
 mod index;
 mod judge;

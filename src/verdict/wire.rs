@@ -1,9 +1,10 @@
 //! A connection's packets, as far as they say why it ended.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::record::Segment;
+use crate::record::{Segment, TcpInfo};
 
 use super::connections::Connection;
 use super::index::{AT_ONCE, Index, TICK};
@@ -37,10 +38,36 @@ impl Wire {
         let (Some(local), Some(began)) = (connection.local, connection.began()) else {
             return Self::default();
         };
+        let own = |_: &Segment| true;
+        let info = connection.end.and_then(|(_, end)| end.tcp_info);
+        Self::between(index, local, (began.at, ended), own, info)
+    }
+
+    /// The packets of a server's connection, as the server's link carried them: link, own and peer's address.
+    pub(super) fn of_server(
+        index: &Index,
+        (link, local, peer): (&str, SocketAddr, SocketAddr),
+        began: Duration,
+        ended: Duration,
+        info: TcpInfo,
+    ) -> Self {
+        let own =
+            |segment: &Segment| segment.node == link && [segment.from, segment.to].contains(&peer);
+        Self::between(index, local, (began, ended), own, Some(info))
+    }
+
+    fn between(
+        index: &Index,
+        local: SocketAddr,
+        (began, ended): (Duration, Duration),
+        own: impl Fn(&Segment) -> bool,
+        info: Option<TcpInfo>,
+    ) -> Self {
         let stamp = |segment: &Segment| Duration::from_nanos(segment.stamp_ns);
         let mut wire = Self::default();
         let mut data: HashMap<u32, (u32, Vec<Duration>)> = HashMap::new();
-        for (_, segment) in index.sent_from(local, began.at, ended) {
+        let sent = index.sent_from(local, began, ended).iter();
+        for (_, segment) in sent.filter(|(_, segment)| own(segment)) {
             if segment.flags.contains('S') {
                 wire.syns.push(stamp(segment));
             } else if segment.len > 0 {
@@ -64,7 +91,8 @@ impl Wire {
         let last = again.max_by_key(|(_, all)| all.iter().max().copied());
         (wire.length, wire.sendings) = last.unwrap_or_default();
         // What comes at the end may be stamped a moment after the client knew of it.
-        for (_, segment) in index.sent_to(local, began.at, ended + AT_ONCE) {
+        let received = index.sent_to(local, began, ended + AT_ONCE).iter();
+        for (_, segment) in received.filter(|(_, segment)| own(segment)) {
             if segment.flags.contains('S') {
                 wire.syn_acked = wire.syn_acked.or(Some(stamp(segment)));
             }
@@ -72,13 +100,11 @@ impl Wire {
             wire.peer_fin |= segment.flags.contains('F');
         }
         if let [.., last] = wire.probes[..] {
-            let heard = index.sent_to(local, began.at, last).last();
+            let mut heard = index.sent_to(local, began, last).iter();
+            let heard = heard.rfind(|(_, segment)| own(segment));
             let heard = heard.map(|(_, segment)| stamp(segment));
             // An acknowledgement that says nothing else is not recorded, but the socket knows when it had its last one.
-            let acknowledged = connection
-                .end
-                .and_then(|(_, end)| end.tcp_info)
-                .map(|info| info.last_acknowledged(ended) + TICK);
+            let acknowledged = info.map(|info| info.last_acknowledged(ended) + TICK);
             let heard = heard.max(acknowledged);
             wire.probes
                 .retain(|at| heard.is_none_or(|heard| *at > heard));

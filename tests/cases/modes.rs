@@ -1,68 +1,34 @@
 //! Ways in which a service's connections find an endpoint: the shipped scenarios, and what a witness of its own says of each.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use halfopen::record::{Event, Flow, Observation, Stage};
 use serde_json::Value;
 
 use crate::command::{Run, client, kernel_or_skip, number, repository};
 use crate::needs;
+use crate::ran::Ran;
 
-/// A scenario that was run with its records kept.
-struct Ran {
-    run: Run,
-    folder: tempfile::TempDir,
+/// A shipped scenario that was run; `None` on a kernel that lacks what the mode needs, too.
+fn shipped(name: &str, passed: usize) -> Option<Ran> {
+    let ran = Ran::of(&repository(&format!("scenarios/modes/{name}.yaml")))?;
+    passes(ran, passed)
 }
 
-impl Ran {
-    /// `None` without a kernel for the virtual clock, or with one that lacks what the mode needs.
-    fn of(scenario: &Path) -> Option<Self> {
-        kernel_or_skip()?;
-        let folder = tempfile::tempdir().expect("a folder");
-        let records = folder.path().join("records");
-        let records = records.to_str().expect("UTF-8");
-        let run = Run::of(&[scenario], &["--clock", "virtual", "--record", records]);
-        let said = &run.outcome.stdout;
-        if said.contains("IPVS (CONFIG_IP_VS") {
-            let required = std::env::var_os("HALFOPEN_REQUIRE_KERNEL");
-            assert!(required.is_none_or(|value| value != "1"), "{said}");
-            needs::skipped("this kernel has no IPVS; ci/kernel builds one that has");
-            return None;
-        }
-        Some(Self { run, folder })
-    }
+fn written(yaml: &str) -> Option<Ran> {
+    passes(Ran::written(yaml)?, 1)
+}
 
-    fn shipped(name: &str, passed: usize) -> Option<Self> {
-        let ran = Self::of(&repository(&format!("scenarios/modes/{name}.yaml")))?;
-        ran.run.outcome.assert(0, &[&format!("{passed} passed")]);
-        Some(ran)
+fn passes(ran: Ran, passed: usize) -> Option<Ran> {
+    let said = &ran.run.outcome.stdout;
+    if said.contains("IPVS (CONFIG_IP_VS") {
+        let required = std::env::var_os("HALFOPEN_REQUIRE_KERNEL");
+        assert!(required.is_none_or(|value| value != "1"), "{said}");
+        needs::skipped("this kernel has no IPVS; ci/kernel builds one that has");
+        return None;
     }
-
-    fn written(yaml: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let scenario = folder.path().join("scenario.yaml");
-        fs::write(&scenario, yaml).expect("written");
-        let ran = Self::of(&scenario)?;
-        ran.run.outcome.assert(0, &["1 passed"]);
-        Some(ran)
-    }
-
-    /// The events of the record whose name has `part` in it.
-    fn events(&self, part: &str) -> Vec<Event> {
-        let files = fs::read_dir(self.folder.path().join("records")).expect("a folder");
-        let mut files = files.map(|file| file.expect("a file").path());
-        let is_it = |file: &std::path::PathBuf| {
-            let name = file.to_string_lossy();
-            name.ends_with(".ndjson") && name.contains(part)
-        };
-        let record = fs::read_to_string(files.find(is_it).expect("a record")).expect("text");
-        let events = record.lines();
-        events
-            .map(|line| serde_json::from_str(line).expect("an event"))
-            .collect()
-    }
+    ran.run.outcome.assert(0, &[&format!("{passed} passed")]);
+    Some(ran)
 }
 
 /// Rules and connections of `node` at a stage.
@@ -85,7 +51,7 @@ fn addr(text: &str) -> SocketAddr {
 
 #[test]
 fn nftables_is_foretold_as_iptables_is_and_both_hold() {
-    let Some(ran) = Ran::shipped("rules", 2) else {
+    let Some(ran) = shipped("rules", 2) else {
         return;
     };
     let cases = ran.run.cases();
@@ -125,7 +91,7 @@ fn nftables_is_foretold_as_iptables_is_and_both_hold() {
 
 #[test]
 fn an_endpoint_that_leaves_ipvs_keeps_its_connections_with_weight_0() {
-    let Some(ran) = Ran::shipped("ipvs", 1) else {
+    let Some(ran) = shipped("ipvs", 1) else {
         return;
     };
     let events = ran.events("ipvs");
@@ -161,7 +127,7 @@ fn an_endpoint_that_leaves_ipvs_keeps_its_connections_with_weight_0() {
 /// The kernel's own file, read by a program that knows nothing of us.
 #[test]
 fn what_ipvs_is_said_to_have_is_what_proc_shows() {
-    let Some(ran) = Ran::written(
+    let Some(ran) = written(
         "name: witness\n\
          nodes: [node1, node2, node3, node4]\n\
          servers: { web-1: { node: node3 }, web-2: { node: node2 } }\n\
@@ -226,7 +192,7 @@ fn what_ipvs_is_said_to_have_is_what_proc_shows() {
 
 #[test]
 fn ipvs_forgets_what_was_idle_for_900_s() {
-    let Some(ran) = Ran::shipped("ipvs-idle", 1) else {
+    let Some(ran) = shipped("ipvs-idle", 1) else {
         return;
     };
     let case = &ran.run.cases()[0];
@@ -276,7 +242,7 @@ fn affinity_leads_back_to_the_dead_endpoint_until_it_leaves() {
 /// Silence as long as nobody has the address, and RST from its next holder: what a service of dice never gives.
 #[test]
 fn an_address_that_moves_ends_old_connections_by_reset() {
-    let Some(ran) = Ran::shipped("vip", 1) else {
+    let Some(ran) = shipped("vip", 1) else {
         return;
     };
     let case = &ran.run.cases()[0];

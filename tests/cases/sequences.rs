@@ -2,71 +2,34 @@
 //! recorded of their responses, slot by slot.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::command::{Run, client, kernel_or_skip, number, repository, run};
+use crate::command::{client, number, run};
+use crate::ran::Ran;
 
-/// A scenario that was run with its records kept; nothing without a kernel for the virtual clock.
-struct Ran {
-    run: Run,
-    folder: tempfile::TempDir,
+/// When servers responded to a client, in seconds from the case's start.
+fn responses(ran: &Ran, client: &str) -> Vec<f64> {
+    let text = fs::read_to_string(ran.record("")).expect("a record");
+    let events = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let own =
+        events.filter(|e| e["event"] == "server_response" && e["request"]["client"] == client);
+    own.map(|e| number(&e["t_ns"]) / 1e9).collect()
 }
 
-impl Ran {
-    fn of(scenario: &Path) -> Option<Self> {
-        kernel_or_skip()?;
-        let folder = tempfile::tempdir().expect("a folder");
-        let records = folder.path().join("records");
-        let records = records.to_str().expect("UTF-8");
-        let run = Run::of(&[scenario], &["--clock", "virtual", "--record", records]);
-        Some(Self { run, folder })
-    }
+/// From a time until servers responded again after a silence of some seconds that it began.
+fn silent_after(ran: &Ran, client: &str, fault: f64) -> f64 {
+    let all = responses(ran, client);
+    let next = all
+        .windows(2)
+        .find(|pair| pair[1] > fault && pair[1] - pair[0] > 2.5);
+    next.expect("a silence")[1] - fault
+}
 
-    fn shipped(name: &str) -> Option<Self> {
-        let ran = Self::of(&repository(&format!("scenarios/sequences/{name}.yaml")))?;
-        ran.run.outcome.assert(0, &["1 passed"]);
-        Some(ran)
-    }
-
-    fn written(yaml: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let scenario = folder.path().join("scenario.yaml");
-        fs::write(&scenario, yaml).expect("written");
-        Self::of(&scenario)
-    }
-
-    fn case(&self) -> &Value {
-        &self.run.cases()[0]
-    }
-
-    fn record(&self) -> PathBuf {
-        let files = fs::read_dir(self.folder.path().join("records")).expect("a folder");
-        let mut files = files.map(|file| file.expect("a file").path());
-        let record = files.find(|file| file.extension().is_some_and(|e| e == "ndjson"));
-        record.expect("a record")
-    }
-
-    /// When servers responded to a client, in seconds from the case's start.
-    fn responses(&self, client: &str) -> Vec<f64> {
-        let text = fs::read_to_string(self.record()).expect("a record");
-        let events = text
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let own =
-            events.filter(|e| e["event"] == "server_response" && e["request"]["client"] == client);
-        own.map(|e| number(&e["t_ns"]) / 1e9).collect()
-    }
-
-    /// From a time until servers responded again after a silence of some seconds that it began.
-    fn silent_after(&self, client: &str, fault: f64) -> f64 {
-        let all = self.responses(client);
-        let next = all
-            .windows(2)
-            .find(|pair| pair[1] > fault && pair[1] - pair[0] > 2.5);
-        next.expect("a silence")[1] - fault
-    }
+fn shipped(name: &str) -> Option<Ran> {
+    Ran::shipped(&format!("sequences/{name}"), 1)
 }
 
 fn outage<'c>(client: &'c Value, name: &str) -> &'c Value {
@@ -77,10 +40,10 @@ fn outage<'c>(client: &'c Value, name: &str) -> &'c Value {
 
 #[test]
 fn each_fault_that_strikes_has_its_own_outage() {
-    let Some(ran) = Ran::shipped("one-after-another") else {
+    let Some(ran) = shipped("one-after-another") else {
         return;
     };
-    let c = client(ran.case(), "c");
+    let c = client(&ran.run.cases()[0], "c");
     let causes = [
         "request_timeout",
         "request_timeout",
@@ -100,7 +63,7 @@ fn each_fault_that_strikes_has_its_own_outage() {
     );
     for (name, from) in [("power", 20.3), ("hang", 60.3), ("lossy", 150.3)] {
         let own = number(&outage(c, name)["recovered_after_s"]);
-        let seen = ran.silent_after("c", from);
+        let seen = silent_after(&ran, "c", from);
         assert!(
             (own - seen).abs() < 0.1,
             "{name}: {own} and by its servers {seen}"
@@ -112,33 +75,44 @@ fn each_fault_that_strikes_has_its_own_outage() {
 /// Half a second after half a second, as it polls: in which of them was it answered?
 #[test]
 fn availability_is_the_share_of_time_in_which_it_was_answered() {
-    let Some(ran) = Ran::shipped("rolling-upgrade") else {
+    let Some(ran) = shipped("rolling-upgrade") else {
         return;
     };
     for name in ["h1", "h2", "h2-ping"] {
-        let all = ran.responses(name);
+        let all = responses(&ran, name);
         let (first, slots) = (all[0], 0..((400.0 - all[0]) / 0.5) as u32);
         let served = slots.clone().filter(|slot| {
             let from = first + f64::from(*slot) * 0.5;
             all.iter().any(|at| (from - 0.3..from + 0.8).contains(at))
         });
         let seen = served.count() as f64 / slots.len() as f64;
-        let told = number(&client(ran.case(), name)["availability"]);
+        let told = number(&client(&ran.run.cases()[0], name)["availability"]);
         assert!(
             (seen - told).abs() < 0.02,
             "{name}: {told}, and by its servers {seen}"
         );
     }
-    let outages = |name: &str| {
-        client(ran.case(), name)["outages"]
-            .as_array()
-            .map_or(0, Vec::len)
+    // How many of the three take a client's server is up to the dice; that each was there for them is not.
+    let text = fs::read_to_string(ran.record("")).expect("a record");
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let times = |what: &str| -> Vec<f64> {
+        let all = events.iter().filter(|event| event["event"] == what);
+        all.map(|event| number(&event["t_ns"]) / 1e9).collect()
     };
+    let (struck, back) = (times("fault_injected"), times("endpoint_added"));
+    assert_eq!(struck.len(), 3);
+    let in_turn = struck.iter().skip(1).zip(&back);
+    let before = in_turn.filter(|(next, back)| back < next).count();
     assert_eq!(
-        outages("h2-ping"),
-        3,
-        "each node is in the service again when the next one goes"
+        before, 2,
+        "each node is in the service again when the next one goes: {struck:?} {back:?}"
     );
+    let outages = client(&ran.run.cases()[0], "h2-ping")["outages"].as_array();
+    let outages = outages.map_or(0, Vec::len);
+    assert!((1..=3).contains(&outages), "{outages}");
 }
 
 /// A node's turn is a loss of power for a time, as if it were written out.
@@ -161,10 +135,16 @@ fn a_rolling_upgrade_is_its_losses_of_power_written_out() {
     let (Some(short), Some(long)) = (short, long) else {
         return;
     };
-    assert_eq!(short.case()["faults"], long.case()["faults"]);
-    assert_eq!(short.case()["clients"], long.case()["clients"]);
     assert_eq!(
-        client(short.case(), "c")["outages"]
+        &short.run.cases()[0]["faults"],
+        &long.run.cases()[0]["faults"]
+    );
+    assert_eq!(
+        &short.run.cases()[0]["clients"],
+        &long.run.cases()[0]["clients"]
+    );
+    assert_eq!(
+        client(&short.run.cases()[0], "c")["outages"]
             .as_array()
             .map(Vec::len),
         Some(2)
@@ -185,7 +165,7 @@ fn a_fault_during_an_outage_is_no_other_outage() {
     );
     let Some(ran) = ran else { return };
     ran.run.outcome.assert(0, &["1 passed", "c: one outage"]);
-    let c = client(ran.case(), "c");
+    let c = client(&ran.run.cases()[0], "c");
     assert_eq!(outage(c, "helped")["during_another"], true);
 }
 
@@ -227,10 +207,10 @@ fn an_expectation_belongs_to_its_fault() {
 
 #[test]
 fn a_story_of_four_faults_has_a_line_for_each() {
-    let Some(ran) = Ran::shipped("one-after-another") else {
+    let Some(ran) = shipped("one-after-another") else {
         return;
     };
-    let record = ran.record();
+    let record = ran.record("");
     let told = run(["explain", record.to_str().expect("UTF-8")]);
     told.assert(0, &[]);
     // Which port it gets, and the last microseconds, are dice of the kernel's: another build throws others.
@@ -241,20 +221,18 @@ fn a_story_of_four_faults_has_a_line_for_each() {
     settings.bind(|| insta::assert_snapshot!(told.stdout));
 }
 
-impl Ran {
-    /// By how much the kernel's counter of a place has grown in the case.
-    fn grown(&self, place: &str, counter: &str) -> f64 {
-        let text = fs::read_to_string(self.record()).expect("a record");
-        let events = text
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let own = events.filter(|e| e["event"] == "counters" && e["place"] == place);
-        let own: Vec<Value> = own.collect();
-        assert!(!own.is_empty(), "no counters of {place}");
-        own.iter()
-            .filter_map(|e| e["deltas"][counter].as_f64())
-            .sum()
-    }
+/// By how much the kernel's counter of a place has grown in the case.
+fn grown(ran: &Ran, place: &str, counter: &str) -> f64 {
+    let text = fs::read_to_string(ran.record("")).expect("a record");
+    let events = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let own = events.filter(|e| e["event"] == "counters" && e["place"] == place);
+    let own: Vec<Value> = own.collect();
+    assert!(!own.is_empty(), "no counters of {place}");
+    own.iter()
+        .filter_map(|e| e["deltas"][counter].as_f64())
+        .sum()
 }
 
 #[track_caller]
@@ -267,63 +245,71 @@ fn ends(client: &Value, cause: &str, detected: f64) {
 /// The witness is the kernel: the client's had a connection reset, and the server's sent no RST.
 #[test]
 fn a_middlebox_answers_in_the_place_of_a_server_that_knows_of_nothing() {
-    let Some(ran) = Ran::shipped("middlebox-idle-reset") else {
+    let Some(ran) = shipped("middlebox-idle-reset") else {
         return;
     };
-    ends(client(ran.case(), "idle"), "reset", 50.0);
-    assert_eq!(ran.grown("idle", "Tcp.EstabResets"), 1.0);
-    assert_eq!(ran.grown("api", "Tcp.OutRsts"), 0.0);
+    ends(client(&ran.run.cases()[0], "idle"), "reset", 50.0);
+    assert_eq!(grown(&ran, "idle", "Tcp.EstabResets"), 1.0);
+    assert_eq!(grown(&ran, "api", "Tcp.OutRsts"), 0.0);
     // Known by its probes, one a minute.
-    assert_eq!(client(ran.case(), "keepalive")["affected"], false);
-    assert_eq!(ran.grown("keepalive", "Tcp.EstabResets"), 0.0);
-    assert_eq!(ran.responses("keepalive").len(), 3);
-    assert_eq!(ran.responses("idle").len(), 2);
+    assert_eq!(client(&ran.run.cases()[0], "keepalive")["affected"], false);
+    assert_eq!(grown(&ran, "keepalive", "Tcp.EstabResets"), 0.0);
+    assert_eq!(responses(&ran, "keepalive").len(), 3);
+    assert_eq!(responses(&ran, "idle").len(), 2);
 }
 
 #[test]
 fn a_middlebox_that_forgets_in_silence_is_found_out_by_whoever_has_a_limit() {
-    let Some(ran) = Ran::shipped("middlebox-idle-silent") else {
+    let Some(ran) = shipped("middlebox-idle-silent") else {
         return;
     };
     // 60 s after it is forgotten the next request is sent. The kernel's 924.6 s count from its first retransmission.
     ends(
-        client(ran.case(), "request-timeout"),
+        client(&ran.run.cases()[0], "request-timeout"),
         "request_timeout",
         70.0,
     );
-    ends(client(ran.case(), "user-timeout"), "user_timeout", 80.5);
-    let idle = client(ran.case(), "idle");
+    ends(
+        client(&ran.run.cases()[0], "user-timeout"),
+        "user_timeout",
+        80.5,
+    );
+    let idle = client(&ran.run.cases()[0], "idle");
     assert_eq!(idle["cause"], "retransmission_timeout", "{idle:#}");
     assert!(
         (984.8..1059.0).contains(&number(&idle["detected_after_s"])),
         "{idle:#}"
     );
-    assert_eq!(ran.responses("idle").len(), 1);
+    assert_eq!(responses(&ran, "idle").len(), 1);
     for unharmed in ["keepalive", "idle-timeout"] {
-        assert_eq!(client(ran.case(), unharmed)["affected"], false);
-        assert_eq!(ran.responses(unharmed).len(), 5);
+        assert_eq!(client(&ran.run.cases()[0], unharmed)["affected"], false);
+        assert_eq!(responses(&ran, unharmed).len(), 5);
     }
     // Each forgetting is an outage of its own.
-    let two = &client(ran.case(), "request-timeout")["outages"];
+    let two = &client(&ran.run.cases()[0], "request-timeout")["outages"];
     assert_eq!(two.as_array().map(Vec::len), Some(2), "{two:#}");
 }
 
 #[test]
 fn a_middlebox_without_state_or_room_harms_those_alone_who_need_it() {
-    let Some(ran) = Ran::shipped("middlebox-restarts") else {
+    let Some(ran) = shipped("middlebox-restarts") else {
         return;
     };
     ends(
-        client(ran.case(), "request-timeout"),
+        client(&ran.run.cases()[0], "request-timeout"),
         "request_timeout",
         10.0,
     );
-    ends(client(ran.case(), "user-timeout"), "user_timeout", 20.4);
-    let Some(ran) = Ran::shipped("middlebox-table-full") else {
+    ends(
+        client(&ran.run.cases()[0], "user-timeout"),
+        "user_timeout",
+        20.4,
+    );
+    let Some(ran) = shipped("middlebox-table-full") else {
         return;
     };
     let longest = |name: &str| {
-        let all = ran.responses(name);
+        let all = responses(&ran, name);
         let apart = all.windows(2).map(|two| two[1] - two[0]);
         apart.fold(0.0, f64::max)
     };

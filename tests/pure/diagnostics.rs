@@ -55,6 +55,8 @@ bad! {
     duration_without_unit: "duration-without-unit",
     empty: "empty",
     expect_of_the_dead: "expect-of-the-dead",
+    expect_servers: "expect-servers",
+    expect_servers_unseen: "expect-servers-unseen",
     expect_unknown_client: "expect-unknown-client",
     expect_when_unknown: "expect-when-unknown",
     exploding_aliases: "exploding-aliases",

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path_of;
 use super::room::{MOST_PROCESSES, Room};
-use super::{capability, filter};
+use super::{capability, filter, one_user};
 use crate::plan::{Capability, Exec, Restart};
 use crate::record::monotonic;
 
@@ -358,10 +358,9 @@ fn start(orders: &Orders, outlets: &Outlets) -> Result<Pid, Report> {
     }
     let child = command.spawn().map_err(|error| {
         let why = match error.raw_os_error() {
-            Some(libc::EINVAL) if let Some((user, _)) = orders.user => format!(
-                "the program `{name}` can't be run as user {user}: on the real clock a lab has one user alone. Leave `user` \
-                 out, or run it with --clock virtual"
-            ),
+            Some(libc::EINVAL) if let Some((user, _)) = orders.user => {
+                one_user(&format!("the program `{name}`"), user)
+            }
             Some(libc::ENOENT) => missing(name, orders),
             Some(libc::EACCES | libc::EPERM) => format!(
                 "the program `{name}` can't be run: it is not executable, or not for this user"

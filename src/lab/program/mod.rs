@@ -359,6 +359,14 @@ fn program_user() -> Option<(Uid, Gid)> {
     USER.get().copied().filter(|(user, _)| !user.is_root())
 }
 
+/// Why `whose` can't run as another user.
+fn one_user(whose: &str, user: Uid) -> String {
+    format!(
+        "{whose} can't be run as user {user}: on the real clock a lab has one user alone. Leave `user` out, or run it with --clock \
+         virtual"
+    )
+}
+
 /// Whose rights a program has, where they are not the lab process's own.
 fn user_of(exec: &Exec) -> Option<(Uid, Gid)> {
     let own = exec.user;

@@ -15,7 +15,7 @@ use super::init::{Again, Orders};
 use super::lines::LineReader;
 use super::process::{Heard, Process};
 use super::room::Room;
-use super::{environment, path_of, user_of};
+use super::{environment, one_user, path_of, user_of};
 use crate::contract::tls::Authority;
 use crate::contract::{CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE};
 use crate::lab::LabError;
@@ -82,7 +82,13 @@ impl ProgramServer {
         Ok(Rc::new(Self {
             process: Process::new(&server.name, &program.exec.location, &namespace),
             probe: ServerProbe::open(server, &namespace, recorder)?,
-            own: own.map_err(LinuxError::kernel(doing))?,
+            own: own.map_err(|error| match (error.raw_os_error(), user_of(&program.exec)) {
+                (Some(libc::EINVAL), Some((user, _))) => LabError::Program {
+                    why: one_user(&format!("server {}", server.name), user),
+                    location: program.exec.location.clone(),
+                },
+                _ => LinuxError::kernel(doing)(error).into(),
+            })?,
             server: server.clone(),
             program: program.clone(),
             namespace,
@@ -172,6 +178,13 @@ impl ProgramServer {
             ),
             location: self.program.exec.location.clone(),
         })
+    }
+
+    /// Records what its connections' sockets are set to.
+    pub(in crate::lab) fn note_options(&self) {
+        if let Some(init) = self.process.init() {
+            self.probe.note_options(init);
+        }
     }
 
     /// Its node has lost its power, or it was killed: it is no more.

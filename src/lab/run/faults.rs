@@ -105,6 +105,11 @@ impl Lab {
         for program in &self.programs {
             program.note_options();
         }
+        for server in &self.plan.probes.servers {
+            if let Some(program) = self.program_server(server) {
+                program.note_options();
+            }
+        }
         if let Some(lasts) = fault.lasts {
             let lab = Rc::clone(self);
             spawn_local(async move {

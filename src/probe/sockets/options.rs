@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, getpeername, getsockname, getsockopt, sockopt};
 use nix::unistd::Pid;
 use socket2::SockRef;
 
@@ -71,10 +71,20 @@ impl Kept {
     }
 }
 
+/// Which of a socket's addresses tells it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Its own, which a client's connection has alone.
+    Own,
+    /// Its peer's, which a server's has.
+    Peer,
+}
+
 /// Tells the options of the sockets that have the addresses in `wanted`, of all processes in the PID namespace of `init`, one
 /// by one as they are read: of thousands that takes seconds. Those that can't be read are left out.
 pub(crate) fn of_processes<T>(
     init: Pid,
+    by: By,
     wanted: &HashMap<SocketAddr, T>,
     mut tell: impl FnMut(&T, Options),
 ) {
@@ -90,14 +100,18 @@ pub(crate) fn of_processes<T>(
             let Ok(socket) = borrow(&handle, fd) else {
                 continue;
             };
-            let local = own_address(&socket);
-            let Some((local, who)) = local.and_then(|local| wanted.get_key_value(&local)) else {
+            let address = match by {
+                By::Own => own_address(&socket),
+                By::Peer => peer_address(&socket),
+            };
+            let known = address.and_then(|address| wanted.get_key_value(&address));
+            let Some((address, who)) = known else {
                 continue;
             };
-            if !told.contains(local)
+            if !told.contains(address)
                 && let Ok(options) = read(&socket)
             {
-                told.insert(*local);
+                told.insert(*address);
                 tell(who, options);
             }
         }
@@ -152,7 +166,14 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
 }
 
 fn own_address(socket: &OwnedFd) -> Option<SocketAddr> {
-    let address: SockaddrStorage = getsockname(socket.as_raw_fd()).ok()?;
+    canonical(getsockname(socket.as_raw_fd()).ok()?)
+}
+
+fn peer_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    canonical(getpeername(socket.as_raw_fd()).ok()?)
+}
+
+fn canonical(address: SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address
         .as_sockaddr_in()
         .map(|a| SocketAddr::from((a.ip(), a.port())));
@@ -199,7 +220,7 @@ mod tests {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(1500)))?;
         let mut found = Vec::new();
         let wanted = HashMap::from([(stream.local_addr()?, "ours")]);
-        of_processes(Pid::this(), &wanted, |who, options| {
+        of_processes(Pid::this(), By::Own, &wanted, |who, options| {
             found.push((*who, options));
         });
         let keepalive = Keepalive {
@@ -211,7 +232,13 @@ mod tests {
             keepalive: Some(keepalive),
             user_timeout: Some(Duration::from_millis(1500)),
         };
-        assert_eq!(found, [("ours", options)]);
+        assert_eq!(found, [("ours", options.clone())]);
+        found.clear();
+        let wanted = HashMap::from([(listener.local_addr()?, "ours, by its peer")]);
+        of_processes(Pid::this(), By::Peer, &wanted, |who, options| {
+            found.push((*who, options));
+        });
+        assert_eq!(found, [("ours, by its peer", options)]);
         Ok(())
     }
 }

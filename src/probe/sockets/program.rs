@@ -108,16 +108,21 @@ impl ProgramProbe {
             .iter()
             .map(|(id, local)| (*local, *id))
             .collect();
-        options::of_processes(init, &by_address, |connection, options| {
-            self.noted.borrow_mut().insert(*connection);
-            let client = self.tracker.borrow().client().to_owned();
-            self.recorder.emit(Observation::SocketOptions {
-                client,
-                connection: *connection,
-                keepalive: options.keepalive,
-                user_timeout: options.user_timeout,
-            });
-        });
+        options::of_processes(
+            init,
+            options::By::Own,
+            &by_address,
+            |connection, options| {
+                self.noted.borrow_mut().insert(*connection);
+                let client = self.tracker.borrow().client().to_owned();
+                self.recorder.emit(Observation::SocketOptions {
+                    client,
+                    connection: *connection,
+                    keepalive: options.keepalive,
+                    user_timeout: options.user_timeout,
+                });
+            },
+        );
     }
 
     /// Which timer rules depends on them. Those opened since the last fault were not asked then.

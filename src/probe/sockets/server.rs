@@ -8,8 +8,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use nix::unistd::Pid;
+
 use super::LISTENING;
 use super::namespace::Sockets;
+use super::options;
 use super::turns::Turns;
 use crate::linux::LinuxError;
 use crate::linux::namespace::Namespace;
@@ -98,6 +101,7 @@ impl ServerProbe {
                 server,
                 peer,
                 error: None,
+                by: None,
             },
         }
     }
@@ -111,6 +115,20 @@ impl ServerProbe {
         let takes = |address: &SocketAddr| all.iter().any(|shown| takes(shown.local, *address));
         let own = &self.exchanges.borrow().listen;
         Ok(own.iter().copied().filter(takes).collect())
+    }
+
+    /// Records what the sockets of its connections are set to, which the processes beside `init` hold.
+    pub(crate) fn note_options(&self, init: Pid) {
+        let exchanges = self.exchanges.borrow();
+        let peers: HashMap<_, _> = exchanges.peers.keys().map(|peer| (*peer, *peer)).collect();
+        options::of_processes(init, options::By::Peer, &peers, |peer, options| {
+            self.recorder.emit(Observation::ServerSocketOptions {
+                server: self.server.clone(),
+                peer: *peer,
+                keepalive: options.keepalive,
+                user_timeout: options.user_timeout,
+            });
+        });
     }
 
     /// Its program is no more, and neither are its connections: the next one begins anew.

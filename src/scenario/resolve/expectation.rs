@@ -1,6 +1,6 @@
 //! What must hold after a case, from `expect` and what `expect_when` puts in its place.
 
-use super::{fault, program, window, workload};
+use super::{fault, forgot, program, window, workload};
 use crate::metric::{self, Metric, Workloads};
 use crate::plan::{Cause, Check, Effect, Expectation, Expected, Process, ShareWindow};
 use crate::scenario::cx::{Cx, Kind};
@@ -14,7 +14,7 @@ use crate::yaml::{Problem, Span, given, list};
 pub(super) fn resolve(cx: &mut Cx<'_>, faults: &[fault::Found]) -> Vec<(Span, Expectation)> {
     let mut all: Vec<(Span, Expectation)> = Vec::new();
     for (counts, expect) in cx.expectations() {
-        for (name, place) in &expect.0 {
+        for (name, place) in &expect.clients.0 {
             if cx.existing(Kind::Client, name).is_some() {
                 not_gone(cx, name, faults);
             }
@@ -37,6 +37,11 @@ pub(super) fn resolve(cx: &mut Cx<'_>, faults: &[fault::Found]) -> Vec<(Span, Ex
                 let found = of_client(cx, name, &own.metrics);
                 put(cx, &mut all, outage, found, counts);
                 of_workloads(cx, &mut all, outage, &own.workloads, counts);
+            }
+        }
+        for found in forgot::resolve(cx, expect, faults) {
+            if counts {
+                put_one(&mut all, found);
             }
         }
     }
@@ -74,8 +79,21 @@ fn of_workloads<'a>(
     }
 }
 
+/// Adds an expectation. The later of two on the same comes in the earlier one's place.
+fn put_one(all: &mut Vec<(Span, Expectation)>, found: (Span, Expectation)) {
+    let subject = |e: &Expectation| {
+        let of = (e.client.clone(), e.server.clone(), e.workload.clone());
+        (of, e.fault.clone(), e.check.metric.clone())
+    };
+    let own = subject(&found.1);
+    match all.iter().position(|(_, e)| subject(e) == own) {
+        Some(at) => all[at] = found,
+        None => all.push(found),
+    }
+}
+
 /// A fault that expectations name must have that name.
-fn is_fault(cx: &mut Cx<'_>, name: &Spanned<String>, faults: &[fault::Found]) {
+pub(super) fn is_fault(cx: &mut Cx<'_>, name: &Spanned<String>, faults: &[fault::Found]) {
     let names = faults.iter().filter_map(|found| found.fault.name.clone());
     let names: Vec<String> = names.collect();
     // A fault in which something is wrong is not among them.
@@ -123,20 +141,12 @@ fn put(
             client: client.clone(),
             workload: workload.cloned(),
             fault: fault.cloned(),
+            server: None,
             check: Check::new(metric, expected),
             text: format!("{subject}.{metric}: {words}"),
             location: cx.locate(span),
         };
-        let same = |(_, e): &(Span, Expectation)| {
-            e.client == *client
-                && e.workload.as_ref() == workload
-                && e.fault.as_ref() == fault
-                && e.check.metric == metric
-        };
-        match all.iter().position(same) {
-            Some(at) => all[at] = (span, expectation),
-            None => all.push((span, expectation)),
-        }
+        put_one(all, (span, expectation));
     }
 }
 

@@ -8,6 +8,7 @@ mod duration;
 mod exec;
 mod expectation;
 mod fault;
+mod forgot;
 mod middlebox;
 mod names;
 mod network;
@@ -82,7 +83,7 @@ fn case(cx: &mut Cx<'_>, name: String, options: &PlanOptions) -> Option<Case> {
     observable::check(cx);
     let spread = repetition::expectations(cx);
     let counters = counters::resolve(cx);
-    let probes = probes::resolve(cx, &clients, &counters);
+    let probes = probes::resolve(cx, &clients, &counters, &expectations);
     let published = published::resolve(cx);
     let scenario = scenario.filter(|scenario| cx.is_right() && options.want(scenario, &name))?;
     let topology = std::mem::take(&mut cx.topology);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::scenario::cx::{Cx, Kind};
-use crate::scenario::model::{OF_CLIENT, Spanned};
+use crate::scenario::model::{OF_CLIENT, SERVERS, Spanned};
 use crate::yaml::{Problem, Span};
 
 /// Longest name, as DNS has it for a label.
@@ -29,6 +29,11 @@ pub(super) fn of_things(cx: &mut Cx<'_>) {
         for name in cx.names(kind).unwrap_or_default() {
             let Some(word) = name.get() else { continue };
             shape(cx, name);
+            if kind == Kind::Client && word == SERVERS {
+                let message =
+                    format!("a client can't be called `{word}`: that is a field of `expect`");
+                cx.push(Problem::new(name.span, message).help("name it e.g. `asking-servers`"));
+            }
             let Some((first_kind, first)) = seen.get(word.as_str()).copied() else {
                 seen.insert(word, (kind, name.span));
                 continue;

@@ -64,6 +64,12 @@ fn masqueraded(cx: &mut Cx<'_>) {
     }
 }
 
+/// Whether packets of the client called so bear its node's address.
+pub(super) fn behind_its_node(cx: &Cx<'_>, client: &str) -> bool {
+    cx.client(client)
+        .is_some_and(|client| is_masqueraded(cx, client))
+}
+
 fn is_masqueraded(cx: &Cx<'_>, client: &ClientSpec) -> bool {
     let host = given(&client.host_network).copied().unwrap_or_default();
     let nodes = cx.scenario.nodes.get().into_iter();
@@ -76,7 +82,7 @@ fn is_masqueraded(cx: &Cx<'_>, client: &ClientSpec) -> bool {
 /// What is expected of clients, by name, whether it counts in this case or not.
 fn expected<'a>(cx: &Cx<'a>) -> Vec<(&'a str, &'a ExpectSpec)> {
     let all = cx.expectations().into_iter();
-    let all = all.flat_map(|(_, expect)| expect.iter());
+    let all = all.flat_map(|(_, expect)| expect.clients.iter());
     all.map(|(_, name, spec)| (name, spec)).collect()
 }
 

@@ -2,10 +2,10 @@
 
 use super::counters;
 use crate::plan::probes::PACKET_LIMIT;
-use crate::plan::{Client, CounterExpectation, Probes};
+use crate::plan::{Client, CounterExpectation, Expectation, Probes};
 use crate::scenario::cx::{Cx, Kind};
 use crate::scenario::model::{OffOr, Size, Spanned, Switch};
-use crate::yaml::{Problem, given, placed};
+use crate::yaml::{Problem, Span, given, placed};
 
 /// Bytes of packets that may be asked for of one link, and the least that make sense: a few hundred packets.
 const LIMITS: (u64, u64) = (16 << 10, 64 << 20);
@@ -15,6 +15,7 @@ pub(super) fn resolve(
     cx: &mut Cx<'_>,
     clients: &[Client],
     expected: &[CounterExpectation],
+    expectations: &[(Span, Expectation)],
 ) -> Probes {
     let spec = given(&cx.scenario.probes).cloned().unwrap_or_default();
     let on = |switch: &Option<Spanned<Switch>>| given(switch) != Some(&Switch::Off);
@@ -30,9 +31,36 @@ pub(super) fn resolve(
         counters: on(&spec.counters),
         named_counters: counters::named(expected),
         rules: on(&spec.rules),
+        servers: servers(cx, expectations, &spec.sockets),
         packets,
         packet_limit: packet_limit(cx, &spec.packet_limit),
     }
+}
+
+/// The servers of whose connections something is expected: their sockets and links say it.
+fn servers(
+    cx: &mut Cx<'_>,
+    expectations: &[(Span, Expectation)],
+    sockets: &Option<Spanned<Switch>>,
+) -> Vec<String> {
+    let of_servers = expectations.iter().filter(|(_, e)| e.server.is_some());
+    let mut servers: Vec<String> = Vec::new();
+    for (span, expectation) in of_servers {
+        let new = |server: &&String| !servers.contains(server);
+        let Some(server) = expectation.server.as_ref().filter(new) else {
+            continue;
+        };
+        servers.push(server.clone());
+        if let Some((off, Switch::Off)) = placed(sockets) {
+            let problem = Problem::new(*span, "sockets would say it, and nobody looks at them");
+            cx.push(
+                problem
+                    .also(off, "switched off here")
+                    .help("leave `sockets: off` out"),
+            );
+        }
+    }
+    servers
 }
 
 fn packet_limit(cx: &mut Cx<'_>, field: &Option<Spanned<Size>>) -> u64 {

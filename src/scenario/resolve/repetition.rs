@@ -25,7 +25,7 @@ pub(super) fn times(cx: &mut Cx<'_>) -> Option<u32> {
 pub(super) fn expectations(cx: &mut Cx<'_>) -> Vec<QuantileExpectation> {
     let mut all: Vec<QuantileExpectation> = Vec::new();
     for (counts, expect) in cx.expectations() {
-        for (_, client, spec) in expect.iter() {
+        for (_, client, spec) in expect.clients.iter() {
             for new in of_client(cx, client, spec).into_iter().filter(|_| counts) {
                 let same = |e: &QuantileExpectation| {
                     (&e.client, e.of, e.quantile) == (&new.client, new.of, new.quantile)

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{network, server_program};
-use crate::plan::{AcceptQueue, App, Emulated, Place, Protocol, Server};
+use super::{network, server_program, transport};
+use crate::plan::{AcceptQueue, App, Emulated, Place, Protocol, Server, ServerLimits, ServerPing};
 use crate::scenario::cx::{Cx, Kind};
-use crate::scenario::model::{ServerSpec, Spanned};
+use crate::scenario::model::{OffOr, ServerSpec, Spanned};
 use crate::yaml::{Problem, Span, given, placed};
 
 /// The servers, in the file's order.
@@ -44,6 +44,7 @@ fn server(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ServerSpec) -> Option<
     let place = place?;
     not_taken(cx, word, port_span, port, &place);
     let services = services_of(cx, word, spec);
+    let limits = limits(cx, spec, &place, &protocols);
     let node = spec.node.get()?.clone();
     let on_node = matches!(place, Place::Node(_)).then(|| node.clone());
     let listen = cx.topology.addresses(&place)?;
@@ -58,6 +59,7 @@ fn server(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ServerSpec) -> Option<
         app: given(&spec.app).copied().unwrap_or(App::Echo),
         program: None,
         response_delay: given(&spec.response_delay).map_or(Duration::ZERO, |t| t.0),
+        limits,
         store: services.into_iter().next().unwrap_or_else(|| word.clone()),
         accept_queue: AcceptQueue {
             backlog: given(&spec.backlog)
@@ -70,6 +72,44 @@ fn server(cx: &mut Cx<'_>, name: &Spanned<String>, spec: &ServerSpec) -> Option<
             location: cx.locate(span),
         }),
     })
+}
+
+/// What ends the connections that it accepted.
+fn limits(
+    cx: &mut Cx<'_>,
+    spec: &ServerSpec,
+    place: &Place,
+    protocols: &[Protocol],
+) -> ServerLimits {
+    let keepalive = placed(&spec.keepalive).and_then(|(span, knob)| {
+        let sysctls = cx.topology.sysctls_at(place).to_vec();
+        transport::keepalive(cx, span, knob, None, &sysctls)
+    });
+    let ping = placed(&spec.ping).and_then(|(span, knob)| match knob {
+        OffOr::Off => None,
+        OffOr::On(ping) => {
+            if !protocols.contains(&Protocol::H2) {
+                let problem = Problem::new(span, "`ping` on HTTP/1.1: only HTTP/2 has PING");
+                cx.push(problem.help("add `h2` to `protocols`, or leave `ping` out"));
+            }
+            for time in [&ping.idle, &ping.timeout] {
+                if let Some(value) = time.get() {
+                    transport::is_some_time(cx, time.span, *value);
+                }
+            }
+            Some(ServerPing {
+                idle: ping.idle.get()?.0,
+                timeout: ping.timeout.get()?.0,
+            })
+        }
+    });
+    ServerLimits {
+        keepalive,
+        keepalive_by_sysctls: given(&spec.keepalive).is_some_and(transport::is_by_sysctls),
+        user_timeout: transport::limit(cx, &spec.user_timeout, None),
+        idle_timeout: transport::limit(cx, &spec.idle_timeout, None),
+        ping,
+    }
 }
 
 pub(super) fn not_zero(cx: &mut Cx<'_>, span: Span, port: u16) {

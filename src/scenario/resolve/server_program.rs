@@ -72,6 +72,10 @@ fn has_nothing_of_an_app(cx: &mut Cx<'_>, spec: &ServerSpec) {
         ),
         of(spec.backlog.as_ref().map(|f| f.span), "backlog"),
         of(spec.accepts.as_ref().map(|f| f.span), "accepts"),
+        of(spec.keepalive.as_ref().map(|f| f.span), "keepalive"),
+        of(spec.user_timeout.as_ref().map(|f| f.span), "user_timeout"),
+        of(spec.idle_timeout.as_ref().map(|f| f.span), "idle_timeout"),
+        of(spec.ping.as_ref().map(|f| f.span), "ping"),
     ];
     for (span, field) in fields.into_iter().flatten() {
         let message = format!("a program does what it does, so it has no `{field}`");

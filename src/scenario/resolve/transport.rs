@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Keepalive, Ping, Protocol, Retry, Transport};
+use crate::plan::{Keepalive, Ping, Protocol, Retry, Sysctl, Transport};
 use crate::preset::{self, Links};
 use crate::scenario::cx::Cx;
 use crate::scenario::model::{
@@ -105,18 +105,12 @@ fn turn(cx: &mut Cx<'_>, transport: &mut Transport, links: &mut Links, knobs: &T
         *knob = limit(cx, field, *knob);
     }
     if let Some((span, knob)) = placed(&knobs.keepalive) {
-        transport.keepalive = match knob {
-            OffOr::Off => None,
-            // Which these are is known where it runs.
-            OffOr::On(OnOr::On) => Some(Keepalive::by_sysctls(&[])),
-            OffOr::On(OnOr::Own(spec)) => {
-                let inherited = transport
-                    .keepalive
-                    .filter(|_| !transport.keepalive_by_sysctls);
-                keepalive(cx, span, spec, inherited)
-            }
-        };
-        transport.keepalive_by_sysctls = matches!(knob, OffOr::On(OnOr::On));
+        let inherited = transport
+            .keepalive
+            .filter(|_| !transport.keepalive_by_sysctls);
+        // Which the kernel's own are is known where it runs.
+        transport.keepalive = keepalive(cx, span, knob, inherited, &[]);
+        transport.keepalive_by_sysctls = is_by_sysctls(knob);
     }
     if let Some((span, knob)) = placed(&knobs.ping) {
         transport.ping = match knob {
@@ -192,7 +186,27 @@ fn missing(cx: &mut Cx<'_>, span: Span, group: &str, fields: &[(&str, bool)]) {
     }
 }
 
-fn keepalive(
+/// Whether keepalive's times are the kernel's.
+pub(super) fn is_by_sysctls(knob: &OffOr<OnOr<KeepaliveSpec>>) -> bool {
+    matches!(knob, OffOr::On(OnOr::On))
+}
+
+/// Keepalive, with the kernel's own times where these sysctls hold, or with its own, which are inherited where it does not say them.
+pub(super) fn keepalive(
+    cx: &mut Cx<'_>,
+    span: Span,
+    knob: &OffOr<OnOr<KeepaliveSpec>>,
+    inherited: Option<Keepalive>,
+    sysctls: &[Sysctl],
+) -> Option<Keepalive> {
+    match knob {
+        OffOr::Off => None,
+        OffOr::On(OnOr::On) => Some(Keepalive::by_sysctls(sysctls)),
+        OffOr::On(OnOr::Own(spec)) => own_keepalive(cx, span, spec, inherited),
+    }
+}
+
+fn own_keepalive(
     cx: &mut Cx<'_>,
     span: Span,
     spec: &KeepaliveSpec,
@@ -233,10 +247,7 @@ fn keepalive(
 
 fn ping(cx: &mut Cx<'_>, span: Span, spec: &PingSpec, inherited: Option<Ping>) -> Option<Ping> {
     for (span, time) in [&spec.idle, &spec.timeout].into_iter().filter_map(placed) {
-        if time.0 < Duration::from_millis(1) {
-            let problem = Problem::new(span, "a PING time shorter than 1 ms");
-            cx.push(problem.help("write `ping: off` to turn it off"));
-        }
+        is_some_time(cx, span, *time);
     }
     let idle = given(&spec.idle).map(|t| t.0).or(inherited.map(|p| p.idle));
     let timeout = given(&spec.timeout).map(|t| t.0);
@@ -252,6 +263,14 @@ fn ping(cx: &mut Cx<'_>, span: Span, spec: &PingSpec, inherited: Option<Ping>) -
         timeout: timeout?,
         while_idle: while_idle.unwrap_or(inherited.is_some_and(|p| p.while_idle)),
     })
+}
+
+/// A PING's times are some at all.
+pub(super) fn is_some_time(cx: &mut Cx<'_>, span: Span, time: Time) {
+    if time.0 < Duration::from_millis(1) {
+        let problem = Problem::new(span, "a PING time shorter than 1 ms");
+        cx.push(problem.help("write `ping: off` to turn it off"));
+    }
 }
 
 fn retry(cx: &mut Cx<'_>, span: Span, spec: &RetrySpec, inherited: &Retry) -> Retry {

@@ -68,7 +68,7 @@ pub(super) fn predict(
         return Some(unaffected);
     };
     let situation = Situation::of(client, plan, fault, seen);
-    if !is_known(client, plan, fault, &situation) {
+    if !is_known(client, plan, fault, &situation) || situation.servers.may_give_up_within(lasts) {
         return None;
     }
     let service = client.target.service.as_ref();

@@ -3,10 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{ClientEvents, Exchange, Filed, Index, STAMP_SLACK, Unreachable, canonical};
+use super::{
+    ClientEvents, Exchange, Filed, Index, STAMP_SLACK, SocketOptions, Unreachable, canonical,
+};
 use crate::plan::Sysctl;
-use crate::record::{Segment, Socket};
+use crate::record::{EndedBy, Segment, Socket};
 use crate::verdict::timeline::Moment;
+
+/// A server that closes a connection may wait so long for its goodbye to be heard before it says that it has.
+const GOODBYE: Duration = Duration::from_millis(1_100);
 
 impl<'a> Index<'a> {
     /// What clients and servers say of a client; `None` if nobody says anything.
@@ -22,6 +27,23 @@ impl<'a> Index<'a> {
     /// When servers' connections from an address ended.
     pub(in crate::verdict) fn closed(&self, peer: SocketAddr) -> &[Moment] {
         filed(&self.closed, &canonical(peer))
+    }
+
+    /// Which limit of its server's ended a connection from an address at a moment, if one did.
+    pub(in crate::verdict) fn closed_by(&self, peer: SocketAddr, at: Duration) -> Option<EndedBy> {
+        let all = filed(&self.closed_by, &canonical(peer)).iter();
+        let near = |(closed, _): &&(Moment, EndedBy)| closed.at.abs_diff(at) <= GOODBYE;
+        all.filter(near).map(|(_, by)| *by).next_back()
+    }
+
+    /// What a server's program has set the socket of its connection with a peer to, if that was read.
+    pub(in crate::verdict) fn server_options(
+        &self,
+        server: &'a str,
+        peer: SocketAddr,
+    ) -> Option<SocketOptions> {
+        let found = self.server_options.get(&(server, canonical(peer)));
+        found.copied()
     }
 
     /// Responses to an address that bear no request's number, and the servers that gave them.

@@ -123,6 +123,7 @@ impl Story {
             app: App::Lock,
             program: None,
             response_delay: Duration::ZERO,
+            limits: halfopen::plan::ServerLimits::default(),
             store: "aa".to_owned(),
             accept_queue: AcceptQueue::default(),
             emulate: None,
@@ -180,6 +181,7 @@ impl Story {
         self.yaml_line += 1;
         let text = format!("{client}.{}", span.replace(": ", " "));
         self.case.expectations.push(Expectation {
+            server: None,
             fault: None,
             client: client.to_owned(),
             workload: None,

@@ -161,6 +161,7 @@ fn a_server_that_was_killed_closes_its_connections() {
                 server: "aa-1".to_owned(),
                 peer: story.local("c", 1),
                 error: None,
+                by: None,
             };
             story.event(t, closed);
         }
