@@ -227,7 +227,7 @@ impl Situation<'_> {
     }
 
     /// Since when nothing was read at the fault, by a client that was asked nothing but a server's PINGs since `rested`.
-    fn since_heard(&self, rested: Window) -> Window {
+    pub(super) fn since_heard(&self, rested: Window) -> Window {
         let pinged = self.servers.pings_every;
         match pinged.filter(|_| self.transport.protocol == Protocol::H2) {
             Some(every) => heard_at_least_every(every, rested),

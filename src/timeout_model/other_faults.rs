@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
+use super::streams;
 use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Proxy, Service};
 
 /// More than a client takes to send what it has to send.
@@ -18,7 +19,8 @@ const SENDING: Duration = Duration::from_secs(1);
 /// answered and pause: a program's own timeouts nobody knows beforehand.
 #[must_use]
 pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
-    if plan.faults.is_empty() || client.workloads.cycle().is_none() {
+    let reads = streams::reads(client);
+    if plan.faults.is_empty() || (client.workloads.cycle().is_none() && !reads) {
         return None;
     }
     // Whether it keeps a connection, and how long it takes to answer, is the program's own affair.
@@ -34,6 +36,9 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
         return None;
     }
     if let Some(fault) = healing(client, plan) {
+        if reads {
+            return None;
+        }
         return healed::predict(client, plan, fault, &Seen::default());
     }
     let harmless = |fault: &Fault| is_known(fault) || !concerns(fault, client, plan);

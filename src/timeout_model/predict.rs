@@ -7,6 +7,7 @@ use super::healed;
 use super::other_faults::healing;
 use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
+use super::streams::{self, Reading};
 use crate::plan::{
     Cause, Client, Fault, LabPlan, Odds, PredictedQuantile, Prediction, Server, Service, Trigger,
     Window,
@@ -54,6 +55,23 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         return nothing(Cause::Unknown);
     }
     let start = start_after(client, plan, hit.fault);
+    let reads = streams::reads(client);
+    let reading = match start {
+        Start::Before if reads => Reading::of(client, plan, hit.fault, seen),
+        Start::Before | Start::After(_) | Start::Perhaps(_) => None,
+    };
+    if let Some(reading) = &reading {
+        return of_reading(&hit, &situation, reading, hit.can_succeed(client, plan)).map_or_else(
+            || nothing(Cause::Unknown),
+            |found| Prediction {
+                client: client.name.clone(),
+                ..found
+            },
+        );
+    }
+    if reads {
+        return nothing(Cause::Unknown);
+    }
     let fate = match start {
         Start::Before => situation.fate(),
         Start::After(_) => Fate::NoConnection,
@@ -121,6 +139,53 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
             ..nothing(Cause::Unknown)
         },
     }
+}
+
+/// What will become of a client that reads a response which goes on.
+fn of_reading(
+    hit: &Hit,
+    situation: &Situation,
+    reading: &Reading,
+    can_recover: bool,
+) -> Option<Prediction> {
+    let fate = situation.fate_of_reading(reading)?;
+    let prediction = Prediction {
+        client: String::new(),
+        detection: None,
+        recovery: None,
+        odds: Vec::new(),
+        quantiles: Vec::new(),
+        relapses_within: None,
+        cause: Cause::Unknown,
+        unaffected: false,
+    };
+    if !hit.certain || (reading.is_anew() && !hit.nobody_answers()) {
+        return Some(prediction);
+    }
+    let Fate::GivenUp((window, cause)) = fate else {
+        let cause = Cause::Never;
+        return Some(Prediction {
+            cause,
+            ..prediction
+        });
+    };
+    let again = can_recover.then(|| hit.recovery(situation, reading.redial(window)));
+    let again = again.flatten().unwrap_or_default();
+    let speaks = |window: Window| window.then(reading.speaks());
+    let odds = again.odds.into_iter().map(|odds| Odds {
+        recovery: speaks(odds.recovery),
+        ..odds
+    });
+    let odds: Vec<Odds> = odds.collect();
+    Some(Prediction {
+        detection: Some(window),
+        recovery: again.recovery.map(speaks),
+        quantiles: quantiles(&odds),
+        odds: by_dead_dials(odds),
+        relapses_within: again.relapses_within,
+        cause,
+        ..prediction
+    })
 }
 
 /// When a client starts, counted from a fault.

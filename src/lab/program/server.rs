@@ -82,13 +82,15 @@ impl ProgramServer {
         Ok(Rc::new(Self {
             process: Process::new(&server.name, &program.exec.location, &namespace),
             probe: ServerProbe::open(server, &namespace, recorder)?,
-            own: own.map_err(|error| match (error.raw_os_error(), user_of(&program.exec)) {
-                (Some(libc::EINVAL), Some((user, _))) => LabError::Program {
-                    why: one_user(&format!("server {}", server.name), user),
-                    location: program.exec.location.clone(),
+            own: own.map_err(
+                |error| match (error.raw_os_error(), user_of(&program.exec)) {
+                    (Some(libc::EINVAL), Some((user, _))) => LabError::Program {
+                        why: one_user(&format!("server {}", server.name), user),
+                        location: program.exec.location.clone(),
+                    },
+                    _ => LinuxError::kernel(doing)(error).into(),
                 },
-                _ => LinuxError::kernel(doing)(error).into(),
-            })?,
+            )?,
             server: server.clone(),
             program: program.clone(),
             namespace,
