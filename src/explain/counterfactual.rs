@@ -76,7 +76,7 @@ pub fn considered(client: &Client, case: &Case, result: &CaseResult) -> Option<C
         let Some(changed) = plan.clients.iter().find(|c| c.name == client.name) else {
             continue;
         };
-        if breaks(changed, &plan) {
+        if breaks(changed, &plan) || cuts(client, changed) {
             considered.breaks.push(knob);
             continue;
         }
@@ -188,6 +188,17 @@ fn ends(measured: &ClientResult) -> Option<Vec<End>> {
         Some(End::Kernel { sent })
     });
     each.collect()
+}
+
+/// Whether a change limits responses that go on, and so ends those that are well.
+fn cuts(client: &Client, changed: &Client) -> bool {
+    let limits = |of: &Client| {
+        let works = of.workloads.iter().filter(|work| work.kind.streams());
+        let own: Vec<_> = works.map(|work| work.request_timeout).collect();
+        let transport = &of.transport;
+        (!own.is_empty()).then_some((own, transport.request_timeout, transport.read_timeout))
+    };
+    limits(client) != limits(changed)
 }
 
 /// Whether a client of this plan can't be answered by a server of its, though all are well: its own limits are shorter

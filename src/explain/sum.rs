@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Told, clock};
-use crate::plan::units::exact;
+use crate::plan::units::{exact, measured};
 use crate::result::{Part, PartKind};
 
 /// The kinds of parts with their sums, then what is unexplained, then the whole.
@@ -25,10 +25,15 @@ pub(super) fn lines(told: &Told) -> Vec<String> {
         } else {
             String::new()
         };
+        let again: Option<Duration> = own.iter().map(|part| part.retransmitting).sum();
+        let again = again.filter(|again| !again.is_zero());
+        let again = again.map_or_else(String::new, |again| {
+            format!(", retransmitting for {} of it", measured(again))
+        });
         lines.push(line(
             kind.name(),
             sum,
-            &format!("{}{times}", kind.meaning()),
+            &format!("{}{times}{again}", kind.meaning()),
         ));
     }
     lines.push(line(

@@ -170,11 +170,15 @@ impl SocketProbe {
             () = self.stirred.notified() => {}
             () = tokio::time::sleep(left) => {
                 let now = self.recorder.now();
-                let over = |by: &RefCell<BTreeMap<_, _>>| {
-                    let over = by.borrow_mut().extract_if(.., |_, at| *at <= now).map(|(one, _)| one).collect::<Vec<_>>();
+                if let Some(by) = &self.ends_by {
+                    let over = |(_, at): &(&(usize, Ends), &Duration)| **at <= now;
+                    let over: Vec<_> = by.borrow().iter().filter(over).map(|(one, _)| *one).collect();
+                    let mut by = by.borrow_mut();
+                    for one in &over {
+                        by.remove(one);
+                    }
                     self.marked.borrow_mut().extend(over);
-                };
-                self.ends_by.iter().for_each(over);
+                }
             }
         }
     }

@@ -124,6 +124,8 @@ pub enum PartKind {
     Response,
     /// Nothing was in flight: its pause between two tries.
     Backoff,
+    /// It waited on a connection to a live server, or read from it, on a path that loses packets.
+    LiveConnection,
 }
 
 impl PartKind {
@@ -137,6 +139,7 @@ impl PartKind {
             Self::Handshake => "handshake",
             Self::Response => "response",
             Self::Backoff => "backoff",
+            Self::LiveConnection => "live_connection",
         }
     }
 
@@ -150,6 +153,7 @@ impl PartKind {
             Self::Handshake => "SYN to a live endpoint until the connection is shaken hands",
             Self::Response => "waiting for a live server's response",
             Self::Backoff => "nothing in flight: the pause between two tries",
+            Self::LiveConnection => "on a connection to a live server",
         }
     }
 }
@@ -171,6 +175,14 @@ pub struct Part {
     pub begins_with: String,
     /// The event it ends with.
     pub ends_with: String,
+    /// How much of it passed while a segment of its connection was sent again; `None` where that is not told.
+    #[serde(
+        default,
+        rename = "retransmitting_s",
+        with = "seconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub retransmitting: Option<Duration>,
 }
 
 impl Part {

@@ -71,65 +71,46 @@ impl Reading {
         if seen.phase.is_some_and(|phase| phase != Phase::Streaming) {
             return None;
         }
-        let limit = client
-            .workloads
-            .iter()
-            .find_map(|work| work.request_timeout);
-        let lasts = match work {
-            Workload::Download { duration, .. } => Some(*duration),
-            _ => None,
-        };
-        let lasts = [lasts, limit].into_iter().flatten().min();
-        let every = work.longest_pause();
-        let since = since_start(client, plan, fault)?;
-        // On HTTP/1.1 a response that is cut takes its connection with it.
-        let cut = limit.is_some_and(|limit| lasts == Some(limit));
-        let anew = cut
-            && client.transport.protocol == Protocol::H1
-            && since.is_none_or(|since| since.max + OVERHEAD >= lasts.unwrap_or_default());
-        let began = match (since, lasts) {
-            (Some(since), None) => since,
-            (Some(since), Some(lasts)) => within(since, lasts, every)?,
-            // It waits until something is read, whenever that begins.
-            (None, None) => Window::of(Duration::ZERO, plan.duration),
-            (None, Some(lasts)) => Window::of(Duration::ZERO, lasts),
-        };
-        let one_way = plan.round_trip() / 2;
+        let asked = Asked::of(client, plan, fault, work)?;
+        let spoken = asked.spoken;
         let (heard, next, speaks) = match work.part_every() {
-            None => (began, None, Window::default()),
+            None => (spoken, None, Window::default()),
             Some(part) => {
                 let whole = Window::of(Duration::ZERO, part + OVERHEAD);
-                let heard = into(began, part).filter(|_| since.is_some());
+                let heard = into(spoken, part).unwrap_or(whole);
                 let sends = matches!(work, Workload::Messages { .. });
                 let next = sends.then_some(whole);
-                (
-                    heard.unwrap_or(whole),
-                    next,
-                    Window::of(Duration::ZERO, part),
-                )
+                (heard, next, Window::of(Duration::ZERO, part))
             }
         };
+        let one_way = plan.round_trip() / 2;
         Some(Self {
-            began,
+            began: asked.began,
             // What was on its way still comes, where the path is long.
             heard: Window::of(heard.min.saturating_sub(one_way), heard.max),
             next,
-            every,
+            every: work.longest_pause(),
             speaks,
-            anew,
+            anew: asked.anew,
         })
     }
 
     /// Of several workloads on one connection: what any of them reads was heard, and who asks next is the first to send.
     fn of_several(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Self> {
-        let began = since_start(client, plan, fault)??;
+        let began = since_start(client, plan, fault)?;
         let most = plan.slowest(client) + plan.round_trip() + OVERHEAD;
         // Who asks again and again is answered as often, and whose response goes on reads its parts.
         let asks = |work: &Work| (!work.kind.streams()).then(|| work.kind.longest_pause() + most);
         let asks = client.workloads.iter().filter_map(asks).min();
         let messages = |work: &Work| match work.kind {
             Workload::Messages { interval, .. } => Some(interval + OVERHEAD),
-            _ => None,
+            Workload::Watch { .. }
+            | Workload::Download { .. }
+            | Workload::Poll { .. }
+            | Workload::Resync { .. }
+            | Workload::LeaderElection { .. }
+            | Workload::Heartbeat { .. }
+            | Workload::Exec(_) => None,
         };
         let messages = client.workloads.iter().filter_map(messages).min();
         let sends = [asks, messages].into_iter().flatten().min();
@@ -168,51 +149,124 @@ impl Reading {
     }
 }
 
-/// How long before the fault a client's first request went out; `Some(None)` where the fault waits for a response to be read, `None`
-/// where it may come before one.
-fn since_start(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Option<Window>> {
+/// The response that a client reads when a fault strikes it.
+struct Asked {
+    /// How long before the fault it was asked for.
+    began: Window,
+    /// How long before the fault it began to come.
+    spoken: Window,
+    /// It is on another connection than the client's first.
+    anew: bool,
+}
+
+impl Asked {
+    /// `None` where the fault may come while nothing is read.
+    fn of(client: &Client, plan: &LabPlan, fault: &Fault, work: &Workload) -> Option<Self> {
+        let (t, rtt) = (&client.transport, plan.round_trip());
+        let first = since_start(client, plan, fault)?;
+        let opening = Window::of(rtt, rtt * 4 + SLACK);
+        let delays = || plan.servers_of(client).map(|server| server.response_delay);
+        let answer = Window::of(
+            delays().min().unwrap_or_default(),
+            plan.slowest(client) + OVERHEAD,
+        );
+        // A limit on a request cuts it; one on reading too, where a server is silent for longer.
+        let reading = t.read_timeout.filter(|limit| {
+            work.part_every()
+                .is_none_or(|part| *limit <= part + OVERHEAD)
+        });
+        let own = client
+            .workloads
+            .iter()
+            .find_map(|work| work.request_timeout);
+        let duration = match work {
+            Workload::Download { duration, .. } => Some(*duration),
+            Workload::Watch { .. }
+            | Workload::Messages { .. }
+            | Workload::Poll { .. }
+            | Workload::Resync { .. }
+            | Workload::LeaderElection { .. }
+            | Workload::Heartbeat { .. }
+            | Workload::Exec(_) => None,
+        };
+        let every = Window::exactly(work.longest_pause());
+        let to_speak = opening.then(answer);
+        let until = [
+            own.map(|limit| (Window::exactly(limit), true)),
+            reading.map(|limit| (to_speak.then(Window::exactly(limit)), true)),
+            duration.map(|lasts| (to_speak.then(Window::exactly(lasts)), false)),
+        ];
+        let until = until.into_iter().flatten();
+        let Some((lasts, cut)) = until.min_by_key(|(lasts, _)| lasts.max) else {
+            return Some(Self {
+                began: first,
+                spoken: first.earlier(to_speak),
+                anew: false,
+            });
+        };
+        // Only the first one dials, where connections are kept.
+        let dials = cut && t.protocol == Protocol::H1;
+        let late = Window::of(Duration::ZERO, OVERHEAD);
+        let (mut began, mut number) = (first, 0_u32);
+        while began.min >= lasts.min + every.min {
+            let saved = match number > 0 && !dials && own != Some(lasts.min) {
+                true => Window::of(rtt, opening.max),
+                false => Window::default(),
+            };
+            let cycle = lasts.earlier(saved).then(every).then(late);
+            began = Window::of(
+                began.min.checked_sub(cycle.max)?,
+                began.max.checked_sub(cycle.min)?,
+            );
+            number += 1;
+        }
+        if began.max + OVERHEAD >= lasts.min {
+            return None;
+        }
+        let spoken = match number == 0 || dials {
+            true => to_speak,
+            false => Window::of(rtt, rtt + OVERHEAD).then(answer),
+        };
+        (began.min > spoken.max).then(|| Self {
+            began,
+            spoken: began.earlier(spoken),
+            anew: dials && number > 0,
+        })
+    }
+}
+
+/// How long before the fault a client first asked; `None` where nobody knows, or the fault may come before it reads.
+fn since_start(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Window> {
     let rtt = plan.round_trip();
-    match &fault.trigger {
+    let at = match &fault.trigger {
+        Trigger::At(at) => *at,
+        // If it reads then, it is then.
         Trigger::Phase {
             client: name,
             phase: Phase::Streaming,
-            ..
-        } if *name == client.name => Some(None),
-        Trigger::At(at) => {
-            let opening = Window::of(rtt, rtt * 4 + SLACK);
-            let opened = client.start + opening.max + plan.slowest(client) + OVERHEAD;
-            (*at > opened).then(|| Some(Window::exactly(*at - client.start).earlier(opening)))
-        }
-        Trigger::Phase { .. } | Trigger::Forgotten { .. } => None,
-    }
-}
-
-/// How far into a response the fault comes, of those that last so long each and follow each other after a pause; `None` where it may
-/// come in a pause.
-fn within(since: Window, lasts: Duration, every: Duration) -> Option<Window> {
-    let cycle = lasts + every;
-    let number = u32::try_from(since.min.as_nanos() / cycle.as_nanos().max(1)).ok()?;
-    let begun = cycle * number;
-    // Each is a little late.
-    let late = OVERHEAD * number;
-    let (min, max) = (
-        since.min.checked_sub(begun)?.checked_sub(late)?,
-        since.max - begun,
-    );
-    (max + OVERHEAD < lasts).then_some(Window::of(min, max))
+            after,
+        } if *name == client.name => *after,
+        Trigger::Phase { .. } | Trigger::Forgotten { .. } => return None,
+    };
+    let opened = client.start + rtt * 4 + SLACK + plan.slowest(client) + OVERHEAD;
+    (at > opened).then(|| {
+        let since = at - client.start;
+        Window::of(since.saturating_sub(OVERHEAD), since)
+    })
 }
 
 /// How far into a period the fault comes; `None` where a period may end meanwhile.
-fn into(began: Window, period: Duration) -> Option<Window> {
-    let of = |time: Duration| time.as_nanos() / period.as_nanos().max(1);
-    let whole = of(began.min);
-    if whole != of(began.max) || whole == 0 {
+fn into(spoken: Window, period: Duration) -> Option<Window> {
+    let number = |time: Duration| time.as_nanos() / period.as_nanos().max(1);
+    let whole = number(spoken.min);
+    if whole != number(spoken.max) || whole == 0 {
         return None;
     }
     let begun = period * u32::try_from(whole).ok()?;
-    let late = OVERHEAD * u32::try_from(whole).ok()?;
-    let min = (began.min - begun).saturating_sub(late);
-    Some(Window::of(min, began.max - begun))
+    Some(Window::of(
+        spoken.min - begun,
+        spoken.max - begun + OVERHEAD,
+    ))
 }
 
 impl Situation<'_> {
@@ -238,7 +292,7 @@ impl Situation<'_> {
         let mut sent: Vec<Window> = reading.next.into_iter().collect();
         match h2 {
             true => sent.extend(limits.iter().map(|(window, _)| *window)),
-            false => all.extend(limits),
+            false => all.extend(limits.iter().copied()),
         }
         if let Some(ping) = t.ping.filter(|_| h2) {
             let heard = self.since_heard(reading.heard);
@@ -246,7 +300,12 @@ impl Situation<'_> {
                 true => heard,
                 false => Window::of(Duration::ZERO, ping.idle),
             };
-            let pinged = Window::exactly(ping.idle).earlier(silent);
+            let mut pinged = Window::exactly(ping.idle).earlier(silent);
+            // Without a request none goes out: a response that was cut is asked for again after a pause.
+            let cut = limits.iter().map(|(window, _)| window.min).min();
+            if !ping.while_idle && cut.is_some_and(|cut| pinged.max >= cut) {
+                pinged.max += reading.every + SLACK;
+            }
             all.push((
                 pinged.then(Window::exactly(ping.timeout)),
                 Cause::PingTimeout,

@@ -235,9 +235,9 @@ impl<'a> Had<'a> {
                 };
             }
         };
-        let what = match by {
-            Cause::PingTimeout => "its PING went unanswered",
-            _ => "no request was open",
+        let what = match by == Cause::PingTimeout {
+            true => "its PING went unanswered",
+            false => "no request was open",
         };
         match (silent, limit) {
             (Some(silent), Some(limit)) if silent + EARLY >= limit => Diagnosis {

@@ -21,6 +21,7 @@ mod forgotten;
 mod history;
 mod index;
 mod judge;
+mod living;
 mod measure;
 mod measure_client;
 mod outages;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::client_record::ClientRecord;
 use super::connections::Connection;
 use super::index::AT_ONCE;
+use super::living;
 use super::outages::Outage;
 use super::request::Outcome;
 use super::signs::Signs;
@@ -44,7 +45,14 @@ pub(super) fn of(record: &ClientRecord, outage: &Outage, until: Duration) -> Par
     }
     spans.extend(sorting.responses());
     spans.extend(sorting.pauses());
-    sorting.split_by_removal(sweep(spans, (fault.at.at, in_force(fault)), until))
+    spans.extend(living::spans(record, until));
+    let swept = sweep(spans, (fault.at.at, in_force(fault)), until);
+    let mut parts = sorting.split_by_removal(swept);
+    let live = |part: &&mut Part| part.kind == PartKind::LiveConnection;
+    for part in parts.parts.iter_mut().filter(live) {
+        part.retransmitting = living::retransmitting(record, part);
+    }
+    parts
 }
 
 fn in_force(fault: &Injected) -> String {
@@ -101,6 +109,7 @@ impl Sorting<'_, '_, '_> {
             connection: Some(connection.id),
             begins_with,
             ends_with,
+            retransmitting: None,
         })
     }
 
@@ -159,6 +168,7 @@ impl Sorting<'_, '_, '_> {
             connection: Some(connection.id),
             begins_with,
             ends_with,
+            retransmitting: None,
         })
     }
 
@@ -189,6 +199,7 @@ impl Sorting<'_, '_, '_> {
                 connection: Some(*connection),
                 begins_with: format!("request {number} {whose} on connection {connection}"),
                 ends_with: format!("{what} {number}, which its server recorded too"),
+                retransmitting: None,
             })
         })
     }
@@ -255,6 +266,7 @@ impl Sorting<'_, '_, '_> {
                 Some((_, sign)) => sign.text(),
                 None => String::from("the end of the case"),
             },
+            retransmitting: None,
         })
     }
 

@@ -9,7 +9,7 @@ use halfopen::lab::network::Network;
 use halfopen::linux::namespace::Namespace;
 use halfopen::plan::{
     AcceptQueue, App, Client, Effect, Endpoint, Fault, LabPlan, Location, Node, Place, Pod, Probes,
-    Protocol, Server, Service, Sysctl, Target, Trigger, Workload, Workloads,
+    Protocol, Server, ServerLimits, Service, Sysctl, Target, Trigger, Workload, Workloads,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -133,6 +133,7 @@ pub(crate) fn server_on(name: &str, on: &str, address: SocketAddr) -> Server {
         app: App::Echo,
         program: None,
         response_delay: Duration::ZERO,
+        limits: ServerLimits::default(),
         store: name.to_owned(),
         accept_queue: AcceptQueue::default(),
         emulate: None,

@@ -315,12 +315,42 @@ fn a_change_is_named_only_where_it_can_be_known_to_help() {
         },
         None,
     );
-    // Its own timers nobody knows, but it was the kernel that gave up.
-    let of_watching = counterfactual::changes(&watching, case, &result).expect("the kernel's part");
-    let of_kernel = |knob: &str| knob.starts_with("tcp_");
+    watching.transport.request_timeout = None;
+    // No limit on its requests: that would cut a healthy watch.
+    let with = |client: &halfopen::plan::Client| {
+        let mut case = case.as_ref().clone();
+        let own = case.lab.clients.iter_mut().find(|c| c.name == client.name);
+        own.expect("a client").clone_from(client);
+        case
+    };
+    let of_watching = counterfactual::changes(&watching, &with(&watching), &result);
+    let of_watching = of_watching.expect("a prediction");
+    let knobs_of_watching: Vec<&str> = of_watching.iter().map(|c| c.knob.as_str()).collect();
     assert!(!of_watching.is_empty());
     assert!(
-        of_watching
+        knobs_of_watching
+            .iter()
+            .all(|knob| !knob.contains("request") && !knob.contains("read")),
+        "{knobs_of_watching:?}"
+    );
+    // Of one that closes its connections at will the kernel's part alone is known.
+    let mut beating = standby.clone();
+    beating.workloads = Workloads::one(
+        Workload::Heartbeat {
+            every: Duration::from_secs(10),
+            grace: Duration::from_secs(40),
+            lease: None,
+            attempts: 5,
+            close_on_failure: None,
+        },
+        None,
+    );
+    let of_beating = counterfactual::changes(&beating, &with(&beating), &result);
+    let of_beating = of_beating.expect("the kernel's part");
+    let of_kernel = |knob: &str| knob.starts_with("tcp_");
+    assert!(!of_beating.is_empty());
+    assert!(
+        of_beating
             .iter()
             .all(|c| of_kernel(&c.knob) && !c.of_recovery)
     );
@@ -328,7 +358,7 @@ fn a_change_is_named_only_where_it_can_be_known_to_help() {
     for client in &mut by_itself.clients {
         client.cause = Some(halfopen::plan::Cause::RequestTimeout);
     }
-    assert_eq!(counterfactual::changes(&watching, case, &by_itself), None);
+    assert_eq!(counterfactual::changes(&beating, case, &by_itself), None);
 
     // Something else helped: what the model says of the rest is no better.
     let standby = result.clients.iter_mut().find(|c| c.name == "standby");

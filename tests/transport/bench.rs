@@ -251,6 +251,7 @@ pub(crate) fn echo(name: &str) -> plan::Server {
         app: App::Echo,
         program: None,
         response_delay: Duration::ZERO,
+        limits: plan::ServerLimits::default(),
         store: "aa".to_owned(),
         accept_queue: plan::AcceptQueue::default(),
         emulate: None,

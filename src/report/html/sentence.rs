@@ -94,7 +94,8 @@ pub(super) fn why(client: &ClientResult) -> Option<String> {
             | PartKind::DeadDial
             | PartKind::Handshake
             | PartKind::Response
-            | PartKind::Backoff,
+            | PartKind::Backoff
+            | PartKind::LiveConnection,
             _,
         ) => String::new(),
     };

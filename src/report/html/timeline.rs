@@ -302,7 +302,10 @@ impl Picture<'_> {
                     PartKind::EndpointRemoval | PartKind::DeadDial => {
                         vain.bar(self.scale, part.from, part.to, 4.0, 10.0);
                     }
-                    PartKind::Handshake | PartKind::Response | PartKind::Backoff => {}
+                    PartKind::Handshake
+                    | PartKind::Response
+                    | PartKind::Backoff
+                    | PartKind::LiveConnection => {}
                 }
             }
         }

@@ -45,6 +45,10 @@ pub(crate) enum Kind {
     Healed,
     /// A node whose power is back after a time.
     PowerBack,
+    /// A response that goes on: a watch, a download, messages.
+    Reading,
+    /// Several workloads on one connection of HTTP/2.
+    Several,
 }
 
 impl Kind {
@@ -83,6 +87,8 @@ impl Kind {
             Self::TwoServices => "two services",
             Self::Healed => "a path that heals",
             Self::PowerBack => "power that comes back",
+            Self::Reading => "responses that go on",
+            Self::Several => "several workloads",
         }
     }
 
@@ -94,7 +100,8 @@ impl Kind {
             Self::Waiting | Self::Idle | Self::Limits | Self::Ping | Self::Service => 2,
             Self::NeighbourDead => 3,
             Self::Pool | Self::Conntrack | Self::EachDials => 2,
-            Self::TwoServices | Self::Dial | Self::Healed | Self::PowerBack => 1,
+            Self::TwoServices | Self::Dial | Self::Healed | Self::PowerBack | Self::Several => 1,
+            Self::Reading => 3,
         }
     }
 }
@@ -150,6 +157,8 @@ struct Knobs {
     lasts: Option<u64>,
     /// Where packets vanish; `None` = n2 loses its power.
     loss: Option<String>,
+    /// What it does in place of polling.
+    work: Option<String>,
 }
 
 /// Case number `number` of the sweep. `modern`: the kernel has every sysctl.
@@ -160,6 +169,11 @@ pub(crate) fn draw(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
 /// The same of the sweep of faults that heal.
 pub(crate) fn draw_healing(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
     draw_of(&[Kind::Healed, Kind::PowerBack], dice, number, modern)
+}
+
+/// The same of the sweep of responses that go on.
+pub(crate) fn draw_reading(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
+    draw_of(&[Kind::Reading, Kind::Several], dice, number, modern)
 }
 
 fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Drawn {
@@ -204,6 +218,8 @@ fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Draw
         Kind::TwoServices => two_services(dice, &mut knobs),
         Kind::Healed => healed(dice, &mut knobs, modern),
         Kind::PowerBack => power_back(dice, &mut knobs, modern),
+        Kind::Reading => reading(dice, &mut knobs),
+        Kind::Several => several(dice, &mut knobs),
     }
     let at_once = knobs.server.is_empty() && !matches!(kind, Kind::Dial | Kind::Idle);
     if at_once && dice.one_in(4) {
@@ -502,6 +518,77 @@ fn healing(dice: &mut Dice, knobs: &mut Knobs, modern: bool) {
     knobs.duration = Some(100 + pauses + lasts.div_ceil(1_000) * 3);
 }
 
+fn watch(dice: &mut Dice) -> String {
+    match dice.one_in(3) {
+        true => "watch: {}".to_owned(),
+        false => format!("watch: {{ push: {}ms, every: 2s }}", dice.from(500, 60_000)),
+    }
+}
+
+fn reading(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(2) {
+        knobs.profile = "bare-h2";
+    }
+    let limit = match dice.one_in(4) {
+        true => format!(", timeout: {}ms", dice.from(20_000, 120_000)),
+        false => String::new(),
+    };
+    knobs.work = Some(match dice.from(0, 3) {
+        0 if knobs.profile == "bare-h2" => {
+            let interval = dice.from(500, 20_000);
+            format!("workload: {{ stream: {{ messages: {{ interval: {interval}ms }} }} }}")
+        }
+        1 => format!(
+            "workload: {{ stream: {{ download: {{ rate: 1KiB, duration: {}s, every: 3s{limit} }} }} }}",
+            dice.from(20, 300)
+        ),
+        _ => format!("workload: {{ {} }}", watch(dice)),
+    });
+    around_reading(dice, knobs);
+    if dice.one_in(4) {
+        let limit = dice.from(1_500, 90_000);
+        knobs.transport.push(format!("read_timeout: {limit}ms"));
+    }
+}
+
+fn several(dice: &mut Dice, knobs: &mut Knobs) {
+    knobs.profile = "bare-h2";
+    let every = dice.from(900, 30_000);
+    let other = match dice.from(0, 2) {
+        0 => format!("poll: {{ every: {every}ms }}"),
+        1 => format!("resync: {{ every: {every}ms, retry_after: 500ms }}"),
+        _ => format!("stream: {{ messages: {{ interval: {every}ms }} }}"),
+    };
+    knobs.work = Some(format!("workloads: [{{ {} }}, {{ {other} }}]", watch(dice)));
+    around_reading(dice, knobs);
+}
+
+/// Limits of a connection on which a response goes on, and when its server dies.
+fn around_reading(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(2) {
+        knobs.transport.push(keepalive(dice, 30));
+    }
+    if dice.one_in(3) {
+        knobs.transport.push(user_timeout(dice, 90_000));
+    }
+    if knobs.profile == "bare-h2" && dice.one_in(2) {
+        let (idle, timeout) = (dice.from(1_000, 30_000), dice.from(1_000, 20_000));
+        knobs.transport.push(format!(
+            "ping: {{ idle: {idle}ms, timeout: {timeout}ms, while_idle: {} }}",
+            dice.one_in(2)
+        ));
+    }
+    if dice.one_in(3) {
+        service_of(dice, knobs);
+        knobs.pinned = true;
+    }
+    knobs.fault = match dice.one_in(4) {
+        true => when("streaming", dice.from(1_000, 60_000)),
+        false => format!("at: {}ms", dice.from(2_500, 150_000)),
+    };
+    knobs.duration = Some(1_500);
+}
+
 impl Knobs {
     fn yaml(&self, name: &str) -> String {
         let mut text = format!("name: {name}\n");
@@ -523,6 +610,8 @@ impl Knobs {
         let hosts = self.services(&mut text);
         let scheme = if self.tls { "https" } else { "http" };
         text.push_str("clients:\n");
+        let poll = || format!("workload: {{ poll: {{ every: {}ms }} }}", self.every);
+        let work = self.work.clone().unwrap_or_else(poll);
         for (client, host) in ["c", "d"].iter().zip(hosts) {
             let place = if self.host_network {
                 ", host_network: true"
@@ -531,12 +620,10 @@ impl Knobs {
             };
             let _ = writeln!(
                 text,
-                "  {client}: {{ node: n1{place}, url: '{scheme}://{host}/', profile: {}, transport: {{ {} }}, start: {}ms, \
-                 workload: {{ poll: {{ every: {}ms }} }} }}",
+                "  {client}: {{ node: n1{place}, url: '{scheme}://{host}/', profile: {}, transport: {{ {} }}, start: {}ms, {work} }}",
                 self.profile,
                 self.transport.join(", "),
                 self.start,
-                self.every
             );
         }
         let dead = if self.neighbour_dead {

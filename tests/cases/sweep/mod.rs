@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use generate::{Dice, Drawn, Kind, draw, draw_healing};
+use generate::{Dice, Drawn, Kind, draw, draw_healing, draw_reading};
 use halfopen::clock::kernel::{Kernel, built};
 use halfopen::plan::Cause;
 use halfopen::record::Event;
@@ -47,6 +47,8 @@ impl Swept {
             Kind::Conntrack,
             Kind::Healed,
             Kind::PowerBack,
+            Kind::Reading,
+            Kind::Several,
         ];
         let series = self.judged.series.as_ref();
         series
@@ -191,4 +193,26 @@ fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
     assert!(shown * 100 >= told * SHOWN, "{shown} of {told}");
     nothing_is_wrong(&[(newest.name(), swept)]);
     assert!(foreseen * 100 >= cases * FORESEEN, "{foreseen} of {cases}");
+}
+
+/// Of responses that go on so many must be predicted, in percent: one that is cut again and again may be in its pause.
+const FORESEEN_READING: usize = 70;
+
+#[test]
+fn what_is_measured_of_responses_that_go_on_lies_within_what_is_predicted() {
+    let Some(newest) = kernel_or_skip() else {
+        return;
+    };
+    let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
+    let swept = sweep(&newest, draw_reading, cases, SEED);
+    let foreseen = swept
+        .iter()
+        .filter(|one| one.judged.width.is_some())
+        .count();
+    println!("{foreseen} of {cases} with a window");
+    nothing_is_wrong(&[(newest.name(), swept)]);
+    assert!(
+        foreseen * 100 >= cases * FORESEEN_READING,
+        "{foreseen} of {cases}"
+    );
 }
