@@ -83,6 +83,7 @@ fn describe(case: &Case, columns: usize) -> String {
         let own = [client.name.clone(), profile].into_iter().chain(phase);
         sheet.row(own.chain(predicted));
         notes.extend(prediction.and_then(chances));
+        notes.extend(prediction.and_then(standing));
     }
     let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
     let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
@@ -141,6 +142,15 @@ fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<
         Some((None, p)) if !p.unaffected && p.cause != Cause::Unknown => "never".to_owned(),
         _ => "-".to_owned(),
     }
+}
+
+/// What follows for others: when its node is judged not ready, when it leads.
+fn standing(prediction: &Prediction) -> Option<String> {
+    let said = prediction.standing.iter();
+    let said: Vec<String> = said
+        .map(|(what, window)| format!("{what} after {}", between(window.min, window.max)))
+        .collect();
+    (!said.is_empty()).then(|| format!("{}: {}", prediction.client, said.join("; ")))
 }
 
 /// Where chance sends dials to a dead endpoint: within which time a client has recovered with which probability.

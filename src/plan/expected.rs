@@ -257,6 +257,42 @@ pub struct Prediction {
     /// No fault takes a server of its: there is nothing to wait for, and "never" would be wrong.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unaffected: bool,
+    /// What follows from that for others.
+    #[serde(default, skip_serializing_if = "ForeseenStanding::is_empty")]
+    pub standing: ForeseenStanding,
+}
+
+/// When others judge a client otherwise, counted from the fault; `None` where the model does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeseenStanding {
+    /// Its node is judged not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<Window>,
+    /// It is judged ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_again: Option<Window>,
+    /// It holds the lock of one that died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads: Option<Window>,
+}
+
+impl ForeseenStanding {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is said, each with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Window)> {
+        let all = [
+            ("not ready", self.not_ready),
+            ("ready again", self.ready_again),
+            ("leads", self.leads),
+        ];
+        all.into_iter()
+            .filter_map(|(name, window)| Some((name, window?)))
+    }
 }
 
 /// A recovery after a number of dials that chance sent to a dead endpoint.

@@ -29,8 +29,8 @@ pub(crate) use app::apps;
 pub use counters::{CounterExpectation, Growth};
 pub use exec::{Capability, Exec, Limits, Restart, Stop};
 pub use expected::{
-    Cause, Check, CountWindow, Expectation, Expected, Location, Odds, PredictedQuantile,
-    Prediction, ShareWindow, TimeWindow, Warning, Window, word,
+    Cause, Check, CountWindow, Expectation, Expected, ForeseenStanding, Location, Odds,
+    PredictedQuantile, Prediction, ShareWindow, TimeWindow, Warning, Window, word,
 };
 pub use fault::{
     Direction, Effect, End, Fault, Neighbour, Packets, Path, Phase, Process, RejectWith, Trigger,

@@ -321,6 +321,15 @@ pub struct PredictedResult {
     /// No fault would take a server of its.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unaffected: bool,
+    /// When its node would be judged not ready; `None` where that is not foretold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<WindowResult>,
+    /// When it would be judged ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_again: Option<WindowResult>,
+    /// When it would lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads: Option<WindowResult>,
 }
 
 /// By when a share of all runs would have recovered.
@@ -393,6 +402,9 @@ impl From<&Prediction> for PredictedResult {
             relapses_within: prediction.relapses_within,
             cause: prediction.cause,
             unaffected: prediction.unaffected,
+            not_ready: prediction.standing.not_ready.map(Into::into),
+            ready_again: prediction.standing.ready_again.map(Into::into),
+            leads: prediction.standing.leads.map(Into::into),
         }
     }
 }

@@ -28,6 +28,7 @@ mod sendings;
 mod series;
 mod server_side;
 mod situation;
+mod standing;
 mod streams;
 mod sysctls;
 mod timer;

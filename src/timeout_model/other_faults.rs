@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
+use super::standing;
 use super::streams;
 use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Proxy, Service};
 
@@ -45,7 +46,7 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
     plan.faults
         .iter()
         .all(harmless)
-        .then(|| predict(client, plan))
+        .then(|| standing::with(predict(client, plan), client, plan))
 }
 
 /// The one fault that concerns a client, if it is one that heals and nothing else happens to it.

@@ -9,8 +9,8 @@ use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
 use super::streams::{self, Reading};
 use crate::plan::{
-    Cause, Client, Fault, LabPlan, Odds, PredictedQuantile, Prediction, Server, Service, Trigger,
-    Window,
+    Cause, Client, Fault, ForeseenStanding, LabPlan, Odds, PredictedQuantile, Prediction, Server,
+    Service, Trigger, Window,
 };
 
 /// What will become of `client` when the plan's faults fire. Times count from the fault that takes its server.
@@ -31,6 +31,7 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         relapses_within: None,
         cause,
         unaffected: false,
+        standing: ForeseenStanding::default(),
     };
     if let Some(fault) = healing(client, plan) {
         let healed = healed::predict(client, plan, fault, seen);
@@ -158,6 +159,7 @@ fn of_reading(
         relapses_within: None,
         cause: Cause::Unknown,
         unaffected: false,
+        standing: ForeseenStanding::default(),
     };
     if !hit.certain || (reading.is_anew() && !hit.nobody_answers()) {
         return Some(prediction);

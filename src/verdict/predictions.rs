@@ -87,6 +87,18 @@ fn outside_prediction(
             outside.extend(apart("recovered", after, prediction.recovery, lasted));
         }
     }
+    let standing = &prediction.standing;
+    for (what, after, window) in [
+        ("not ready", client.not_ready_after, standing.not_ready),
+        (
+            "ready again",
+            client.ready_again_after,
+            standing.ready_again,
+        ),
+        ("leads", client.leads_after, standing.leads),
+    ] {
+        outside.extend(window.and_then(|window| apart(what, after, Some(window), lasted)));
+    }
     if struck {
         let differs = client
             .cause

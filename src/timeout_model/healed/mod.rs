@@ -21,7 +21,8 @@ use super::situation::Situation;
 use super::sysctls::TcpSysctls;
 use super::window::SLACK;
 use crate::plan::{
-    Cause, Client, Fault, LabPlan, Phase, Prediction, Server, Trigger, Window, Workload,
+    Cause, Client, Fault, ForeseenStanding, LabPlan, Phase, Prediction, Server, Trigger, Window,
+    Workload,
 };
 use outcome::Outcome;
 use taken::Taken;
@@ -50,6 +51,7 @@ pub(super) fn predict(
         relapses_within: None,
         cause: Cause::Never,
         unaffected: false,
+        standing: ForeseenStanding::default(),
     };
     if taken == Taken::Power(&client.node) {
         return None;

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use halfopen::plan::{
-    AcceptQueue, App, Case, Cause, Check, Client, Effect, Endpoint, Expectation, Fault, LabPlan,
-    Location, Neighbour, Node, Place, Pod, Prediction, Probes, Protocol, Server, Service, Target,
-    Transport, Trigger, Warning, Window, Workload, Workloads,
+    AcceptQueue, App, Case, Cause, Check, Client, Effect, Endpoint, Expectation, Fault,
+    ForeseenStanding, LabPlan, Location, Neighbour, Node, Place, Pod, Prediction, Probes, Protocol,
+    Server, Service, Target, Transport, Trigger, Warning, Window, Workload, Workloads,
 };
 use halfopen::record::ClockName;
 
@@ -213,6 +213,7 @@ impl Story {
             relapses_within: None,
             cause,
             unaffected: false,
+            standing: ForeseenStanding::default(),
         });
         self
     }
