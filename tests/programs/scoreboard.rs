@@ -106,6 +106,49 @@ fn clients_of_redis_say_what_is_seen_of_them() {
     }
 }
 
+/// Who only listens has nothing that could go unacknowledged: without keepalive it never learns that its server is gone.
+#[test]
+fn who_watches_without_keepalive_never_learns_of_it() {
+    let of_grpc = ("scoreboard/grpc-subscribed.yaml", "exec=grpc-go");
+    let of_etcd = ("scoreboard/etcd-subscribed.yaml", "");
+    for ((scenario, filter), programs) in [
+        (of_grpc, &["halfopen-poll-go-grpc"][..]),
+        (of_etcd, &["halfopen-poll-etcd", "etcd", "etcdctl"][..]),
+    ] {
+        let Some(run) = run(scenario, filter, programs) else {
+            continue;
+        };
+        let [without, with] = [&run.cases[0], &run.cases[1]].map(|case| &case.clients[0]);
+        for client in [without, with] {
+            let said = client.program.as_ref().and_then(|own| own.said.as_ref());
+            assert_eq!(
+                said.expect("its own words").agrees,
+                Some(true),
+                "{}",
+                run.table
+            );
+        }
+        assert_eq!(without.recovered_after, None, "{}", run.table);
+        // PINGs of 10 s of silence, up to 5 s of them before the fault, and 3 s for the answer; a second until it asks again.
+        let recovered = with.recovered_after.map(|after| after.as_secs_f64());
+        assert!(
+            recovered.is_some_and(|after| (8.0..14.5).contains(&after)),
+            "{}",
+            run.table
+        );
+    }
+}
+
+/// `halfopen tune` names this limit for a recovery within 30 s that a silence of 10 s survives.
+#[test]
+fn a_database_client_s_own_limit_brings_it_back() {
+    let programs = ["halfopen-poll-redis", "redis-server"];
+    let Some(run) = run("servers/redis-limit.yaml", "", &programs) else {
+        return;
+    };
+    figures(&run, "app");
+}
+
 /// What the servers' programs wrote in each case after the fault, in seconds from it: the first line with each of these words.
 fn lines(run: &Run, words: &[&str]) -> Vec<Vec<f64>> {
     let cases = run.records.iter().zip(&run.cases);
