@@ -171,8 +171,7 @@ fn packets(
     let pods = pods.filter(|name| plan.clients.iter().any(|c| c.place.name() == *name));
     let mut told: Vec<&str> = nodes.filter(|name| has_client(name)).chain(pods).collect();
     for server in &plan.probes.servers {
-        let server = plan.servers.iter().find(|s| s.name == *server);
-        let link = server.map(|server| server.place.name());
+        let link = plan.server(server).map(|server| server.place.name());
         told.extend(link.filter(|link| !told.contains(link)));
     }
     let kept = plan.probes.packets.iter().map(String::as_str);

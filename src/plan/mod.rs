@@ -402,6 +402,12 @@ impl LabPlan {
         self.clients.iter().find(|client| client.name == name)
     }
 
+    /// The server called `name`.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
     /// The node called `name`.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Node> {

@@ -66,9 +66,8 @@ impl<'a> Conntrack<'a> {
             sysctl_number(&node.sysctls, &key).unwrap_or(default)
         };
         let time = |name, default| Duration::from_secs(sysctl(name, default));
-        let stands_on = |server: &str| plan.servers.iter().find(|s| s.name == server);
         let dead = service.endpoints.iter().filter(|endpoint| {
-            let server = stands_on(&endpoint.server);
+            let server = plan.server(&endpoint.server);
             server.is_some_and(|server| fault.dead_node() == Some(server.node.as_str()))
         });
         Some(Self {

@@ -33,8 +33,7 @@ pub(super) struct Cycle {
 impl Cycle {
     pub(super) fn of(client: &Client, plan: &LabPlan) -> Self {
         let rtt = plan.round_trip();
-        let own = |name: &String| plan.servers.iter().find(|s| s.name == *name);
-        let delays = client.target.servers.iter().filter_map(own);
+        let delays = plan.servers_of(client);
         let delay = Window {
             min: delays.map(|s| s.response_delay).min().unwrap_or_default(),
             max: plan.slowest(client),

@@ -233,8 +233,7 @@ impl<'a> Hit<'a> {
     /// `None` where the client keeps its server.
     fn of(client: &Client, plan: &'a LabPlan, seen: &Seen) -> Option<Self> {
         let loss = |server: &str| {
-            let server = plan.servers.iter().find(|s| s.name == server)?;
-            loss_of(&server.node, plan)
+            loss_of(&plan.server(server)?.node, plan)
         };
         let servers = &client.target.servers;
         let time = |fault: &Fault| fault.trigger.times(plan).0;

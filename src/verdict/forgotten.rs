@@ -39,7 +39,7 @@ pub(super) fn of(index: &Index) -> Vec<KeptResult> {
 pub(super) fn kept(expectation: &Expectation, index: &Index) -> Result<KeptResult, String> {
     let lab = &index.case.lab;
     let named = expectation.server.as_deref().unwrap_or_default();
-    let server = lab.servers.iter().find(|s| s.name == named);
+    let server = lab.server(named);
     let server = server.ok_or("the case has no such server")?;
     let client = lab.client(&expectation.client);
     let client = client.ok_or("the case has no such client")?;

@@ -96,9 +96,9 @@ fn two_leaders(client: &str, index: &Index) -> Option<Moment> {
 /// The stores behind the servers that a client asks.
 fn stores_of<'a>(client: &str, index: &Index<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
     let lab = &index.case.lab;
-    let client = lab.clients.iter().find(|c| c.name == client);
-    let servers = client.into_iter().flat_map(|c| &c.target.servers);
-    let servers = servers.filter_map(|name| lab.servers.iter().find(|s| s.name == *name));
+    let client = lab.client(client).into_iter();
+    let servers = client.flat_map(|client| &client.target.servers);
+    let servers = servers.filter_map(|name| lab.server(name));
     servers.map(|server| server.store.as_str())
 }
 

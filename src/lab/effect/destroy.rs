@@ -56,7 +56,7 @@ fn leading_to(
     target: SocketAddr,
     server: &str,
 ) -> Result<Option<HashSet<SocketAddr>>, LabError> {
-    let server = plan.servers.iter().find(|s| s.name == server);
+    let server = plan.server(server);
     let server = server.ok_or_else(|| unknown("server of a destroyed socket"))?;
     if server.listen.contains(&target) {
         return Ok(None);

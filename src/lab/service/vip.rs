@@ -48,7 +48,7 @@ pub(super) async fn set_up(
     services: &[ServiceState],
 ) -> Result<Box<dyn Mode>, LinuxError> {
     let endpoints = services.iter().flat_map(|s| &s.service.endpoints);
-    let servers = endpoints.filter_map(|e| plan.servers.iter().find(|s| s.name == e.server));
+    let servers = endpoints.filter_map(|e| plan.server(&e.server));
     let node_of: BTreeMap<_, _> = servers
         .map(|server| (server.name.clone(), server.node.clone()))
         .collect();
