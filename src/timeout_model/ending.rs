@@ -206,16 +206,21 @@ impl Situation<'_> {
     /// When keepalive ends a connection on which nothing is outstanding; the peer was last heard `silent` before the
     /// fault.
     pub(super) fn keepalive(&self, silent: Window) -> Option<Candidate> {
-        let keepalive = self.transport.keepalive?;
-        let silent = self.since_heard(silent);
-        let user_timeout = self.transport.user_timeout;
         let longest = self.cycle.pause.max.max(self.cycle.delay.max);
+        let rested = self.rhythm.may_have_rested.then_some(longest);
+        self.keepalive_after(silent, rested.unwrap_or_default())
+    }
+
+    /// The same of one whose longest silence before was `rested`.
+    pub(super) fn keepalive_after(&self, silent: Window, rested: Duration) -> Option<Candidate> {
+        let keepalive = self.transport.keepalive?;
+        let user_timeout = self.transport.user_timeout;
         let window = keepalive::keepalive(
             &keepalive,
             user_timeout,
             self.cycle.rtt,
-            silent,
-            longest > keepalive.idle && self.rhythm.may_have_rested,
+            self.since_heard(silent),
+            rested > keepalive.idle,
             self.kernel,
         );
         // With a dead neighbour too: what its node says of a probe is not heard.

@@ -56,22 +56,19 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         return nothing(Cause::Unknown);
     }
     let start = start_after(client, plan, hit.fault);
-    let reads = streams::reads(client);
-    let reading = match start {
-        Start::Before if reads => Reading::of(client, plan, hit.fault, seen),
-        Start::Before | Start::After(_) | Start::Perhaps(_) => None,
-    };
-    if let Some(reading) = &reading {
-        return of_reading(&hit, &situation, reading, hit.can_succeed(client, plan)).map_or_else(
-            || nothing(Cause::Unknown),
-            |found| Prediction {
-                client: client.name.clone(),
-                ..found
-            },
-        );
-    }
-    if reads {
-        return nothing(Cause::Unknown);
+    if streams::reads(client) {
+        let reading = match start {
+            Start::Before => Reading::of(client, plan, hit.fault, seen),
+            Start::After(_) | Start::Perhaps(_) => None,
+        };
+        let unknown = nothing(Cause::Unknown);
+        return match reading {
+            Some(reading) => {
+                let can_recover = hit.can_succeed(client, plan);
+                of_reading(&hit, &situation, &reading, can_recover, unknown)
+            }
+            None => unknown,
+        };
     }
     let fate = match start {
         Start::Before => situation.fate(),
@@ -142,34 +139,24 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
     }
 }
 
-/// What will become of a client that reads a response which goes on.
+/// What will become of a client that reads a response which goes on; `unknown` where the model can't say.
 fn of_reading(
     hit: &Hit,
     situation: &Situation,
     reading: &Reading,
     can_recover: bool,
-) -> Option<Prediction> {
-    let fate = situation.fate_of_reading(reading)?;
-    let prediction = Prediction {
-        client: String::new(),
-        detection: None,
-        recovery: None,
-        odds: Vec::new(),
-        quantiles: Vec::new(),
-        relapses_within: None,
-        cause: Cause::Unknown,
-        unaffected: false,
-        standing: ForeseenStanding::default(),
-    };
+    unknown: Prediction,
+) -> Prediction {
     if !hit.certain || (reading.is_anew() && !hit.nobody_answers()) {
-        return Some(prediction);
+        return unknown;
     }
-    let Fate::GivenUp((window, cause)) = fate else {
-        let cause = Cause::Never;
-        return Some(Prediction {
-            cause,
-            ..prediction
-        });
+    let (window, cause) = match situation.fate_of_reading(reading) {
+        Some(Fate::GivenUp(by)) => by,
+        Some(Fate::Kept | Fate::PerhapsKept | Fate::NoConnection | Fate::Unsure(_)) => {
+            let cause = Cause::Never;
+            return Prediction { cause, ..unknown };
+        }
+        None => return unknown,
     };
     let again = can_recover.then(|| hit.recovery(situation, reading.redial(window)));
     let again = again.flatten().unwrap_or_default();
@@ -179,15 +166,15 @@ fn of_reading(
         ..odds
     });
     let odds: Vec<Odds> = odds.collect();
-    Some(Prediction {
+    Prediction {
         detection: Some(window),
         recovery: again.recovery.map(speaks),
         quantiles: quantiles(&odds),
         odds: by_dead_dials(odds),
         relapses_within: again.relapses_within,
         cause,
-        ..prediction
-    })
+        ..unknown
+    }
 }
 
 /// When a client starts, counted from a fault.
@@ -232,9 +219,7 @@ struct Hit<'a> {
 impl<'a> Hit<'a> {
     /// `None` where the client keeps its server.
     fn of(client: &Client, plan: &'a LabPlan, seen: &Seen) -> Option<Self> {
-        let loss = |server: &str| {
-            loss_of(&plan.server(server)?.node, plan)
-        };
+        let loss = |server: &str| loss_of(&plan.server(server)?.node, plan);
         let servers = &client.target.servers;
         let time = |fault: &Fault| fault.trigger.times(plan).0;
         let losses: Vec<&Fault> = servers.iter().filter_map(|s| loss(s)).collect();

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use super::cycle::OVERHEAD;
-use super::keepalive;
 use super::rhythm::Seen;
 use super::situation::{Fate, Situation};
 use super::window::{Candidate, SLACK, earliest, either};
@@ -314,7 +313,7 @@ impl Situation<'_> {
         }
         let first = sent.iter().copied().reduce(Window::or_sooner);
         all.extend(first.map(|first| self.retransmission(first, first)));
-        let kept_alive = self.keepalive_of_reading(reading);
+        let kept_alive = self.keepalive_after(reading.heard, reading.began.max);
         let by = match (kept_alive, first, earliest(all.clone())) {
             // Keepalive counts until something is sent, and never again.
             (Some(kept_alive), Some(first), other) if kept_alive.0.max <= first.min => {
@@ -332,24 +331,5 @@ impl Situation<'_> {
             let max = window.max + SLACK;
             Fate::GivenUp((Window { max, ..window }, cause))
         }))
-    }
-
-    /// When keepalive ends it, if nothing is sent before.
-    fn keepalive_of_reading(&self, reading: &Reading) -> Option<Candidate> {
-        let keepalive = self.transport.keepalive?;
-        let user_timeout = self.transport.user_timeout;
-        let window = keepalive::keepalive(
-            &keepalive,
-            user_timeout,
-            self.cycle.rtt,
-            self.since_heard(reading.heard),
-            reading.began.max > keepalive.idle,
-            self.kernel,
-        );
-        let cause = match user_timeout {
-            Some(_) => Cause::UserTimeout,
-            None => Cause::Keepalive,
-        };
-        Some((window, cause))
     }
 }
