@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::forgotten;
+use super::forgotten::Forgotten;
 use super::index::Index;
 use super::measure::Measured;
 use super::outcome::Outcome;
@@ -11,16 +11,21 @@ use crate::metric::{self, Metric, Tested, Value};
 use crate::plan::units::{between, measured};
 use crate::plan::{Case, Expectation, Expected, TimeWindow};
 use crate::result::{
-    Checked, ClientResult, ExpectationResult, Passing, Verdict, WindowResult, WorkloadResult, word,
+    Checked, ClientResult, ExpectationResult, KeptResult, Passing, Verdict, WindowResult,
+    WorkloadResult, word,
 };
 
 /// Checks what a case expects of its clients, in its order, by what the case did to them, or one of its faults.
-pub(super) fn of(index: &Index, measured: &Measured) -> Vec<ExpectationResult> {
+pub(super) fn of(
+    index: &Index,
+    measured: &Measured,
+    forgotten: &Forgotten,
+) -> Vec<ExpectationResult> {
     let case = index.case;
     let (clients, ended) = (&measured.clients[..], measured.duration);
     let judged = |expectation: &Expectation| -> Result<Checked, String> {
-        if expectation.server.is_some() {
-            return of_server(expectation, index);
+        if let Some(kept) = forgotten.by(expectation) {
+            return of_server(expectation, kept.as_ref()?, index);
         }
         let checked = match &expectation.fault {
             None => check(expectation, clients, ended),
@@ -46,10 +51,13 @@ pub(super) fn of(index: &Index, measured: &Measured) -> Vec<ExpectationResult> {
 }
 
 /// Checks what is expected of what a server kept.
-fn of_server(expectation: &Expectation, index: &Index) -> Result<Checked, String> {
-    let kept = forgotten::kept(expectation, index)?;
+fn of_server(
+    expectation: &Expectation,
+    kept: &KeptResult,
+    index: &Index,
+) -> Result<Checked, String> {
     let check = &expectation.check;
-    let value = metric::forgot::value(&check.metric, &kept);
+    let value = metric::forgot::value(&check.metric, kept);
     let value = value.ok_or("there is no such metric")?;
     let fault_at = index.timeline.faults.iter().find(|f| f.index == kept.fault);
     let fault_at = fault_at.map_or(Duration::ZERO, |fault| fault.at.at);

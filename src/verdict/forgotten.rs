@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::cause::{self, Diagnosis};
 use super::connections::{self, Connection};
 use super::evidence::{Evidence, SocketSeen, sysctls_of};
-use super::index::{AT_ONCE, Index, STAMP_SLACK};
+use super::index::{AT_ONCE, Index, STAMP_SLACK, canonical};
 use super::timeline::{Injected, Moment};
 use super::waits::RequestsSeen;
 use super::wire::Wire;
@@ -22,23 +22,56 @@ use crate::timeout_model::Kernel;
 /// A limit of the server's own may be seen a tick early by its socket.
 const EARLY: Duration = Duration::from_millis(20);
 
-/// What servers kept, as far as anything is expected of that. Each with whose expectation it is.
-pub(super) fn of(index: &Index) -> Vec<KeptResult> {
-    let mut all: Vec<KeptResult> = Vec::new();
-    for expectation in &index.case.expectations {
-        if let Ok(kept) = kept(expectation, index)
-            && !all.contains(&kept)
-        {
-            all.push(kept);
-        }
-    }
-    all
+/// What servers kept, as far as anything is expected of that.
+pub(super) struct Forgotten<'a> {
+    /// By what is expected of, in the order of the expectations, each once; or why nothing can be said.
+    all: Vec<(Subject<'a>, Result<KeptResult, String>)>,
 }
 
-/// What the server of an expectation kept of its client, or why nothing can be said.
-pub(super) fn kept(expectation: &Expectation, index: &Index) -> Result<KeptResult, String> {
+/// Server, client and fault of an expectation.
+type Subject<'a> = (&'a str, &'a str, Option<&'a str>);
+
+/// `None` of an expectation on a client itself.
+fn subject(expectation: &Expectation) -> Option<Subject<'_>> {
+    let server = expectation.server.as_deref()?;
+    Some((server, &expectation.client, expectation.fault.as_deref()))
+}
+
+impl<'a> Forgotten<'a> {
+    pub(super) fn of(index: &Index<'a>) -> Self {
+        let mut all: Vec<(Subject, Result<KeptResult, String>)> = Vec::new();
+        for expectation in &index.case.expectations {
+            if let Some(new) = subject(expectation)
+                && all.iter().all(|(known, _)| *known != new)
+            {
+                all.push((new, kept(new.0, expectation, index)));
+            }
+        }
+        Self { all }
+    }
+
+    /// What the server of an expectation kept of its client, or why nothing can be said; `None` if it is on the client itself.
+    pub(super) fn by(&self, expectation: &Expectation) -> Option<&Result<KeptResult, String>> {
+        let own = subject(expectation)?;
+        let found = self.all.iter().find(|(known, _)| *known == own);
+        found.map(|(_, kept)| kept)
+    }
+
+    /// What is known, each once: of a fault that is named and of the one that is meant without a name it is the same.
+    pub(super) fn into_results(self) -> Vec<KeptResult> {
+        let mut known: Vec<KeptResult> = Vec::new();
+        for kept in self.all.into_iter().filter_map(|(_, kept)| kept.ok()) {
+            if !known.contains(&kept) {
+                known.push(kept);
+            }
+        }
+        known
+    }
+}
+
+/// What the server called `named` kept of an expectation's client.
+fn kept(named: &str, expectation: &Expectation, index: &Index) -> Result<KeptResult, String> {
     let lab = &index.case.lab;
-    let named = expectation.server.as_deref().unwrap_or_default();
     let server = lab.server(named);
     let server = server.ok_or("the case has no such server")?;
     let client = lab.client(&expectation.client);
@@ -118,10 +151,7 @@ impl<'a> Had<'a> {
     ) -> Option<Self> {
         let (peer, began) = (connection.local?, connection.began()?);
         let place = server.place.name();
-        let same = |socket: &Socket| {
-            let (a, b) = (socket.peer, peer);
-            a.ip().to_canonical() == b.ip().to_canonical() && a.port() == b.port()
-        };
+        let same = |socket: &Socket| canonical(socket.peer) == canonical(peer);
         let all = server.listen.iter().find_map(|local| {
             let of_port = index.socket(place, *local).iter();
             let own =

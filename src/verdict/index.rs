@@ -39,7 +39,7 @@ const ARRIVALS_SINCE: u32 = 3;
 /// An address and port that are the same whether an IPv4 or an IPv6 socket showed them.
 type Endpoint = (IpAddr, u16);
 
-fn canonical(address: SocketAddr) -> Endpoint {
+pub(super) fn canonical(address: SocketAddr) -> Endpoint {
     (address.ip().to_canonical(), address.port())
 }
 

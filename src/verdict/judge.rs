@@ -8,7 +8,7 @@ use crate::record::{ClockName, Event};
 
 use super::counters;
 use super::expectations;
-use super::forgotten;
+use super::forgotten::Forgotten;
 use super::index::Index;
 use super::measure;
 use super::outcome::Outcome;
@@ -22,14 +22,15 @@ pub fn judge(record: &[Event]) -> CaseResult {
         return nameless();
     };
     let measured = measure::of(&index);
-    let mut expectations = expectations::of(&index, &measured);
+    let forgotten = Forgotten::of(&index);
+    let mut expectations = expectations::of(&index, &measured, &forgotten);
     expectations.extend(counters::expectations(&index, &measured.outcome));
     doubt_failures(&mut expectations, index.lateness);
     let verdict = verdict(&measured.outcome, &expectations);
     let (verdict, reason) = program_end::not_passed(verdict, &measured.clients, &expectations);
     CaseResult {
         warnings: warnings(&index, &measured.clients),
-        kept: forgotten::of(&index),
+        kept: forgotten.into_results(),
         clients: measured.clients,
         faults: measured.faults,
         // A lab that did not start could not say its kernel.
