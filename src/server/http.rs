@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -23,7 +22,7 @@ use super::connection::{App, AppContext, ByteStream, Connection, Ended, Outbox};
 use super::idle::{OpenRequest, OpenRequests};
 use super::stream::ResponseParts;
 use crate::contract::stream::{PART_END, StreamQuery};
-use crate::contract::{REQUEST_HEADER, SERVER_HEADER};
+use crate::contract::{GOODBYE, REQUEST_HEADER, SERVER_HEADER};
 use crate::plan::units::exact;
 use crate::plan::{Protocol, ServerLimits};
 use crate::record::{EndedBy, Observation, Progress, RequestId};
@@ -35,9 +34,6 @@ const PREFACE: &[u8] = b"PRI";
 /// connection is closed for it (CVE-2023-44487). The library's own limit of 20 ends every connection after some minutes of silence;
 /// this is Go's, four times its 250 streams (golang.org/x/net/http2, `unstartedHandlers`), which Kubernetes' API server has.
 const PENDING_RESETS: usize = 1000;
-
-/// How long a peer may take to answer the goodbye to an idle connection: Go's (golang.org/x/net/http2, `goAwayTimeout`).
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An app that has a whole response to each whole request.
 pub(super) trait HttpApp {

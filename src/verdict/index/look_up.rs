@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::{
     ClientEvents, Exchange, Filed, Index, STAMP_SLACK, SocketOptions, Unreachable, canonical,
 };
+use crate::contract::GOODBYE;
 use crate::plan::Sysctl;
 use crate::record::{EndedBy, Segment, Socket};
 use crate::verdict::timeline::Moment;
 
-/// A server that closes a connection may wait so long for its goodbye to be heard before it says that it has.
-const GOODBYE: Duration = Duration::from_millis(1_100);
+/// A server that closes a connection waits for its goodbye to be heard before it says that it has; and it may be late.
+const TOLD_WITHIN: Duration = GOODBYE.saturating_add(Duration::from_millis(100));
 
 impl<'a> Index<'a> {
     /// What clients and servers say of a client; `None` if nobody says anything.
@@ -32,7 +33,7 @@ impl<'a> Index<'a> {
     /// Which limit of its server's ended a connection from an address at a moment, if one did.
     pub(in crate::verdict) fn closed_by(&self, peer: SocketAddr, at: Duration) -> Option<EndedBy> {
         let all = filed(&self.closed_by, &canonical(peer)).iter();
-        let near = |(closed, _): &&(Moment, EndedBy)| closed.at.abs_diff(at) <= GOODBYE;
+        let near = |(closed, _): &&(Moment, EndedBy)| closed.at.abs_diff(at) <= TOLD_WITHIN;
         all.filter(near).map(|(_, by)| *by).next_back()
     }
 
