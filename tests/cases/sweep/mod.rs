@@ -116,12 +116,17 @@ fn events(record: &Path) -> Vec<Event> {
         .collect()
 }
 
+/// How many cases are drawn.
+fn how_many() -> usize {
+    std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"))
+}
+
 #[test]
 fn what_is_measured_lies_within_what_is_predicted() {
     let Some(newest) = kernel_or_skip() else {
         return;
     };
-    let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
+    let cases = how_many();
     let older = built().into_iter().filter(|kernel| {
         let version = kernel.about.as_ref().map(|about| about.version.clone());
         version != newest.about.as_ref().map(|about| about.version.clone())
@@ -167,7 +172,7 @@ fn what_is_measured_of_faults_that_heal_lies_within_what_is_predicted() {
     let Some(newest) = kernel_or_skip() else {
         return;
     };
-    let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
+    let cases = how_many();
     let swept = sweep(&newest, draw_healing, cases, SEED);
     let foreseen = swept.iter().filter(|one| one.judged.predicted).count();
     let mut widths: Vec<_> = swept
@@ -203,7 +208,7 @@ fn what_is_measured_of_responses_that_go_on_lies_within_what_is_predicted() {
     let Some(newest) = kernel_or_skip() else {
         return;
     };
-    let cases = std::env::var("HALFOPEN_SWEEP").map_or(FEW, |n| n.parse().expect("a number"));
+    let cases = how_many();
     let swept = sweep(&newest, draw_reading, cases, SEED);
     let foreseen = swept
         .iter()
