@@ -123,7 +123,7 @@ impl Workloads {
     /// Whether several requests can be under way at once.
     #[must_use]
     pub fn at_once(&self) -> bool {
-        let beats = |work: &Work| matches!(work.kind, Workload::Heartbeat { .. });
+        let beats = |work: &Work| matches!(work.kind, Workload::Heartbeat { lease: Some(_), .. });
         self.several() || self.iter().any(beats)
     }
 
@@ -154,13 +154,6 @@ impl Workloads {
         }
     }
 
-    /// The shortest pause between a request's end and its workload's next one.
-    #[must_use]
-    pub fn shortest_pause(&self) -> Duration {
-        let pauses = self.iter().map(|work| work.kind.shortest_pause());
-        pauses.min().unwrap_or_default()
-    }
-
     /// The longest pause between a request's end and its workload's next one.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
@@ -184,57 +177,64 @@ impl Workload {
         }
     }
 
-    /// The shortest pause between a request's end and the next one.
+    /// From a response to the next request: the shortest pause, and the longest.
     #[must_use]
-    pub fn shortest_pause(&self) -> Duration {
+    pub fn pause_after_response(&self) -> (Duration, Duration) {
         match self {
-            // A failed beat is tried again at once.
-            Self::Heartbeat { attempts, .. } if *attempts > 1 => Duration::ZERO,
+            Self::Poll { every }
+            | Self::Watch { every, .. }
+            | Self::Download { every, .. }
+            | Self::Messages { every, .. }
+            | Self::Resync { every, .. } => (*every, *every),
+            Self::LeaderElection { every, jitter, .. } => (*every, *every + *jitter),
             Self::Heartbeat { every, lease, .. } => {
-                lease.map_or(*every, |lease| (lease / LEASE_SHARE).min(*every))
+                let renewal = lease.map_or(*every, |lease| lease / LEASE_SHARE);
+                (renewal.min(*every), renewal.max(*every))
             }
-            Self::Resync { every, retry_after } => *every.min(retry_after),
-            other => other.longest_pause().saturating_sub(other.jitter()),
+            Self::Exec(program) => {
+                let every = program.exec.every.unwrap_or_default();
+                (every, every)
+            }
+        }
+    }
+
+    /// From a request that failed to the next one: the shortest pause, and the longest.
+    #[must_use]
+    pub fn pause_after_failure(&self) -> (Duration, Duration) {
+        let (shortest, longest) = self.pause_after_response();
+        match self {
+            Self::Resync { retry_after, .. } => (*retry_after, *retry_after),
+            // A failed beat is tried again at once.
+            Self::Heartbeat { attempts, .. } if *attempts > 1 => (Duration::ZERO, longest),
+            Self::Poll { .. }
+            | Self::LeaderElection { .. }
+            | Self::Watch { .. }
+            | Self::Heartbeat { .. }
+            | Self::Download { .. }
+            | Self::Messages { .. }
+            | Self::Exec(_) => (shortest, longest),
         }
     }
 
     /// The longest pause between a request's end and the next one.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        match self {
-            Self::Poll { every }
-            | Self::Watch { every, .. }
-            | Self::Download { every, .. }
-            | Self::Messages { every, .. } => *every,
-            Self::LeaderElection { every, jitter, .. } => *every + *jitter,
-            Self::Resync { every, retry_after } => *every.max(retry_after),
-            Self::Heartbeat { every, lease, .. } => {
-                lease.map_or(*every, |lease| (lease / LEASE_SHARE).max(*every))
-            }
-            Self::Exec(program) => program.exec.every.unwrap_or_default(),
-        }
-    }
-
-    fn jitter(&self) -> Duration {
-        match self {
-            Self::LeaderElection { jitter, .. } => *jitter,
-            Self::Poll { .. }
-            | Self::Watch { .. }
-            | Self::Resync { .. }
-            | Self::Heartbeat { .. }
-            | Self::Download { .. }
-            | Self::Messages { .. }
-            | Self::Exec(_) => Duration::ZERO,
-        }
+        self.pause_after_response()
+            .1
+            .max(self.pause_after_failure().1)
     }
 
     /// Whether it sends a request, has its whole response, pauses, and so on: the pause then foretells the next one.
     #[must_use]
     pub fn is_cycle(&self) -> bool {
-        matches!(
-            self,
-            Self::Poll { .. } | Self::LeaderElection { .. } | Self::Resync { .. }
-        )
+        match self {
+            Self::Poll { .. } | Self::LeaderElection { .. } | Self::Resync { .. } => true,
+            // Renewals of the lease go out beside the status.
+            Self::Heartbeat { lease, .. } => lease.is_none(),
+            Self::Watch { .. } | Self::Download { .. } | Self::Messages { .. } | Self::Exec(_) => {
+                false
+            }
+        }
     }
 
     /// Whether its responses go on: what then shows that all is well is not their end, but what arrives.
@@ -285,10 +285,29 @@ mod tests {
             attempts,
             close_on_failure: None,
         };
-        let pauses = |w: Workload| (w.shortest_pause(), w.longest_pause());
-        assert_eq!(pauses(beat(1, None)), (s(10), s(10)));
-        assert_eq!(pauses(beat(1, Some(s(80)))), (s(10), s(20)));
-        assert_eq!(pauses(beat(5, Some(s(40)))), (Duration::ZERO, s(10)));
+        let pauses = |w: Workload| (w.pause_after_response(), w.pause_after_failure());
+        let always = |seconds| (s(seconds), s(seconds));
+        assert_eq!(pauses(beat(1, None)), (always(10), always(10)));
+        assert_eq!(
+            pauses(beat(1, Some(s(80)))),
+            ((s(10), s(20)), (s(10), s(20)))
+        );
+        assert_eq!(
+            pauses(beat(5, Some(s(40)))),
+            (always(10), (Duration::ZERO, s(10)))
+        );
+        assert!(beat(5, None).is_cycle() && !beat(5, Some(s(40))).is_cycle());
+    }
+
+    #[test]
+    fn a_resync_that_failed_is_tried_again_after_a_pause_of_its_own() {
+        let resync = Workload::Resync {
+            every: s(30),
+            retry_after: s(2),
+        };
+        assert_eq!(resync.pause_after_response(), (s(30), s(30)));
+        assert_eq!(resync.pause_after_failure(), (s(2), s(2)));
+        assert_eq!(resync.longest_pause(), s(30));
     }
 
     #[test]
@@ -302,7 +321,6 @@ mod tests {
         };
         workloads.0.extend(Workloads::one(resync, None).0);
         assert_eq!(workloads.cycle(), None);
-        let pauses = (workloads.shortest_pause(), workloads.longest_pause());
-        assert_eq!(pauses, (s(3), s(30)));
+        assert_eq!(workloads.longest_pause(), s(30));
     }
 }

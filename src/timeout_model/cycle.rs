@@ -14,8 +14,14 @@ const HANDSHAKE: Duration = Duration::from_millis(250);
 /// How long the parts of a client's cycle take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cycle {
-    /// Between a request's end and the next one's start.
+    /// Between a response and the next request.
     pub(super) pause: Window,
+    /// Between a request that failed and the next one.
+    pub(super) retry: Window,
+    /// Requests one right after the other, until one is answered, before it pauses.
+    pub(super) attempts: u32,
+    /// Whether the second of these that fails, or a later one, closes a connection on which no request waits.
+    pub(super) closes_on_failure: bool,
     /// From a request to its response.
     pub(super) service: Window,
     /// Requests of one cycle.
@@ -38,10 +44,8 @@ impl Cycle {
             min: delays.map(|s| s.response_delay).min().unwrap_or_default(),
             max: plan.slowest(client),
         };
-        let pause = Window {
-            min: client.workloads.shortest_pause(),
-            max: client.workloads.longest_pause(),
-        };
+        let pause = around(client, Workload::pause_after_response);
+        let (attempts, closes_on_failure) = beats(client);
         let opening = client
             .transport
             .idle_timeout
@@ -58,6 +62,9 @@ impl Cycle {
             opening,
             tls: client.target.tls,
             pause,
+            retry: around(client, Workload::pause_after_failure),
+            attempts,
+            closes_on_failure,
             service: Window {
                 min: delay.min + rtt,
                 max: delay.max + rtt + OVERHEAD,
@@ -79,6 +86,20 @@ impl Cycle {
             rtt,
             delay,
         }
+    }
+
+    /// Between the failure of so many requests in a row, of which the first followed a response, and the next request.
+    pub(super) fn after_failures(&self, number: u32) -> Window {
+        match (self.attempts, number % self.attempts) {
+            (1, _) => self.retry,
+            (_, 0) => Window::exactly(self.retry.max),
+            (_, _) => Window::default(),
+        }
+    }
+
+    /// Between a request that failed, whatever came before it, and the next one, or between a response and that.
+    pub(super) fn any_pause(&self) -> Window {
+        self.pause.around(self.retry)
     }
 
     /// The pause after a response that was on its way when its server died: it still comes. `sent` is how long before that
@@ -121,4 +142,34 @@ impl Cycle {
     pub(super) fn handshake(&self) -> Window {
         Window::of(self.rtt, self.rtt * 4 + HANDSHAKE)
     }
+}
+
+/// Of all that a client does.
+fn around(client: &Client, pause: fn(&Workload) -> (Duration, Duration)) -> Window {
+    let works = client.workloads.iter();
+    let pauses = works.map(|work| {
+        let (min, max) = pause(&work.kind);
+        Window { min, max }
+    });
+    pauses.reduce(Window::around).unwrap_or_default()
+}
+
+/// How often a client tries a beat, if it sends heartbeats, and whether it closes connections when that is in vain.
+fn beats(client: &Client) -> (u32, bool) {
+    let mut works = client.workloads.iter();
+    let beats = works.find_map(|work| match work.kind {
+        Workload::Heartbeat {
+            attempts,
+            close_on_failure,
+            ..
+        } => Some((attempts, close_on_failure.is_some())),
+        Workload::Poll { .. }
+        | Workload::LeaderElection { .. }
+        | Workload::Watch { .. }
+        | Workload::Resync { .. }
+        | Workload::Download { .. }
+        | Workload::Messages { .. }
+        | Workload::Exec(_) => None,
+    });
+    beats.unwrap_or((1, false))
 }

@@ -58,7 +58,7 @@ impl Situation<'_> {
                 closed.min.saturating_sub(pool),
                 closed.max.saturating_sub(pool + self.until_noticed().max),
             );
-            return out_of_use.then(self.cycle.pause);
+            return out_of_use.then(self.cycle.retry);
         }
         if self.transport.idle_check == IdleCheck::NextRequest {
             return closed;
@@ -84,7 +84,7 @@ impl Situation<'_> {
             // Connecting too: the dial may be over at once.
             _ => Some(Window {
                 min: Duration::ZERO,
-                max: self.cycle.pause.max + self.cycle.delay.max,
+                max: self.cycle.any_pause().max + self.cycle.delay.max,
             }),
         };
         idle.into_iter()
@@ -137,10 +137,10 @@ impl Situation<'_> {
         let retry = &self.transport.retry;
         match retry.attempts > 0 && retry.on.contains(&RetryOn::DialFailed) {
             true => Window::of(
-                retry.backoff.min(self.cycle.pause.min),
-                self.cycle.pause.max + retry.backoff,
+                retry.backoff.min(self.cycle.retry.min),
+                self.cycle.retry.max + retry.backoff,
             ),
-            false => self.cycle.pause,
+            false => self.cycle.retry,
         }
     }
 
@@ -316,7 +316,6 @@ impl Situation<'_> {
                 .any(|on| matches!(on, RetryOn::ReusedConnectionLost | RetryOn::ConnectionLost));
         let streams_end_alone =
             t.protocol == Protocol::H2 && (t.request_timeout.is_some() || t.read_timeout.is_some());
-        let pause = self.cycle.pause;
         if let Some(idle) = self.rhythm.idle.filter(|_| self.rhythm.busy.is_none()) {
             // Gone before anybody asked for it: the next request dials.
             if given_up.max <= idle.next.min {
@@ -326,11 +325,14 @@ impl Situation<'_> {
         // A request that ran out of time has failed: nothing sends it again, and the workload pauses.
         let own_limit = matches!(cause, Cause::RequestTimeout | Cause::ReadTimeout);
         if own_limit && t.protocol == Protocol::H1 {
-            return given_up.then(pause);
+            return given_up.then(self.cycle.after_failures(1));
+        }
+        if cause == Cause::HeartbeatFailure {
+            return given_up.then(self.cycle.after_failures(2));
         }
         // The connection was out of use before, if a request ran out of time on it.
         if self.retires() {
-            return Window::of(Duration::ZERO, given_up.max + pause.max);
+            return Window::of(Duration::ZERO, given_up.max + self.cycle.any_pause().max);
         }
         // The next request may come as soon as an idle connection is gone.
         let tested_idle = t.keepalive.is_some()
@@ -340,15 +342,22 @@ impl Situation<'_> {
             .idle
             .is_some_and(|idle| given_up.min < idle.next.max)
             && (tested_idle || !self.reuses());
-        let least = match again {
-            true => retry.backoff.min(pause.min),
+        let failed = match streams_end_alone {
             // Between two tries, the next one may come at once.
-            false if streams_end_alone => Duration::ZERO,
-            false => pause.min,
+            true => Window::of(Duration::ZERO, self.cycle.retry.max),
+            false => self.cycle.after_failures(1),
+        };
+        let least = match again {
+            true => retry.backoff.min(self.cycle.retry.min),
+            false => failed.min,
+        };
+        let latest = match ends_idle {
+            true => self.cycle.any_pause().max,
+            false => failed.max,
         };
         Window {
             min: given_up.min + if ends_idle { Duration::ZERO } else { least },
-            max: given_up.max + pause.max.max(retry.backoff),
+            max: given_up.max + latest.max(retry.backoff),
         }
     }
 }

@@ -32,6 +32,8 @@ impl Situation<'_> {
         if let Some((ping, sent)) = ping {
             all.push((sent.then(Window::exactly(ping.timeout)), Cause::PingTimeout));
         }
+        let closed = self.closed_by_heartbeats();
+        all.extend(closed.map(|(after, cause)| (from.then(after), cause)));
         self.or_by_the_pool(all, |after| from.then(after))
     }
 
@@ -51,17 +53,18 @@ impl Situation<'_> {
             others.push((since_fault(closed), Cause::IdleTimeout));
             return others;
         }
-        let pool = t.idle_timeout.filter(|_| self.closes_what_rests());
+        let retry = self.cycle.retry;
+        let pool = t.idle_timeout.filter(|pool| *pool <= retry.max);
         let (Protocol::H2, Some(request), Some(pool)) = (t.protocol, request.min(), pool) else {
             return others;
         };
         let closed = match t.idle_check {
             IdleCheck::Timer => Window::exactly(request + pool),
-            IdleCheck::NextRequest => Window::exactly(request).then(self.cycle.pause),
+            IdleCheck::NextRequest => Window::exactly(request).then(retry),
         };
         let closed = since_fault(closed);
         let closed = (closed, Cause::IdleTimeout);
-        if pool < self.cycle.pause.min {
+        if pool < retry.min {
             others.push(closed);
             return others;
         }
@@ -70,6 +73,18 @@ impl Situation<'_> {
             Some(other) if other.0.max > closed.0.min => vec![either(closed, other)],
             _ => others,
         }
+    }
+
+    /// When heartbeats that fail close a connection of HTTP/2, counted from the first of them: the second has failed by then, one right
+    /// after the other. (Over HTTP/1.1 the first has closed it.)
+    fn closed_by_heartbeats(&self) -> Option<Candidate> {
+        let t = self.transport;
+        let stays = t.protocol == Protocol::H2 && !self.retires() && t.ping_after_timeout.is_none();
+        let limits = [t.request_timeout, t.read_timeout].into_iter().flatten();
+        let limit = limits
+            .min()
+            .filter(|_| stays && self.cycle.closes_on_failure)?;
+        Some((Window::exactly(limit * 2), Cause::HeartbeatFailure))
     }
 
     /// Whether a request that runs out of time takes its connection out of use on HTTP/2.
@@ -85,7 +100,7 @@ impl Situation<'_> {
             IdleCheck::Timer => Window::default(),
             IdleCheck::NextRequest => Window::of(
                 Duration::ZERO,
-                self.cycle.pause.max + self.connect_limit().max,
+                self.cycle.any_pause().max + self.connect_limit().max,
             ),
         }
     }
@@ -119,7 +134,7 @@ impl Situation<'_> {
                 let open = from.then(self.while_a_request_is_open(after));
                 Window::of(
                     due.min.max(open.min),
-                    due.max.max(open.max.min(due.max + self.cycle.pause.max)),
+                    due.max.max(open.max.min(due.max + self.cycle.retry.max)),
                 )
             }
         };
@@ -142,9 +157,13 @@ impl Situation<'_> {
                 false => after + (cycle - into),
             }
         };
-        let pause = self.cycle.pause;
+        let pause = self.cycle.retry;
         // A timer is late by a little.
         let (shortest, longest) = (limit.saturating_sub(TICK), limit + TICK);
+        if pause.min != pause.max && after.max > shortest {
+            // Which of several pauses it may be in nobody knows.
+            return Window::of(after.min, after.max + pause.max);
+        }
         let each = [pause.min, pause.max];
         let soonest = each.map(|pause| next(after.min, pause, longest));
         let latest = each.map(|pause| next(after.max, pause, shortest));
@@ -185,6 +204,8 @@ impl Situation<'_> {
             sent.min.saturating_sub(self.cycle.rtt + DELAYED),
             sent.max.saturating_sub(self.cycle.rtt),
         );
+        let closed = self.closed_by_heartbeats();
+        all.extend(closed.map(|(after, cause)| (after.earlier(sent), cause)));
         all = self.or_by_the_pool(all, |after| after.earlier(sent));
         let keepalive = self.keepalive(acknowledged).filter(|(window, _)| {
             let first = frames.iter().map(|sent| sent.max).min();
@@ -298,7 +319,7 @@ impl Situation<'_> {
             // On HTTP/2 a limit ends the stream alone; the connection goes if a PING says so to the next request.
             (Protocol::H2, Some(answer)) => limits
                 .map(|(limit, _)| {
-                    let pause = self.cycle.pause;
+                    let pause = self.cycle.retry;
                     let noticed = match pause.min >= answer {
                         true => pause,
                         // That one may come too early, and run out of time as well.

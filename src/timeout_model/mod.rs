@@ -3,7 +3,7 @@
 //! Pure functions: `timer` is how the kernel rounds, `sysctls` what it is told, `rto` and `series` how it retransmits,
 //! `kernel` and `keepalive` what each of TCP's own timers takes, `neighbour` what they make of an address that does not
 //! resolve and `conntrack` of a service's connection that its node forgets, `cycle` and `rhythm` what a client is doing at the fault,
-//! `situation` and `ending` which of all timers of a client rules then, `dials` how it comes back, `predict` all of that
+//! `situation` and `ending` which of all timers of a client rules then, `side_by_side` what does so on each of several connections, `dials` how it comes back, `predict` all of that
 //! together, `sendings` what is sent again and `healed` what the first sending after a fault's healing makes of it, `blip` what a
 //! silence that ends leaves of a connection, and `fit` which series a measured one is.
 
@@ -27,6 +27,7 @@ mod rto;
 mod sendings;
 mod series;
 mod server_side;
+mod side_by_side;
 mod situation;
 mod standing;
 mod streams;

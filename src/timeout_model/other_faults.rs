@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::healed;
 use super::predict::predict;
 use super::rhythm::Seen;
+use super::side_by_side;
 use super::standing;
 use super::streams;
 use crate::plan::{Client, Effect, Fault, LabPlan, Prediction, Proxy, Service};
@@ -20,8 +21,9 @@ const SENDING: Duration = Duration::from_secs(1);
 /// answered and pause: a program's own timeouts nobody knows beforehand.
 #[must_use]
 pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
-    let reads = streams::reads(client);
-    if plan.faults.is_empty() || (client.workloads.cycle().is_none() && !reads) {
+    let reads = streams::reads(client, plan);
+    let at_once = side_by_side::asks(client);
+    if plan.faults.is_empty() || (client.workloads.cycle().is_none() && !reads && !at_once) {
         return None;
     }
     // Whether it keeps a connection, and how long it takes to answer, is the program's own affair.
@@ -37,7 +39,7 @@ pub fn foresee(client: &Client, plan: &LabPlan) -> Option<Prediction> {
         return None;
     }
     if let Some(fault) = healing(client, plan) {
-        if reads {
+        if reads || at_once {
             return None;
         }
         return healed::predict(client, plan, fault, &Seen::default());

@@ -6,6 +6,7 @@ use super::dials::{Dials, UNLUCKY};
 use super::healed;
 use super::other_faults::healing;
 use super::rhythm::Seen;
+use super::side_by_side;
 use super::situation::{Fate, Situation};
 use super::streams::{self, Reading};
 use crate::plan::{
@@ -56,7 +57,15 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
         return nothing(Cause::Unknown);
     }
     let start = start_after(client, plan, hit.fault);
-    if streams::reads(client) {
+    if side_by_side::asks(client) {
+        let each = side_by_side::each(client, plan, hit.fault);
+        let each = each.and_then(|each| {
+            let foretold = foretold(&each, plan, seen).collect();
+            side_by_side::together(&each, foretold, plan)
+        });
+        return each.unwrap_or_else(|| nothing(Cause::Unknown));
+    }
+    if streams::reads(client, plan) {
         let reading = match start {
             Start::Before => Reading::of(client, plan, hit.fault, seen),
             Start::After(_) | Start::Perhaps(_) => None,
@@ -137,6 +146,34 @@ pub fn predict_seen(client: &Client, plan: &LabPlan, seen: &Seen) -> Prediction 
             ..nothing(Cause::Unknown)
         },
     }
+}
+
+/// What will become of a client's heartbeats; `None` where it sends none, or they are all that it does.
+pub(super) fn of_heartbeats(client: &Client, plan: &LabPlan) -> Option<Prediction> {
+    if !side_by_side::asks(client) {
+        return None;
+    }
+    let hit = Hit::of(client, plan, &Seen::default())?;
+    let mut each = side_by_side::each(client, plan, hit.fault)?;
+    each.retain(side_by_side::beats);
+    // Its status and its lease both say that it is well: whichever comes first does.
+    let first = foretold(&each, plan, &Seen::default()).reduce(|all, one| {
+        let recovery = all.recovery.zip(one.recovery);
+        Prediction {
+            recovery: recovery.map(|(a, b)| a.or_sooner(b)),
+            ..all
+        }
+    });
+    first
+}
+
+/// What will become of each thing that a client does. What it was doing is seen of all of it together alone.
+fn foretold(each: &[Client], plan: &LabPlan, seen: &Seen) -> impl Iterator<Item = Prediction> {
+    let seen = Seen {
+        kernel: seen.kernel,
+        ..Seen::default()
+    };
+    each.iter().map(move |one| predict_seen(one, plan, &seen))
 }
 
 /// What will become of a client that reads a response which goes on; `unknown` where the model can't say.

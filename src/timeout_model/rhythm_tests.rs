@@ -8,6 +8,9 @@ fn ms(milliseconds: u64) -> Duration {
 fn cycle(pause: u64, delay: u64, rtt: u64) -> Cycle {
     Cycle {
         pause: Window::exactly(ms(pause)),
+        retry: Window::exactly(ms(pause)),
+        attempts: 1,
+        closes_on_failure: false,
         service: Window::of(ms(delay + rtt), ms(delay + rtt) + OVERHEAD),
         requests: (1, 1),
         rtt: ms(rtt),

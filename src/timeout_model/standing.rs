@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cycle::OVERHEAD;
+use super::predict::of_heartbeats;
 use super::window::SLACK;
 use crate::plan::{
     Client, ForeseenStanding, LEASE_SHARE, LabPlan, Prediction, Trigger, Window, Workload,
@@ -29,7 +30,11 @@ pub(super) fn with(prediction: Prediction, client: &Client, plan: &LabPlan) -> P
         | Workload::Exec(_) => None,
     });
     let mut standing = match heart {
-        Some((grace, period)) => readiness(&prediction, grace, period + plan.slowest(client), plan),
+        Some((grace, period)) => {
+            let own = of_heartbeats(client, plan);
+            let own = own.as_ref().unwrap_or(&prediction);
+            readiness(own, grace, period + plan.slowest(client), plan)
+        }
         None => ForeseenStanding::default(),
     };
     standing.leads = leads(&prediction, client, plan);

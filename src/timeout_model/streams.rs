@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use super::cycle::OVERHEAD;
 use super::rhythm::Seen;
+use super::side_by_side;
 use super::situation::{Fate, Situation};
 use super::window::{Candidate, SLACK, earliest, either};
 use crate::plan::{
     Cause, Client, CloseOnFailure, Fault, LabPlan, Phase, Protocol, Trigger, Window, Work, Workload,
 };
 
-/// Whether a client reads responses that go on, and the model knows what becomes of it.
-pub(super) fn reads(client: &Client) -> bool {
-    streaming(client).is_some() || shares_one_connection(client)
+/// Whether a client reads responses that go on, or does several things at once on one connection, and the model knows what becomes
+/// of it.
+pub(super) fn reads(client: &Client, plan: &LabPlan) -> bool {
+    streaming(client).is_some() || shares_one_connection(client, plan)
 }
 
 /// The one workload of a client, if its responses go on.
@@ -25,8 +27,9 @@ fn streaming(client: &Client) -> Option<&Workload> {
     }
 }
 
-/// Whether several workloads share a connection that one of them always waits on, so that nothing closes it as idle.
-fn shares_one_connection(client: &Client) -> bool {
+/// Whether a client does several things at once on a connection that nothing closes as idle: one of them always waits on it, or it
+/// rests for too short a time.
+fn shares_one_connection(client: &Client, plan: &LabPlan) -> bool {
     let endless =
         |work: &Work| matches!(work.kind, Workload::Watch { .. }) && work.request_timeout.is_none();
     let closes_all = |work: &Work| {
@@ -38,10 +41,18 @@ fn shares_one_connection(client: &Client) -> bool {
         };
         *close_on_failure == Some(CloseOnFailure::All)
     };
+    let works = side_by_side::works(client);
+    let rests = works.iter().map(|work| work.kind.pause_after_response().1);
+    let rests = rests.min().unwrap_or_default() + OVERHEAD;
+    let servers = plan.servers_of(client);
+    let servers = servers.filter_map(|server| server.limits.idle_timeout);
+    let mut idle = client.transport.idle_timeout.into_iter().chain(servers);
+    let closes = |work: &Work| matches!(work.kind, Workload::Heartbeat { close_on_failure, .. } if close_on_failure.is_some());
+    let stays = idle.all(|limit| limit > rests) && !works.iter().any(closes);
     client.transport.protocol == Protocol::H2
-        && client.workloads.several()
-        && client.workloads.iter().any(endless)
-        && !client.workloads.iter().any(closes_all)
+        && client.workloads.at_once()
+        && (stays || works.iter().any(endless))
+        && !works.iter().any(closes_all)
 }
 
 /// What a client is reading when a fault strikes it.
@@ -53,6 +64,9 @@ pub(super) struct Reading {
     heard: Window,
     /// From the fault until it sends its next message, if it sends any.
     next: Option<Window>,
+    /// The limit on the whole response. Of several workloads none counts: who has one asks again and again, and what it asks is sent
+    /// before its limit resets it.
+    limit: Option<Duration>,
     /// Between a response's end and the next request.
     every: Duration,
     /// How long a new response takes to say something.
@@ -88,6 +102,7 @@ impl Reading {
             // What was on its way still comes, where the path is long.
             heard: Window::of(heard.min.saturating_sub(one_way), heard.max),
             next,
+            limit: work_limit(client),
             every: work.longest_pause(),
             speaks,
             anew: asked.anew,
@@ -99,8 +114,9 @@ impl Reading {
         let began = since_start(client, plan, fault)?;
         let most = plan.slowest(client) + plan.round_trip() + OVERHEAD;
         // Who asks again and again is answered as often, and whose response goes on reads its parts.
-        let asks = |work: &Work| (!work.kind.streams()).then(|| work.kind.longest_pause() + most);
-        let asks = client.workloads.iter().filter_map(asks).min();
+        let asks =
+            |work: &Work| (!work.kind.streams()).then(|| work.kind.pause_after_response().1 + most);
+        let asks = side_by_side::works(client).iter().filter_map(asks).min();
         let messages = |work: &Work| match work.kind {
             Workload::Messages { interval, .. } => Some(interval + OVERHEAD),
             Workload::Watch { .. }
@@ -125,6 +141,7 @@ impl Reading {
             began,
             heard,
             next: sends.map(|every| Window::of(Duration::ZERO, every)),
+            limit: None,
             every: client.workloads.longest_pause(),
             speaks,
             anew: false,
@@ -174,10 +191,7 @@ impl Asked {
             work.part_every()
                 .is_none_or(|part| *limit <= part + OVERHEAD)
         });
-        let own = client
-            .workloads
-            .iter()
-            .find_map(|work| work.request_timeout);
+        let own = work_limit(client);
         let duration = match work {
             Workload::Download { duration, .. } => Some(*duration),
             Workload::Watch { .. }
@@ -234,6 +248,12 @@ impl Asked {
     }
 }
 
+/// The limit on the requests of a client with one workload.
+fn work_limit(client: &Client) -> Option<Duration> {
+    let mut works = client.workloads.iter();
+    works.find_map(|work| work.request_timeout)
+}
+
 /// How long before the fault a client first asked; `None` where nobody knows, or the fault may come before it reads.
 fn since_start(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Window> {
     let rtt = plan.round_trip();
@@ -274,7 +294,7 @@ impl Situation<'_> {
         let t = self.transport;
         let h2 = t.protocol == Protocol::H2;
         let limits = [
-            (t.request_timeout, reading.began, Cause::RequestTimeout),
+            (reading.limit, reading.began, Cause::RequestTimeout),
             (t.read_timeout, reading.heard, Cause::ReadTimeout),
         ];
         let limits = limits.into_iter().filter_map(|(limit, since, cause)| {
@@ -283,7 +303,8 @@ impl Situation<'_> {
         let limits: Vec<Candidate> = limits.collect();
         // What is asked then on the same connection, and what its own limits make of that.
         let retires = self.retires() || t.ping_after_timeout.is_some() || t.idle_timeout.is_some();
-        if h2 && !limits.is_empty() && retires {
+        let limited = !limits.is_empty() || t.request_timeout.is_some();
+        if h2 && limited && retires {
             return None;
         }
         let mut all: Vec<Candidate> = Vec::new();

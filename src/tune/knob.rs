@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::plan::{Client, Place, Protocol};
+use crate::plan::{Client, Place, Protocol, Workload};
 use crate::preset;
 use crate::scenario::Put;
 use crate::yaml::source::Span;
@@ -287,8 +287,8 @@ fn sysctl_path(client: &Client, name: &str) -> String {
 
 /// A workload's own limit outranks its transport's.
 fn request_timeout_path(client: &Client) -> String {
-    match (client.workloads.0.as_slice(), client.workloads.cycle()) {
-        ([work], Some(_)) => {
+    match client.workloads.0.as_slice() {
+        [work] if work.kind.is_cycle() || matches!(work.kind, Workload::Heartbeat { .. }) => {
             format!(
                 "clients.{}.workload.{}.timeout",
                 client.name,

@@ -122,6 +122,7 @@ fn is_known(client: &Client, plan: &LabPlan, fault: &Fault, situation: &Situatio
         Some(Workload::Poll { .. } | Workload::Resync { .. } | Workload::LeaderElection { .. }) => {
             true
         }
+        // When the tries of a beat that fails come is another matter than a cycle's.
         Some(
             Workload::Heartbeat { .. }
             | Workload::Watch { .. }

@@ -162,7 +162,7 @@ impl Healed<'_, '_> {
                 false => Window::of(whole.min.max(least), most),
             };
         };
-        let pause = s.cycle.pause;
+        let pause = s.cycle.retry;
         // A request that ran out of time has failed, and the next one goes to the same connection after a pause.
         let any = Window::of(
             at.min + answer.min,

@@ -194,7 +194,7 @@ impl Healed<'_, '_> {
         let behind = self.answer().max + s.cycle.rtt * 3;
         let recovery = Window::of(
             arrives.min.min(self.heals.min),
-            latest + s.cycle.pause.max + behind * 2,
+            latest + s.cycle.retry.max + behind * 2,
         );
         Some(Outcome::Lives(Some(recovery)))
     }

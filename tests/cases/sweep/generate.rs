@@ -49,6 +49,10 @@ pub(crate) enum Kind {
     Reading,
     /// Several workloads on one connection of HTTP/2.
     Several,
+    /// Several workloads over HTTP/1.1, a connection each.
+    SideBySide,
+    /// A node's heartbeats, by themselves or beside a watch.
+    Heartbeats,
 }
 
 impl Kind {
@@ -89,6 +93,8 @@ impl Kind {
             Self::PowerBack => "power that comes back",
             Self::Reading => "responses that go on",
             Self::Several => "several workloads",
+            Self::SideBySide => "several workloads over HTTP/1.1",
+            Self::Heartbeats => "heartbeats",
         }
     }
 
@@ -102,6 +108,7 @@ impl Kind {
             Self::Pool | Self::Conntrack | Self::EachDials => 2,
             Self::TwoServices | Self::Dial | Self::Healed | Self::PowerBack | Self::Several => 1,
             Self::Reading => 3,
+            Self::SideBySide | Self::Heartbeats => 1,
         }
     }
 }
@@ -176,6 +183,11 @@ pub(crate) fn draw_reading(dice: &mut Dice, number: usize, modern: bool) -> Draw
     draw_of(&[Kind::Reading, Kind::Several], dice, number, modern)
 }
 
+/// The same of the sweep of what is done at once.
+pub(crate) fn draw_at_once(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
+    draw_of(&[Kind::SideBySide, Kind::Heartbeats], dice, number, modern)
+}
+
 fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Drawn {
     let shares: u64 = kinds.iter().map(|kind| kind.share()).sum();
     let mut place = dice.next() % shares;
@@ -220,6 +232,8 @@ fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Draw
         Kind::PowerBack => power_back(dice, &mut knobs, modern),
         Kind::Reading => reading(dice, &mut knobs),
         Kind::Several => several(dice, &mut knobs),
+        Kind::SideBySide => side_by_side(dice, &mut knobs),
+        Kind::Heartbeats => heartbeats(dice, &mut knobs),
     }
     let at_once = knobs.server.is_empty() && !matches!(kind, Kind::Dial | Kind::Idle);
     if at_once && dice.one_in(4) {
@@ -561,6 +575,95 @@ fn several(dice: &mut Dice, knobs: &mut Knobs) {
     };
     knobs.work = Some(format!("workloads: [{{ {} }}, {{ {other} }}]", watch(dice)));
     around_reading(dice, knobs);
+}
+
+fn side_by_side(dice: &mut Dice, knobs: &mut Knobs) {
+    let watched = watch(dice);
+    let limit = |dice: &mut Dice| match dice.one_in(2) {
+        true => format!(", timeout: {}ms", dice.from(2_000, 40_000)),
+        false => String::new(),
+    };
+    let every = dice.from(900, 30_000);
+    let asks = match dice.one_in(2) {
+        true => format!("poll: {{ every: {every}ms{} }}", limit(dice)),
+        false => {
+            let retry = dice.from(5, 5_000);
+            format!(
+                "resync: {{ every: {every}ms, retry_after: {retry}ms{} }}",
+                limit(dice)
+            )
+        }
+    };
+    let others = match dice.from(0, 3) {
+        0 => {
+            let every = dice.from(900, 30_000);
+            format!(
+                "{{ poll: {{ name: other, every: {every}ms{} }} }}",
+                limit(dice)
+            )
+        }
+        1 => format!("{{ {watched} }}, {{ poll: {{ name: same, every: {every}ms }} }}"),
+        _ => format!("{{ {watched} }}"),
+    };
+    knobs.work = Some(format!("workloads: [{{ {asks} }}, {others}]"));
+    around_asking(dice, knobs);
+}
+
+fn heartbeats(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(2) {
+        knobs.profile = "bare-h2";
+    }
+    let (every, attempts) = (dice.from(2, 15), dice.from(1, 5));
+    let lease = match dice.from(0, 3) {
+        0 | 1 => "off".to_owned(),
+        2 => format!("{}s", every * 4),
+        _ => format!("{}s", dice.from(20, 80)),
+    };
+    let closes = match dice.one_in(3) && attempts > 1 {
+        true => ["idle", "all"][usize::from(dice.one_in(3))],
+        false => "off",
+    };
+    let beats = format!(
+        "heartbeat: {{ every: {every}s, lease: {lease}, attempts: {attempts}, close_on_failure: {closes}, timeout: {}ms, grace: {}s }}",
+        dice.from(1_500, 20_000),
+        dice.from(20, 60),
+    );
+    knobs.work = Some(match dice.one_in(3) {
+        true => format!("workloads: [{{ {beats} }}, {{ {} }}]", watch(dice)),
+        false => format!("workload: {{ {beats} }}"),
+    });
+    // Only such a server judges nodes.
+    knobs.server = ", app: nodes".to_owned();
+    around_asking(dice, knobs);
+    if knobs.profile == "bare-h2" && dice.one_in(3) {
+        let (idle, timeout) = (dice.from(1_000, 20_000), dice.from(1_000, 9_000));
+        knobs
+            .transport
+            .push(format!("ping: {{ idle: {idle}ms, timeout: {timeout}ms }}"));
+    }
+}
+
+/// Limits of the connections of a client that does several things at once, and when its server dies.
+fn around_asking(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(3) {
+        knobs.transport.push(keepalive(dice, 30));
+    }
+    if dice.one_in(3) {
+        knobs.transport.push(user_timeout(dice, 90_000));
+    }
+    if dice.one_in(6) {
+        knobs
+            .transport
+            .push(format!("read_timeout: {}ms", dice.from(2_000, 60_000)));
+    }
+    if dice.one_in(2) {
+        service_of(dice, knobs);
+        knobs
+            .transport
+            .push(format!("dial_timeout: {}ms", dice.from(1_000, 9_000)));
+    }
+    knobs.fault = format!("at: {}ms", dice.from(2_500, 90_000));
+    knobs.duration = Some(1_500);
 }
 
 /// Limits of a connection on which a response goes on, and when its server dies.

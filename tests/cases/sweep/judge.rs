@@ -154,6 +154,19 @@ fn compare(
     if client.affected == Some(true) {
         check("detected", client.detected_after, prediction.detection);
     }
+    let standing = &prediction.standing;
+    for (name, time, window) in [
+        ("not ready", client.not_ready_after, standing.not_ready),
+        (
+            "ready again",
+            client.ready_again_after,
+            standing.ready_again,
+        ),
+    ] {
+        if window.is_some() {
+            check(name, time, window);
+        }
+    }
     match (prediction.relapses_within, client.recovered_after) {
         (None, recovered) => check("recovered", recovered, prediction.recovery),
         (Some(within), Some(recovered)) if lasted.saturating_sub(recovered) > within => {
