@@ -135,26 +135,35 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         // One that is not over when another fault strikes goes on.
         let mut bounds = later.chain([Moment::END]);
         let recovery = bounds.find_map(|until| {
-            let recovered = self.recovered(fault.at, affected, Stretch { until, taken })?;
+            let lost = taken.iter().copied();
+            let lost: Vec<u32> = lost
+                .filter(|id| !self.outlived(*id, fault, until))
+                .collect();
+            let within = Stretch {
+                until,
+                taken: &lost,
+            };
+            let recovered = self.recovered(fault.at, affected, within)?;
             Some((recovered.since(fault.at), until))
         });
         let (recovered_after, until) = recovery.unzip();
         let own = &self.own;
+        let until = until.unwrap_or(Moment::END);
         Outage {
             detection: match (affected, dead) {
                 (Some(false), _) => Detection::NotAffected,
-                (Some(true), Some(dead)) => self.detection(dead, fault),
+                (Some(true), Some(dead)) => self.detection(dead, fault, until),
                 (Some(true), None) | (None, _) => Detection::Unknown,
             },
             diagnosis: match affected {
                 Some(false) => None,
-                Some(true) => dead.map(|dead| self.diagnosis(dead, fault, recovered_after)),
+                Some(true) => dead.map(|dead| self.diagnosis(dead, fault, recovered_after, until)),
                 None => Some(Diagnosis::unknown(
                     "the record does not say where its connection led",
                 )),
             },
             recovered_after,
-            until: until.unwrap_or(Moment::END),
+            until,
             untested: untested(own.client, fault, affected, own.connections, own.requests),
             ..outage
         }
@@ -217,9 +226,16 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         self.own.cause(connection) == Cause::IdleTimeout && (over || heard())
     }
 
-    fn detection(&self, dead: &Connection, fault: &Injected) -> Detection {
+    /// Whether a connection that a fault took was answered on again before another one struck, at `until`: what comes of it then is
+    /// that one's doing.
+    fn outlived(&self, connection: u32, fault: &Injected, until: Moment) -> bool {
+        until != Moment::END && self.own.requests.answered_again(connection, fault, until)
+    }
+
+    fn detection(&self, dead: &Connection, fault: &Injected, until: Moment) -> Detection {
         match dead.end {
             _ if self.lived(dead, fault) => Detection::Never,
+            Some((at, _)) if at > until && self.outlived(dead.id, fault, until) => Detection::Never,
             Some((_, end)) if end.by == EndedBy::CaseEnd => Detection::Never,
             Some((at, _)) => Detection::After(at.since(fault.at)),
             None => Detection::Unknown,
@@ -232,6 +248,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         dead: &Connection,
         fault: &Injected,
         recovered_after: Option<Duration>,
+        until: Moment,
     ) -> Diagnosis {
         let found = self.own.diagnosis(dead).cloned();
         let found = found.unwrap_or_else(|| Diagnosis::unknown("it is none of the client's"));
@@ -241,6 +258,14 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
                 format!("it lived through the fault, and was closed when idle: {evidence}");
             return Diagnosis { cause, evidence };
         }
+        let later = dead.ended().is_some_and(|ended| ended > until);
+        let found = match later && self.outlived(dead.id, fault, until) {
+            true => Diagnosis {
+                cause: Cause::Never,
+                evidence: String::from("it lived through the fault"),
+            },
+            false => found,
+        };
         let again = recovered_after
             .filter(|after| found.cause == Cause::Never && self.carried(dead, fault.at, *after));
         match again {

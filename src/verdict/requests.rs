@@ -10,7 +10,7 @@ use super::connections::Connection;
 use super::index::{Index, RequestEvent};
 use super::request::{Outcome, Request, Stream, kind};
 use super::served::Served;
-use super::timeline::Moment;
+use super::timeline::{Injected, Moment};
 use crate::result::FailureResult;
 
 /// Beyond its server's own delay, how long an answer takes at most where there is somebody to give it.
@@ -331,6 +331,17 @@ impl<'a> Requests<'a> {
     pub(super) fn heard_on(&self, connection: u32, moment: Moment) -> bool {
         let mut own = self.last_on(connection);
         own.any(|(_, request)| request.good().any(|at| at > moment))
+    }
+
+    /// Whether a connection that a fault took carried a good response, or a part of one, until `until`: to something asked after the
+    /// fault, or after that was over.
+    pub(super) fn answered_again(&self, connection: u32, fault: &Injected, until: Moment) -> bool {
+        let over = fault.until.unwrap_or(Moment::END);
+        self.last_on(connection).any(|(_, request)| {
+            let asked = request.sent.last().is_some_and(|(at, _)| *at > fault.at);
+            let from = if asked { fault.at } else { over };
+            request.good().any(|at| at > from && at <= until)
+        })
     }
 
     /// The good responses, and parts of them, until `moment`.
