@@ -12,6 +12,7 @@ use crate::plan::{Case, Cause, Client, LabPlan, Phase, Prediction, Trigger, Wind
 use crate::printable::printable_lines;
 use crate::report::Sheet;
 use crate::result::{PredictedQuantileResult, not_for_good};
+use crate::timeout_model::{ForeseenOutage, foresee_outages};
 
 pub(super) fn list(paths: &[PathBuf], filter: Option<&str>, shard: Shard, json: bool) -> Exit {
     let cases = match run::cases(paths, filter, 0) {
@@ -84,6 +85,7 @@ fn describe(case: &Case, columns: usize) -> String {
         sheet.row(own.chain(predicted));
         notes.extend(prediction.and_then(chances));
         notes.extend(prediction.and_then(standing));
+        notes.extend(outages(client, &case.lab));
     }
     let rtt = case.lab.rtt.as_ref().map(|rtt| exact(rtt.time));
     let rtt = rtt.map_or(String::new(), |rtt| format!(", round trip {rtt}"));
@@ -142,6 +144,32 @@ fn window(prediction: Option<&Prediction>, part: impl Fn(&Prediction) -> Option<
         Some((None, p)) if !p.unaffected && p.cause != Cause::Unknown => "never".to_owned(),
         _ => "-".to_owned(),
     }
+}
+
+/// What each of several faults does to a client that it strikes, a line each.
+fn outages(client: &Client, plan: &LabPlan) -> impl Iterator<Item = String> {
+    let dies = plan.faults.iter().any(|fault| fault.ends(client));
+    let foreseen = foresee_outages(client, plan).into_iter();
+    let says = |one: &ForeseenOutage| {
+        let it = &one.prediction;
+        it.unaffected || it.cause != Cause::Unknown || it.detection.or(it.recovery).is_some()
+    };
+    foreseen
+        .filter(move |one| !dies && says(one))
+        .map(|ForeseenOutage { fault, prediction }| {
+            let fault = &plan.faults[fault];
+            let called = fault.name.clone().unwrap_or_else(|| fault.to_string());
+            let told = match prediction.unaffected {
+                true => String::from("not affected"),
+                false => format!(
+                    "{}; detected after {}, recovered after {}",
+                    word(&prediction.cause),
+                    window(Some(&prediction), |p| p.detection),
+                    window(Some(&prediction), |p| p.recovery),
+                ),
+            };
+            format!("{}: if {called} strikes it: {told}", client.name)
+        })
 }
 
 /// What follows for others: when its node is judged not ready, when it leads.

@@ -112,12 +112,6 @@ fn untouched(client: &ClientResult) -> bool {
 /// Detection and recovery as predicted.
 fn predicted(client: &ClientResult) -> [String; 2] {
     let none = || [String::from("–"), String::from("–")];
-    let window = |window: Option<WindowResult>, open: bool| match window {
-        Some(window) => between(window.min, window.max),
-        // Where it is open what the fault meets, no window is not "never".
-        None if open => String::from("–"),
-        None => String::from("never"),
-    };
     match &client.predicted {
         _ if client.gone => none(),
         None => none(),
@@ -133,15 +127,23 @@ fn predicted(client: &ClientResult) -> [String; 2] {
                 [(); 2].map(|()| String::from("not affected"))
             }
         }
-        Some(predicted) => {
-            let open = predicted.cause == Cause::Unknown;
-            let recovery = match predicted.relapses_within {
-                Some(within) => not_for_good(within),
-                None => window(predicted.recovery, open),
-            };
-            [window(predicted.detection, open), recovery]
-        }
+        Some(predicted) => windows(predicted),
     }
+}
+
+/// The windows of detection and recovery.
+fn windows(predicted: &PredictedResult) -> [String; 2] {
+    let window = |window: Option<WindowResult>| match window {
+        Some(window) => between(window.min, window.max),
+        // Where it is open what the fault meets, no window is not "never".
+        None if predicted.cause == Cause::Unknown => String::from("–"),
+        None => String::from("never"),
+    };
+    let recovery = match predicted.relapses_within {
+        Some(within) => not_for_good(within),
+        None => window(predicted.recovery),
+    };
+    [window(predicted.detection), recovery]
 }
 
 /// What an outage is called: by its fault's name, or by what the fault is and strikes.
@@ -233,7 +235,10 @@ impl Figures {
                 .requests_failed
                 .map_or_else(none, |failed| failed.to_string()),
             dials: outage.dials.to_string(),
-            predicted: [none(), none()],
+            predicted: match &outage.predicted {
+                Some(predicted) => windows(predicted),
+                None => [none(), none()],
+            },
             verdict: verdict.map_or_else(none, |verdict| verdict.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientResult, Part, seconds};
+use super::{ClientResult, Part, PredictedResult, seconds};
 use crate::plan::{Cause, Phase};
 
 /// What one of several faults did to a client, until another fault struck it after its recovery, or the case's end.
@@ -54,6 +54,12 @@ pub struct OutageResult {
     /// What of it lies in no part.
     #[serde(default, rename = "unexplained_s", with = "seconds::option")]
     pub unexplained: Option<Duration>,
+    /// What the timeout model says of a client that this fault strikes; `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<PredictedResult>,
+    /// The same, given what the client was doing when it struck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_given_phase: Option<PredictedResult>,
 }
 
 /// What one of several faults did to a client, in full: as of a case that ended when another fault struck the client after its

@@ -5,7 +5,7 @@
 //! resolve and `conntrack` of a service's connection that its node forgets, `cycle` and `rhythm` what a client is doing at the fault,
 //! `situation` and `ending` which of all timers of a client rules then, `side_by_side` what does so on each of several connections, `dials` how it comes back, `predict` all of that
 //! together, `sendings` what is sent again and `healed` what the first sending after a fault's healing makes of it, `blip` what a
-//! silence that ends leaves of a connection, and `fit` which series a measured one is.
+//! silence that ends leaves of a connection, `outages` what each of several faults does, and `fit` which series a measured one is.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -21,6 +21,7 @@ mod keepalive;
 mod kernel;
 mod neighbour;
 mod other_faults;
+mod outages;
 mod predict;
 mod rhythm;
 mod rto;
@@ -39,6 +40,7 @@ pub use blip::{killed_by_loss, longest_blip, longest_blip_by_kernel};
 pub use keepalive::keepalive;
 pub use kernel::{HZ, Kernel, connect, longest_wait, orphan, retransmission, zero_window};
 pub use other_faults::foresee;
+pub use outages::{ForeseenOutage, foresee_outage, foresee_outages};
 pub use predict::{predict, predict_seen};
 pub use rhythm::Seen;
 pub use rto::{Path, first_rto, settled_rto};

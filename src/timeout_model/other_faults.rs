@@ -59,7 +59,8 @@ pub(super) fn healing<'a>(client: &Client, plan: &'a LabPlan) -> Option<&'a Faul
     (alone && healed::heals(fault)).then_some(fault)
 }
 
-fn concerns(fault: &Fault, client: &Client, plan: &LabPlan) -> bool {
+/// Whether a fault may change anything for a client.
+pub(super) fn concerns(fault: &Fault, client: &Client, plan: &LabPlan) -> bool {
     let mut effects = fault.effects.iter();
     let any =
         effects.any(|effect| may_concern(effect, client) && !sends_in_time(effect, client, plan));

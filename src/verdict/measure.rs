@@ -8,7 +8,7 @@ use crate::record::Event;
 use super::index::Index;
 use super::measure_client::measure_client;
 use super::outcome::{Outcome, outcome};
-use super::predictions::Predicted;
+use super::predictions::{self, Predicted};
 use super::program_end;
 use super::published;
 use super::timeline::Injected;
@@ -39,8 +39,13 @@ pub(super) fn of(index: &Index) -> Measured {
     let clients = clients.map(|client| {
         let result = measure_client(client, index);
         let predicted = Predicted::of(&result, index);
+        let mut result = result;
+        let of_outages = predictions::add_to_outages(client, &mut result, index);
         let findings = match outcome {
-            Outcome::Whole => predicted.findings(&result, index.last),
+            Outcome::Whole => {
+                let own = predicted.findings(&result, index.last).into_iter();
+                own.chain(of_outages).collect()
+            }
             Outcome::Skipped { .. } | Outcome::Broken { .. } => Vec::new(),
         };
         ClientResult {

@@ -120,6 +120,8 @@ fn all_outages(case: &Case, of_faults: &[OfFault]) -> Vec<OutageResult> {
             longest_without_response: client.longest_without_response,
             parts: client.parts.clone(),
             unexplained: client.unexplained,
+            predicted: None,
+            predicted_given_phase: None,
         });
     }
     all

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::index::Index;
 use crate::plan::units::{between, exact, measured, rounded, widened};
-use crate::plan::{Cause, Prediction, Window};
+use crate::plan::{Cause, Client, Prediction, Window};
 use crate::result::{ClientResult, word};
-use crate::timeout_model::{Kernel, Seen, predict_seen};
+use crate::timeout_model::{Kernel, Seen, foresee_outage, foresee_outages, predict_seen};
 
 /// What the timeout model says of a client.
 pub(super) struct Predicted<'a> {
@@ -25,15 +25,9 @@ impl<'a> Predicted<'a> {
         // A program's own limits nobody knows; and with several faults, which one a phase belongs to.
         let plan = plan.filter(|_| beforehand.is_some() && case.lab.faults.len() == 1);
         let phase = client.phase.filter(|_| client.affected == Some(true));
-        let given_phase = plan.zip(phase).map(|(plan, phase)| {
-            let since = client.fault_at.zip(client.phase_since);
-            let seen = Seen {
-                kernel: Kernel::of(index.kernel, index.hz),
-                phase: Some(phase),
-                since: since.map(|(fault, began)| fault.saturating_sub(began)),
-            };
-            predict_seen(plan, &case.lab, &seen)
-        });
+        let given_phase = plan
+            .filter(|_| phase.is_some())
+            .map(|plan| predict_seen(plan, &case.lab, &seen(client, index)));
         Self {
             beforehand,
             given_phase,
@@ -49,6 +43,76 @@ impl<'a> Predicted<'a> {
         let given_phase = self.given_phase.as_ref();
         let known = given_phase.filter(|_| beforehand.cause == Cause::Unknown);
         outside_prediction(client, known.unwrap_or(beforehand), ended)
+    }
+}
+
+/// Of each outage of several, what the model says of it; and where what was measured lies outside that.
+pub(super) fn add_to_outages(
+    client: &Client,
+    result: &mut ClientResult,
+    index: &Index,
+) -> Vec<String> {
+    let plan = &index.case.lab;
+    let foreseen = foresee_outages(client, plan);
+    let mut findings = Vec::new();
+    // Since when it had its connection, at the least: whatever is left of an earlier outage, nothing is foretold of the next.
+    let mut well_since = Some(client.start);
+    for outage in &mut result.outages {
+        let before = foreseen.iter().find(|one| one.fault == outage.fault);
+        let since = well_since.filter(|_| !outage.during_another);
+        well_since = outage
+            .fault_at
+            .zip(outage.recovered_after)
+            .map(|(at, after)| at + after);
+        let own = result
+            .by_fault
+            .iter_mut()
+            .find(|of| of.fault == outage.fault);
+        let (Some(since), Some(own)) = (since, own) else {
+            continue;
+        };
+        let own = &mut own.client;
+        let seen = seen(own, index);
+        let given = foresee_outage(client, plan, outage.fault, since, Some(&seen));
+        let given = given.filter(|_| own.affected == Some(true));
+        let beforehand = before.map(|before| before.prediction.clone());
+        // Where it was open when it would be well again, that is known now.
+        let beforehand =
+            beforehand.or_else(|| foresee_outage(client, plan, outage.fault, since, None));
+        let known = match (&beforehand, &given) {
+            (Some(before), Some(given)) if before.cause == Cause::Unknown => Some(given),
+            (before, _) => before.as_ref(),
+        };
+        if let Some(prediction) = known {
+            let name = outage
+                .name
+                .clone()
+                .unwrap_or_else(|| plan.faults[outage.fault].to_string());
+            let outside = outside_prediction(own, prediction, index.last);
+            let prefix = format!("{}: ", client.name);
+            let told = outside.iter().map(|text| {
+                let text = text.strip_prefix(&prefix).unwrap_or(text);
+                format!("{}.{name}: {text}", client.name)
+            });
+            findings.extend(told);
+        }
+        own.predicted = beforehand.as_ref().map(Into::into);
+        own.predicted_given_phase = given.as_ref().map(Into::into);
+        outage.predicted.clone_from(&own.predicted);
+        outage
+            .predicted_given_phase
+            .clone_from(&own.predicted_given_phase);
+    }
+    findings
+}
+
+/// What a record says of the moment of a fault.
+fn seen(client: &ClientResult, index: &Index) -> Seen {
+    let since = client.fault_at.zip(client.phase_since);
+    Seen {
+        kernel: Kernel::of(index.kernel, index.hz),
+        phase: client.phase,
+        since: since.map(|(fault, began)| fault.saturating_sub(began)),
     }
 }
 

@@ -320,3 +320,50 @@ fn a_middlebox_without_state_or_room_harms_those_alone_who_need_it() {
         longest("dials")
     );
 }
+
+/// A path that is dead for three seconds leaves the connection alive, and another fault kills it two minutes later: that is the other
+/// one's doing. Whatever a client does and however it speaks, each fault has the outage that servers saw.
+#[test]
+fn what_a_connection_lived_through_is_no_loss_of_it() {
+    let ran = Ran::written(
+        "name: t\nduration: 300s\nnodes: [n0, n1, n2]\n\
+         servers: { a: { node: n1 }, b: { node: n2 } }\n\
+         service: { s: { address: '10.96.0.20:80', endpoints: [a, b], pin_first: a, removal: 1s } }\n\
+         clients:\n\
+         \x20 h1: { node: n0, url: 'http://s/', profile: bare, workload: { poll: { every: 500ms, timeout: 8s } } }\n\
+         \x20 h2: { node: n0, url: 'http://s/', profile: bare-h2, transport: { ping: { idle: 5s, timeout: 5s } }, workload: { poll: { every: 500ms } } }\n\
+         \x20 watch: { node: n0, url: 'http://s/', profile: bare-h2, transport: { ping: { idle: 5s, timeout: 5s } }, workload: { watch: { push: 1s } } }\n\
+         faults:\n\
+         - { name: blip, at: 20300ms, for: 3s, fault: { loss: { node: n1, percent: 100 } } }\n\
+         - { name: power, at: 140300ms, fault: { power_loss: { node: n1 } } }\n",
+    );
+    let Some(ran) = ran else { return };
+    for name in ["h1", "h2", "watch"] {
+        let c = client(&ran.run.cases()[0], name);
+        let (blip, power) = (outage(c, "blip"), outage(c, "power"));
+        assert_eq!(blip["cause"], "never", "{blip:#}");
+        assert_eq!(blip["detected_after_s"], Value::Null, "{blip:#}");
+        let back = number(&blip["recovered_after_s"]);
+        assert!((3.0..7.0).contains(&back), "{name}: {back}");
+        let cause = if name == "h1" {
+            "request_timeout"
+        } else {
+            "ping_timeout"
+        };
+        assert_eq!(power["cause"], cause, "{power:#}");
+        assert!(number(&power["recovered_after_s"]) < 12.0, "{power:#}");
+        assert_eq!(power["during_another"], Value::Null, "{power:#}");
+        assert_eq!(c["outside_prediction"], false, "{c:#}");
+        // The witness: nobody was silent but twice.
+        if name != "watch" {
+            for (outage, from) in [(blip, 20.3), (power, 140.3)] {
+                let seen = silent_after(&ran, name, from);
+                let own = number(&outage["recovered_after_s"]);
+                assert!(
+                    (own - seen).abs() < 0.1,
+                    "{name}: {own}, and by its servers {seen}"
+                );
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use halfopen::explain::{Options, counterfactual, explain};
-use halfopen::plan::{Case, Cause, Trigger, Workload, Workloads};
+use halfopen::plan::{Case, Cause, CloseOnFailure, Trigger, Workload, Workloads};
 use halfopen::record::{Event, Observation};
 use halfopen::verdict::result::{ClientResult, Part, PartKind};
 use halfopen::verdict::{CaseResult, judge};
@@ -339,9 +339,9 @@ fn a_change_is_named_only_where_it_can_be_known_to_help() {
         Workload::Heartbeat {
             every: Duration::from_secs(10),
             grace: Duration::from_secs(40),
-            lease: None,
+            lease: Some(Duration::from_secs(40)),
             attempts: 5,
-            close_on_failure: None,
+            close_on_failure: Some(CloseOnFailure::Idle),
         },
         None,
     );

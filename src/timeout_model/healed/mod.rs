@@ -196,6 +196,10 @@ impl Healed<'_, '_> {
                         None => at_once,
                     }))
                 }
+                // If its connection lives nothing fails after that.
+                (Outcome::Open(recovery), Some(at_once)) => {
+                    Outcome::Open(recovery.map(|recovery| at_once.around(recovery)))
+                }
                 (outcome, _) => outcome,
             });
         }

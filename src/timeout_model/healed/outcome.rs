@@ -31,6 +31,21 @@ impl Outcome {
         }
     }
 
+    /// Whether its connection is given up sooner than by `other`; `None` where either may be the sooner.
+    pub(super) fn ends_before(self, other: Self) -> Option<bool> {
+        match (self, other) {
+            (Self::GivenUp((own, _), _), Self::GivenUp((other, _), _)) => {
+                match (own.max < other.min, own.min >= other.max) {
+                    (true, _) => Some(true),
+                    (_, true) => Some(false),
+                    (false, false) => None,
+                }
+            }
+            (Self::GivenUp(..), Self::Lives(_) | Self::Open(_)) => Some(true),
+            (Self::Lives(_) | Self::Open(_), _) => Some(false),
+        }
+    }
+
     /// All times this much earlier.
     pub(super) fn earlier(self, by: Window) -> Self {
         let shift = |window: Window| Window::of(window.min.saturating_sub(by.max), window.max);

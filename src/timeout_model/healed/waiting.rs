@@ -122,7 +122,16 @@ impl Healed<'_, '_> {
         }
         if s.rhythm.unacknowledged {
             match self.given_up_meanwhile(sent, arrives)? {
-                Some((given_up, true)) => outcomes = vec![given_up],
+                // It does not live, but its own limit may be over before.
+                Some((given_up, true)) => {
+                    outcomes.retain(|own| own.ends_before(given_up) != Some(false));
+                    if !outcomes
+                        .iter()
+                        .any(|own| own.ends_before(given_up) == Some(true))
+                    {
+                        outcomes.push(given_up);
+                    }
+                }
                 Some((given_up, false)) => outcomes.push(given_up),
                 None => {}
             }

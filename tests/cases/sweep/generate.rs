@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     SideBySide,
     /// A node's heartbeats, by themselves or beside a watch.
     Heartbeats,
+    /// Faults one after the other.
+    Sequence,
 }
 
 impl Kind {
@@ -95,6 +97,7 @@ impl Kind {
             Self::Several => "several workloads",
             Self::SideBySide => "several workloads over HTTP/1.1",
             Self::Heartbeats => "heartbeats",
+            Self::Sequence => "one fault after the other",
         }
     }
 
@@ -108,7 +111,7 @@ impl Kind {
             Self::Pool | Self::Conntrack | Self::EachDials => 2,
             Self::TwoServices | Self::Dial | Self::Healed | Self::PowerBack | Self::Several => 1,
             Self::Reading => 3,
-            Self::SideBySide | Self::Heartbeats => 1,
+            Self::SideBySide | Self::Heartbeats | Self::Sequence => 1,
         }
     }
 }
@@ -166,6 +169,10 @@ struct Knobs {
     loss: Option<String>,
     /// What it does in place of polling.
     work: Option<String>,
+    /// In place of the one fault.
+    faults: Vec<String>,
+    /// How long it takes until a node's endpoints are in the rules again.
+    readiness: Option<u64>,
 }
 
 /// Case number `number` of the sweep. `modern`: the kernel has every sysctl.
@@ -186,6 +193,11 @@ pub(crate) fn draw_reading(dice: &mut Dice, number: usize, modern: bool) -> Draw
 /// The same of the sweep of what is done at once.
 pub(crate) fn draw_at_once(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
     draw_of(&[Kind::SideBySide, Kind::Heartbeats], dice, number, modern)
+}
+
+/// The same of the sweep of faults that follow each other.
+pub(crate) fn draw_sequence(dice: &mut Dice, number: usize, modern: bool) -> Drawn {
+    draw_of(&[Kind::Sequence], dice, number, modern)
 }
 
 fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Drawn {
@@ -234,6 +246,7 @@ fn draw_of(kinds: &[Kind], dice: &mut Dice, number: usize, modern: bool) -> Draw
         Kind::Several => several(dice, &mut knobs),
         Kind::SideBySide => side_by_side(dice, &mut knobs),
         Kind::Heartbeats => heartbeats(dice, &mut knobs),
+        Kind::Sequence => sequence(dice, &mut knobs),
     }
     let at_once = knobs.server.is_empty() && !matches!(kind, Kind::Dial | Kind::Idle);
     if at_once && dice.one_in(4) {
@@ -643,6 +656,59 @@ fn heartbeats(dice: &mut Dice, knobs: &mut Knobs) {
     }
 }
 
+/// Up to four faults, far enough apart for most to be over before the next one.
+fn sequence(dice: &mut Dice, knobs: &mut Knobs) {
+    service_of(dice, knobs);
+    knobs.others = 3;
+    knobs.removal = Some(dice.from(2, 15));
+    knobs.readiness = dice.one_in(2).then(|| dice.from(1, 10));
+    if dice.one_in(2) {
+        knobs.profile = "bare-h2";
+        let (idle, timeout) = (dice.from(1_000, 15_000), dice.from(1_000, 9_000));
+        knobs
+            .transport
+            .push(format!("ping: {{ idle: {idle}ms, timeout: {timeout}ms }}"));
+    } else {
+        let name = ["request_timeout", "read_timeout"][usize::from(dice.one_in(3))];
+        knobs
+            .transport
+            .push(format!("{name}: {}ms", dice.from(1_500, 9_000)));
+    }
+    knobs
+        .transport
+        .push(format!("dial_timeout: {}ms", dice.from(1_000, 6_000)));
+    if dice.one_in(3) {
+        knobs.transport.push(user_timeout(dice, 30_000));
+    }
+    if dice.one_in(3) {
+        knobs.transport.push(keepalive(dice, 10));
+    }
+    let mut at = dice.from(5_000, 30_000);
+    // Two nodes stay well.
+    let mut dead = 0;
+    for node in ["n2", "o0", "o1", "o2"]
+        .iter()
+        .take(dice.from(2, 4) as usize)
+    {
+        let lasts = dice.from(1_000, 90_000);
+        let fault = match dice.from(0, 3) {
+            0 if dead < 2 => {
+                dead += 1;
+                format!("fault: {{ power_loss: {{ node: {node} }} }}")
+            }
+            0 | 1 => format!("for: {lasts}ms, fault: {{ power_loss: {{ node: {node} }} }}"),
+            2 => format!("for: {lasts}ms, fault: {{ loss: {{ node: {node}, percent: 100 }} }}"),
+            _ => format!("for: {lasts}ms, fault: {{ loss: {{ node: n1, percent: 100 }} }}"),
+        };
+        knobs.faults.push(format!(
+            "name: f{}, at: {at}ms, {fault}",
+            knobs.faults.len()
+        ));
+        at += lasts + dice.from(5_000, 200_000);
+    }
+    knobs.duration = Some(at.div_ceil(1_000) + 300);
+}
+
 /// Limits of the connections of a client that does several things at once, and when its server dies.
 fn around_asking(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(3) {
@@ -740,7 +806,12 @@ impl Knobs {
         };
         let lasts = self.lasts.map(|ms| format!(", for: {ms}ms"));
         let lasts = lasts.unwrap_or_default();
-        let _ = writeln!(text, "faults:\n  - {{ {}{lasts}, {fault} }}", self.fault);
+        text.push_str("faults:\n");
+        let own = format!("{}{lasts}, {fault}", self.fault);
+        let none = self.faults.is_empty().then_some(&own);
+        for fault in self.faults.iter().chain(none) {
+            let _ = writeln!(text, "  - {{ {fault} }}");
+        }
         text
     }
 
@@ -758,11 +829,13 @@ impl Knobs {
         let port = if self.tls { 443 } else { 80 };
         let removal = self.removal.map_or("off".to_owned(), |s| format!("{s}s"));
         let pin = if self.pinned { ", pin_first: s" } else { "" };
+        let readiness = self.readiness.map(|s| format!(", readiness: {s}s"));
+        let readiness = readiness.unwrap_or_default();
         text.push_str("service:\n");
         for (n, name) in names.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "  {name}: {{ address: '192.168.255.{}:{port}', endpoints: [s{}]{pin}, removal: {removal} }}",
+                "  {name}: {{ address: '192.168.255.{}:{port}', endpoints: [s{}]{pin}, removal: {removal}{readiness} }}",
                 n + 1,
                 all.concat(),
             );

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use halfopen::plan::{Case, Cause, Client, Prediction, Window};
 use halfopen::record::{Event, Observation};
+use halfopen::result::{ClientResult, OutageResult, PredictedResult};
 use halfopen::timeout_model::{Kernel, Rounding, Seen, Series, TcpSysctls, connect, predict_seen};
 use halfopen::verdict::measure;
-use halfopen::verdict::result::ClientResult;
 
 /// What a case came to.
 pub(crate) struct Judged {
@@ -25,6 +25,8 @@ pub(crate) struct Judged {
     pub(crate) predicted: bool,
     /// The series of its retransmissions, if it has one.
     pub(crate) series: Option<Sendings>,
+    /// Of several outages how many were told when they would be over, and how many there were.
+    pub(crate) foreseen_outages: (usize, usize),
 }
 
 /// A series of retransmissions on the wire, and its end.
@@ -77,6 +79,19 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
             compare(client, prediction, lasted, what, &mut outside);
         }
     }
+    let mut foreseen_outages = (0, 0);
+    for outage in measured.clients.iter().flat_map(|client| &client.outages) {
+        let given = outage.predicted_given_phase.as_ref();
+        for said in outage.predicted.iter().chain(given) {
+            in_windows(outage, said, &mut outside);
+        }
+        let told = outage
+            .predicted
+            .as_ref()
+            .is_some_and(|said| said.recovery.is_some());
+        foreseen_outages.0 += usize::from(told);
+        foreseen_outages.1 += 1;
+    }
     let (client, plan) = (&measured.clients[0], &case.lab.clients[0]);
     let (before, seen) = (prediction_of(case, &client.name), seen(client, kernel));
     let sysctls = TcpSysctls::with(case.lab.sysctls_at(&plan.place));
@@ -95,6 +110,35 @@ pub(crate) fn judge(record: &[Event], hz: u32) -> Judged {
             && is_outside_of_longer(client, case, &seen, measured.duration),
         predicted: case.predictions.len() == case.lab.clients.len(),
         series: series(record, case, client, sysctls),
+        foreseen_outages,
+    }
+}
+
+/// Of one of several outages: what was measured beside the windows in the report.
+fn in_windows(outage: &OutageResult, said: &PredictedResult, outside: &mut Vec<String>) {
+    let times = [
+        ("detected", outage.detected_after, said.detection),
+        ("recovered", outage.recovered_after, said.recovery),
+    ];
+    for (name, time, window) in times {
+        let holds = match (time, window) {
+            (Some(time), Some(window)) => (window.min..=window.max).contains(&time),
+            (None, Some(_)) => false,
+            (Some(_), None) => said.cause == Cause::Unknown || name == "recovered",
+            (None, None) => true,
+        };
+        if !holds {
+            outside.push(format!(
+                "{name} {time:?}, fault {}: {window:?}",
+                outage.fault
+            ));
+        }
+    }
+    if outage.cause.is_some_and(|cause| !names(cause, said.cause)) {
+        outside.push(format!(
+            "cause {:?}, fault {}: {:?}",
+            outage.cause, outage.fault, said.cause
+        ));
     }
 }
 

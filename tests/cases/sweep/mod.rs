@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use generate::{Dice, Drawn, Kind, draw, draw_at_once, draw_healing, draw_reading};
+use generate::{Dice, Drawn, Kind, draw, draw_at_once, draw_healing, draw_reading, draw_sequence};
 use halfopen::clock::kernel::{Kernel, built};
 use halfopen::plan::Cause;
 use halfopen::record::Event;
@@ -51,6 +51,7 @@ impl Swept {
             Kind::Several,
             Kind::SideBySide,
             Kind::Heartbeats,
+            Kind::Sequence,
         ];
         let series = self.judged.series.as_ref();
         series
@@ -62,7 +63,9 @@ impl Swept {
     fn complaint(&self) -> Option<String> {
         let error = self.error(&Model::right(self.hz));
         let inexact = error.is_some_and(|error| error > EXACT);
-        let unknown = self.judged.cause == Some(Cause::Unknown);
+        // Of several faults one may strike a client that the last one has left without a connection.
+        let unknown =
+            self.judged.cause == Some(Cause::Unknown) && self.drawn.kind != Kind::Sequence;
         let wrong = inexact || unknown || !self.judged.outside.is_empty();
         wrong.then(|| {
             let (drawn, judged) = (&self.drawn, &self.judged);
@@ -216,6 +219,27 @@ const FORESEEN_AT_ONCE: usize = 50;
 #[test]
 fn what_is_measured_of_things_done_at_once_lies_within_what_is_predicted() {
     of_those_with_windows(draw_at_once, FORESEEN_AT_ONCE);
+}
+
+/// Of faults one after the other so many outages must be told, in percent: one may not be over when the next fault strikes.
+const FORESEEN_OUTAGES: usize = 40;
+
+#[test]
+fn what_is_measured_of_each_of_several_faults_lies_within_what_is_predicted() {
+    let Some(newest) = kernel_or_skip() else {
+        return;
+    };
+    let swept = sweep(&newest, draw_sequence, how_many(), SEED);
+    let sum = |of: fn(&(usize, usize)) -> usize| {
+        swept
+            .iter()
+            .map(|one| of(&one.judged.foreseen_outages))
+            .sum::<usize>()
+    };
+    let (told, all) = (sum(|of| of.0), sum(|of| of.1));
+    println!("{told} of {all} outages told");
+    nothing_is_wrong(&[(newest.name(), swept)]);
+    assert!(told * 100 >= all * FORESEEN_OUTAGES, "{told} of {all}");
 }
 
 /// A sweep of which at least so many of a hundred cases must be predicted to end.
