@@ -30,6 +30,8 @@ pub(super) struct Cycle {
     pub(super) rtt: Duration,
     /// What the server adds.
     pub(super) delay: Window,
+    /// From one exchange on a connection to the next, at the most; `None` where there may be no second one.
+    pub(super) exchange: Option<Duration>,
     /// Opening a connection for a request, where one may not survive the pause before it.
     pub(super) opening: Option<Window>,
     /// Whether a connection begins with a TLS handshake.
@@ -58,8 +60,9 @@ impl Cycle {
             },
             max: rtt * 4 + OVERHEAD,
         });
-        Self {
+        let cycle = Self {
             opening,
+            exchange: None,
             tls: client.target.tls,
             pause,
             retry: around(client, Workload::pause_after_failure),
@@ -85,6 +88,29 @@ impl Cycle {
             },
             rtt,
             delay,
+        };
+        let works = client.workloads.iter();
+        let exchanges = works.filter_map(|work| cycle.next_exchange(&work.kind));
+        Self {
+            exchange: exchanges.min(),
+            ..cycle
+        }
+    }
+
+    /// From one exchange of a workload to the next, at the most.
+    fn next_exchange(&self, work: &Workload) -> Option<Duration> {
+        match work {
+            // What its server sends is acknowledged, but says nothing of how long the client's own data takes.
+            Workload::Watch { .. } => None,
+            Workload::Messages { interval, .. } => Some(*interval + self.rtt + OVERHEAD),
+            Workload::Download {
+                duration, every, ..
+            } => Some(*duration + *every + self.work().max),
+            Workload::Poll { .. }
+            | Workload::LeaderElection { .. }
+            | Workload::Resync { .. }
+            | Workload::Heartbeat { .. }
+            | Workload::Exec(_) => Some(work.pause_after_response().1 + self.work().max),
         }
     }
 
@@ -134,8 +160,9 @@ impl Cycle {
     /// How many requests of a client that began at `start` are answered by a time, at the least.
     pub(super) fn answered_by(&self, at: Duration, start: Duration) -> u32 {
         let since = at.saturating_sub(start + self.handshake().max);
-        let whole = Window::then(self.pause, self.work()).max;
-        u32::try_from(since.as_nanos() / whole.as_nanos().max(1)).unwrap_or(u32::MAX)
+        let number = |every: Duration| since.as_nanos() / every.as_nanos().max(1);
+        let number = self.exchange.map_or(0, number);
+        u32::try_from(number).unwrap_or(u32::MAX)
     }
 
     /// Opening a connection, and TLS.

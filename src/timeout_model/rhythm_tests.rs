@@ -11,6 +11,7 @@ fn cycle(pause: u64, delay: u64, rtt: u64) -> Cycle {
         retry: Window::exactly(ms(pause)),
         attempts: 1,
         closes_on_failure: false,
+        exchange: Some(ms(pause + delay + rtt) + OVERHEAD),
         service: Window::of(ms(delay + rtt), ms(delay + rtt) + OVERHEAD),
         requests: (1, 1),
         rtt: ms(rtt),
