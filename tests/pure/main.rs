@@ -4,6 +4,8 @@
 mod browser;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../cases/sweep/generate/mod.rs"]
+mod generate;
 #[path = "../common/machine.rs"]
 mod machine;
 #[path = "../common/needs.rs"]
@@ -15,6 +17,7 @@ mod diagnostics;
 mod diagnostics_random;
 mod exec_scenario;
 mod explain;
+mod foretold;
 mod kept;
 mod mutation;
 mod page;
