@@ -157,14 +157,13 @@ pub(super) fn of_heartbeats(client: &Client, plan: &LabPlan) -> Option<Predictio
     let mut each = side_by_side::each(client, plan, hit.fault)?;
     each.retain(side_by_side::beats);
     // Its status and its lease both say that it is well: whichever comes first does.
-    let first = foretold(&each, plan, &Seen::default()).reduce(|all, one| {
+    foretold(&each, plan, &Seen::default()).reduce(|all, one| {
         let recovery = all.recovery.zip(one.recovery);
         Prediction {
             recovery: recovery.map(|(a, b)| a.or_sooner(b)),
             ..all
         }
-    });
-    first
+    })
 }
 
 /// What will become of each thing that a client does. What it was doing is seen of all of it together alone.
