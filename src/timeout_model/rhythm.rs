@@ -354,7 +354,7 @@ fn is_held_back(phase: Phase) -> bool {
 }
 
 /// Whether no fault before this one can have changed a client's rhythm.
-fn is_first(fault: &Fault, plan: &LabPlan) -> bool {
+pub(super) fn is_first(fault: &Fault, plan: &LabPlan) -> bool {
     let (earliest, latest) = fault.trigger.times(plan);
     let latest = latest.unwrap_or(earliest);
     plan.faults

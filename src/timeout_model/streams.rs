@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::cycle::OVERHEAD;
-use super::rhythm::Seen;
+use super::rhythm::{Seen, is_first};
 use super::side_by_side;
 use super::situation::{Fate, Situation};
 use super::window::{Candidate, SLACK, earliest, either};
@@ -270,7 +270,12 @@ fn since_start(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Window>
     let opened = client.start + rtt * 4 + SLACK + plan.slowest(client) + OVERHEAD;
     (at > opened).then(|| {
         let since = at - client.start;
-        Window::of(since.saturating_sub(OVERHEAD), since)
+        // After another fault it may have asked anew at any time.
+        let latest = match is_first(fault, plan) {
+            true => since.saturating_sub(OVERHEAD),
+            false => Duration::ZERO,
+        };
+        Window::of(latest, since)
     })
 }
 
