@@ -268,8 +268,9 @@ impl Icmp {
 /// A connection's socket, as sock_diag showed it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SocketSeen {
-    /// The last timer that ran before the end.
+    /// The last timer that was seen to run before the end, and when.
     pub timer: Option<SocketTimer>,
+    pub timer_at: Duration,
     /// Since when that was the timer of a closed window, if it was.
     pub window_closed: Option<Duration>,
     /// The last TCP_INFO, if the kernel destroyed it then.
@@ -284,6 +285,7 @@ impl SocketSeen {
     pub(super) fn note_timer(&mut self, at: Duration, timer: Option<SocketTimer>) {
         let Some(timer) = timer else { return };
         self.timer = Some(timer);
+        self.timer_at = at;
         self.window_closed = match timer.kind {
             TimerKind::ZeroWindowProbe => self.window_closed.or(Some(at)),
             TimerKind::Retransmission | TimerKind::Keepalive | TimerKind::TimeWait => None,

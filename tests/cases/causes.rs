@@ -45,6 +45,35 @@ fn probes_before_a_request_leave_the_cause_to_the_timer_that_rules() {
     assert_eq!(cause(&cases[0], "one"), "retransmission_timeout");
 }
 
+/// A request that finds no neighbour never leaves its node, so that nothing is looked at: the timer that was seen before it, keepalive's,
+/// says nothing of its end. (A pod is told by its node.)
+#[test]
+fn a_timer_that_was_seen_before_the_request_decides_nothing() {
+    if kernel_or_skip().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("neighbour.yaml");
+    let yaml = "name: neighbour\nnodes: [n1, n2]\nduration: 90s\n\
+         sysctls: { net.ipv4.tcp_retries2: 3, net.ipv4.tcp_early_retrans: 0 }\n\
+         servers: { s: { node: n2 } }\n\
+         clients: { c: { node: n1, host_network: true, url: http://s/, profile: bare, \
+         transport: { keepalive: { idle: 15s, interval: 15s, count: 8 } }, workload: { poll: { every: 8790ms } } } }\n\
+         faults:\n  - { when: { client: c, phase: request_unacknowledged, after: 12s }, \
+         fault: { power_loss: { node: n2, neighbour: dead } } }\n";
+    std::fs::write(&file, yaml).expect("written");
+    let run = Run::of(&[&file], &["--clock", "virtual"]);
+    run.outcome.assert(0, &[]);
+    let case = &run.cases()[0];
+    assert_eq!(cause(case, "c"), "retransmission_timeout");
+    // Three retransmissions after 0.2 s: 3.0 s at the least, and the wheel.
+    let after = command::client(case, "c")["detected_after_s"].as_f64();
+    assert!(
+        after.is_some_and(|after| (3.0..4.0).contains(&after)),
+        "{after:?}"
+    );
+}
+
 /// Requests that time out while a PING is out send no other: the first one's time counts.
 #[test]
 fn a_ping_after_a_timeout_counts_from_when_it_went_out() {
