@@ -92,24 +92,27 @@ fn is_open(service: &Service) -> bool {
 
 /// Whether a fault is a loss of power that lasts, and nothing else.
 fn is_known(fault: &Fault) -> bool {
-    let Some(dead) = fault.dead_node() else {
-        return false;
-    };
-    fault.lasts.is_none()
-        && fault.effects.iter().all(|effect| match effect {
-            Effect::Silence { node, .. } | Effect::Stop { node } => node == dead,
-            Effect::Restore { .. }
-            | Effect::Kill { .. }
-            | Effect::Hang { .. }
-            | Effect::Carrier { .. }
-            | Effect::Drop { .. }
-            | Effect::Delay { .. }
-            | Effect::Answer { .. }
-            | Effect::Rules { .. }
-            | Effect::Forget { .. }
-            | Effect::Destroy { .. }
-            | Effect::LoseState { .. } => false,
-        })
+    fault.lasts.is_none() && only_loses_power(fault).is_some()
+}
+
+/// The node that loses its power by a fault, if that is all that it does.
+pub(super) fn only_loses_power(fault: &Fault) -> Option<&str> {
+    let dead = fault.dead_node()?;
+    let only = fault.effects.iter().all(|effect| match effect {
+        Effect::Silence { node, .. } | Effect::Stop { node } => node == dead,
+        Effect::Restore { .. }
+        | Effect::Kill { .. }
+        | Effect::Hang { .. }
+        | Effect::Carrier { .. }
+        | Effect::Drop { .. }
+        | Effect::Delay { .. }
+        | Effect::Answer { .. }
+        | Effect::Rules { .. }
+        | Effect::Forget { .. }
+        | Effect::Destroy { .. }
+        | Effect::LoseState { .. } => false,
+    });
+    only.then_some(dead)
 }
 
 /// Whether an effect may change anything for a client: of those that name whom they strike, only if it is this one.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::other_faults::{concerns, foresee};
+use super::other_faults::{concerns, foresee, only_loses_power};
 use super::predict::predict_seen;
 use super::rhythm::Seen;
 use super::window::SLACK;
@@ -186,24 +186,9 @@ fn left_by<'a>(
     service: Option<&Service>,
 ) -> Option<Left<'a>> {
     let by = |after: Duration| latest + after + SLACK < next;
-    if let Some(node) = fault.dead_node() {
-        let only = fault.effects.iter().all(|effect| match effect {
-            Effect::Silence { node: own, .. } | Effect::Stop { node: own } => own == node,
-            Effect::Restore { .. }
-            | Effect::Kill { .. }
-            | Effect::Hang { .. }
-            | Effect::Carrier { .. }
-            | Effect::Drop { .. }
-            | Effect::Delay { .. }
-            | Effect::Answer { .. }
-            | Effect::Rules { .. }
-            | Effect::Forget { .. }
-            | Effect::Destroy { .. }
-            | Effect::LoseState { .. } => false,
-        });
+    if let Some(node) = only_loses_power(fault) {
         let removal = service.and_then(|service| service.removal);
         return match (fault.lasts, removal) {
-            _ if !only => None,
             (None, Some(removal)) => by(removal).then_some(Left::Without(node)),
             (None, None) => None,
             // It stays in the rules, if there are any.
