@@ -52,6 +52,9 @@ struct Recommended {
     set: BTreeMap<String, String>,
 }
 
+/// As many combinations are tried at the most: their number is a product, and soon more than memory holds.
+const MOST: usize = 20_000;
+
 /// All combinations of what is varied, or of the default ranges; what is recommended; and the scenario as it is.
 ///
 /// # Errors
@@ -102,6 +105,13 @@ pub(super) fn all(
         );
         let help = "name the clients to tune with --client, or vary e.g. `tcp_retries2`";
         return Err(template.refuse("clients", message, help.to_owned()));
+    }
+    let number = |axes: &[Axis]| {
+        let each = axes.iter().map(|axis| axis.values.len());
+        each.fold(1_usize, usize::saturating_mul)
+    };
+    if let Some(last) = axes.last().filter(|_| number(&axes) > MOST) {
+        return Err(vec![last.too_many(number(&axes), MOST)]);
     }
     for values in combinations(&axes) {
         settings.add(template, clients, name(&values), None, values);

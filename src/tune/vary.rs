@@ -106,6 +106,22 @@ impl Axis {
         self.text.refuse(value.span, message, help)
     }
 
+    /// That its values, with those of what else is varied, come to too many combinations.
+    pub(super) fn too_many(&self, number: usize, most: usize) -> Diagnostic {
+        let message =
+            format!("{number} combinations of what is varied, and {most} are tried at the most");
+        let help = "give fewer values, or call `halfopen tune` once for each of what is varied";
+        self.text
+            .refuse(self.name_span(), &message, Some(help.to_owned()))
+    }
+
+    fn name_span(&self) -> Span {
+        Span {
+            start: 0,
+            end: self.knob.name().len(),
+        }
+    }
+
     /// That no client has a place for it.
     pub(super) fn reaches_nobody(&self, clients: &[&Client]) -> Diagnostic {
         let names: Vec<&str> = clients.iter().map(|client| client.name.as_str()).collect();
@@ -123,11 +139,8 @@ impl Axis {
                 "keepalive's sysctls need `keepalive: on`, and PINGs HTTP/2; `tcp_retries2` and `user_timeout` reach every client"
             }
         };
-        let span = Span {
-            start: 0,
-            end: self.knob.name().len(),
-        };
-        self.text.refuse(span, message, Some(help.to_owned()))
+        self.text
+            .refuse(self.name_span(), message, Some(help.to_owned()))
     }
 }
 

@@ -52,6 +52,13 @@ fn what_can_t_be_varied_is_told_with_its_place_and_what_would_be_right() {
     .map(|value| vary(value))
     .collect();
     all.push(refused(A2, &["--vary", "ping=5s+5s"]));
+    // Each value with each.
+    let many = |knob: &str| {
+        let values: Vec<String> = (1..=150).map(|n| format!("{n}s")).collect();
+        format!("{knob}={}", values.join(","))
+    };
+    let (timeouts, dials) = (many("user_timeout"), many("dial_timeout"));
+    all.push(refused(A1, &["--vary", &timeouts, "--vary", &dials]));
     insta::assert_snapshot!(all.join("\n"));
 }
 
