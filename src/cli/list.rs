@@ -157,8 +157,7 @@ fn outages(client: &Client, plan: &LabPlan) -> impl Iterator<Item = String> {
     foreseen
         .filter(move |one| !dies && says(one))
         .map(|ForeseenOutage { fault, prediction }| {
-            let fault = &plan.faults[fault];
-            let called = fault.name.clone().unwrap_or_else(|| fault.to_string());
+            let called = plan.faults[fault].called();
             let told = match prediction.unaffected {
                 true => String::from("not affected"),
                 false => format!(

@@ -263,6 +263,12 @@ pub enum Neighbour {
 }
 
 impl Fault {
+    /// What people call it: by its name, or by what it is and strikes.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.to_string())
+    }
+
     /// The node that loses its power by it: it is silent, and what ran there has ended.
     #[must_use]
     pub fn dead_node(&self) -> Option<&str> {

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use super::healed;
 use super::other_faults::{concerns, foresee, only_loses_power};
 use super::predict::predict_seen;
 use super::rhythm::Seen;
 use super::window::SLACK;
 use crate::plan::{
-    Cause, Client, Effect, Fault, ForeseenStanding, LabPlan, Place, Prediction, Service, Trigger,
-    Window,
+    Cause, Client, Effect, Fault, ForeseenStanding, LabPlan, Prediction, Service, Trigger, Window,
 };
 
 /// What will become of a client that one of several faults strikes.
@@ -68,8 +68,8 @@ pub fn foresee_outage(
     if since >= from || !fault.can_strike() {
         return None;
     }
-    let (client, plan) = alone(client, plan, index, since)?;
-    let own = plan.clients.iter().find(|own| own.name == client.name)?;
+    let plan = alone(client, plan, index, since)?;
+    let own = plan.client(&client.name)?;
     let beforehand = foresee(own, &plan)?;
     let prediction = seen.map_or(beforehand, |seen| predict_seen(own, &plan, seen));
     let others = plan.faults.iter().filter(|other| other.effects.is_empty());
@@ -111,14 +111,9 @@ fn before(prediction: Prediction, until: Duration) -> Prediction {
     }
 }
 
-/// The client and the plan as the fault at `index` meets them. Other faults keep their place and do nothing: what the client was doing
+/// The plan, with the client, as the fault at `index` meets them. Other faults keep their place and do nothing: what the client was doing
 /// is no matter of arithmetic after the first.
-fn alone(
-    client: &Client,
-    plan: &LabPlan,
-    index: usize,
-    since: Duration,
-) -> Option<(Client, LabPlan)> {
+fn alone(client: &Client, plan: &LabPlan, index: usize, since: Duration) -> Option<LabPlan> {
     let fault = &plan.faults[index];
     let from = fault.trigger.times(plan).0;
     let (mut client, mut alone) = (client.clone(), plan.clone());
@@ -156,8 +151,8 @@ fn alone(
     {
         service.endpoints.retain(|of| !out.contains(&of.server));
         let struck = |server: &&String| {
-            let place = plan.server(server).map(|of| (&of.node, &of.place));
-            place.is_some_and(|(node, place)| strikes(fault, &client, node, place, plan))
+            let server = plan.server(server);
+            server.is_some_and(|server| healed::takes(fault, &client, server, plan))
         };
         let pinned = client.target.servers.iter().find(struck)?;
         service.pin_first = Some(pinned.clone());
@@ -166,9 +161,9 @@ fn alone(
         return None;
     }
     if let Some(own) = alone.clients.iter_mut().find(|own| own.name == client.name) {
-        *own = client.clone();
+        *own = client;
     }
-    Some((client, alone))
+    Some(alone)
 }
 
 /// What an earlier fault leaves behind.
@@ -216,24 +211,4 @@ fn left_by<'a>(
         | Effect::Rules { .. } => false,
     });
     (passes && by(fault.lasts.unwrap_or_default())).then_some(Left::Nothing)
-}
-
-/// Whether a fault strikes a connection between a client and a server in this place.
-fn strikes(fault: &Fault, client: &Client, node: &str, place: &Place, plan: &LabPlan) -> bool {
-    let crossed = fault.effects.iter().any(|effect| match effect {
-        Effect::Drop { path, .. } => path.place.is_crossed(plan, &client.place, place),
-        Effect::Silence { .. }
-        | Effect::Stop { .. }
-        | Effect::Restore { .. }
-        | Effect::Kill { .. }
-        | Effect::Hang { .. }
-        | Effect::Carrier { .. }
-        | Effect::Delay { .. }
-        | Effect::Answer { .. }
-        | Effect::Rules { .. }
-        | Effect::Forget { .. }
-        | Effect::Destroy { .. }
-        | Effect::LoseState { .. } => false,
-    });
-    crossed || fault.dead_node() == Some(node)
 }

@@ -76,7 +76,8 @@ pub(super) fn each(client: &Client, plan: &LabPlan, fault: &Fault) -> Option<Vec
     apart.then(|| works.into_iter().map(|work| alone(client, work)).collect())
 }
 
-fn closes(work: &Work, which: CloseOnFailure) -> bool {
+/// Whether it is a heartbeat that closes these connections when it fails.
+pub(super) fn closes(work: &Work, which: CloseOnFailure) -> bool {
     matches!(work.kind, Workload::Heartbeat { close_on_failure, .. } if close_on_failure == Some(which))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cycle::OVERHEAD;
 use super::rhythm::{Seen, is_first};
-use super::side_by_side;
+use super::side_by_side::{self, closes};
 use super::situation::{Fate, Situation};
 use super::window::{Candidate, SLACK, earliest, either};
 use crate::plan::{
@@ -32,27 +32,18 @@ fn streaming(client: &Client) -> Option<&Workload> {
 fn shares_one_connection(client: &Client, plan: &LabPlan) -> bool {
     let endless =
         |work: &Work| matches!(work.kind, Workload::Watch { .. }) && work.request_timeout.is_none();
-    let closes_all = |work: &Work| {
-        let Workload::Heartbeat {
-            close_on_failure, ..
-        } = &work.kind
-        else {
-            return false;
-        };
-        *close_on_failure == Some(CloseOnFailure::All)
-    };
     let works = side_by_side::works(client);
     let rests = works.iter().map(|work| work.kind.pause_after_response().1);
     let rests = rests.min().unwrap_or_default() + OVERHEAD;
     let servers = plan.servers_of(client);
     let servers = servers.filter_map(|server| server.limits.idle_timeout);
     let mut idle = client.transport.idle_timeout.into_iter().chain(servers);
-    let closes = |work: &Work| matches!(work.kind, Workload::Heartbeat { close_on_failure, .. } if close_on_failure.is_some());
-    let stays = idle.all(|limit| limit > rests) && !works.iter().any(closes);
+    let closes = |which| works.iter().any(|work| closes(work, which));
+    let stays = idle.all(|limit| limit > rests) && !closes(CloseOnFailure::Idle);
     client.transport.protocol == Protocol::H2
         && client.workloads.at_once()
         && (stays || works.iter().any(endless))
-        && !works.iter().any(closes_all)
+        && !closes(CloseOnFailure::All)
 }
 
 /// What a client is reading when a fault strikes it.

@@ -37,13 +37,14 @@ pub(super) fn of(index: &Index) -> Measured {
     let outcome = outcome(index);
     let clients = index.case.lab.clients.iter();
     let clients = clients.map(|client| {
-        let result = measure_client(client, index);
+        let mut result = measure_client(client, index);
         let predicted = Predicted::of(&result, index);
-        let mut result = result;
         let of_outages = predictions::add_to_outages(client, &mut result, index);
         let findings = match outcome {
             Outcome::Whole => {
-                let own = predicted.findings(&result, index.last).into_iter();
+                let own = predicted
+                    .findings(&result.name, &result, index.last)
+                    .into_iter();
                 own.chain(of_outages).collect()
             }
             Outcome::Skipped { .. } | Outcome::Broken { .. } => Vec::new(),

@@ -232,10 +232,16 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
         until != Moment::END && self.own.requests.answered_again(connection, fault, until)
     }
 
+    /// Whether it is so with one that ended after that.
+    fn ended_later(&self, dead: &Connection, fault: &Injected, until: Moment) -> bool {
+        let later = dead.ended().is_some_and(|ended| ended > until);
+        later && self.outlived(dead.id, fault, until)
+    }
+
     fn detection(&self, dead: &Connection, fault: &Injected, until: Moment) -> Detection {
         match dead.end {
             _ if self.lived(dead, fault) => Detection::Never,
-            Some((at, _)) if at > until && self.outlived(dead.id, fault, until) => Detection::Never,
+            Some(_) if self.ended_later(dead, fault, until) => Detection::Never,
             Some((_, end)) if end.by == EndedBy::CaseEnd => Detection::Never,
             Some((at, _)) => Detection::After(at.since(fault.at)),
             None => Detection::Unknown,
@@ -258,8 +264,7 @@ impl<'t, 'a> WorkloadRecord<'t, 'a> {
                 format!("it lived through the fault, and was closed when idle: {evidence}");
             return Diagnosis { cause, evidence };
         }
-        let later = dead.ended().is_some_and(|ended| ended > until);
-        let found = match later && self.outlived(dead.id, fault, until) {
+        let found = match self.ended_later(dead, fault, until) {
             true => Diagnosis {
                 cause: Cause::Never,
                 evidence: String::from("it lived through the fault"),

@@ -36,13 +36,20 @@ impl<'a> Predicted<'a> {
 
     /// Where a measurement lies outside: of what was said beforehand, or, where that was open, of what is said once it is
     /// known what the client was doing.
-    pub(super) fn findings(&self, client: &ClientResult, ended: Duration) -> Vec<String> {
+    /// `who` is what it is of: the client, or its outage by one of several faults.
+    pub(super) fn findings(
+        &self,
+        who: &str,
+        client: &ClientResult,
+        ended: Duration,
+    ) -> Vec<String> {
         let Some(beforehand) = self.beforehand else {
             return Vec::new();
         };
         let given_phase = self.given_phase.as_ref();
         let known = given_phase.filter(|_| beforehand.cause == Cause::Unknown);
-        outside_prediction(client, known.unwrap_or(beforehand), ended)
+        let outside = outside_prediction(client, known.unwrap_or(beforehand), ended).into_iter();
+        outside.map(|text| format!("{who}: {text}")).collect()
     }
 }
 
@@ -79,25 +86,14 @@ pub(super) fn add_to_outages(
         // Where it was open when it would be well again, that is known now.
         let beforehand =
             beforehand.or_else(|| foresee_outage(client, plan, outage.fault, since, None));
-        let known = match (&beforehand, &given) {
-            (Some(before), Some(given)) if before.cause == Cause::Unknown => Some(given),
-            (before, _) => before.as_ref(),
+        let who = format!("{}.{}", client.name, plan.faults[outage.fault].called());
+        let predicted = Predicted {
+            beforehand: beforehand.as_ref(),
+            given_phase: given,
         };
-        if let Some(prediction) = known {
-            let name = outage
-                .name
-                .clone()
-                .unwrap_or_else(|| plan.faults[outage.fault].to_string());
-            let outside = outside_prediction(own, prediction, index.last);
-            let prefix = format!("{}: ", client.name);
-            let told = outside.iter().map(|text| {
-                let text = text.strip_prefix(&prefix).unwrap_or(text);
-                format!("{}.{name}: {text}", client.name)
-            });
-            findings.extend(told);
-        }
+        findings.extend(predicted.findings(&who, own, index.last));
         own.predicted = beforehand.as_ref().map(Into::into);
-        own.predicted_given_phase = given.as_ref().map(Into::into);
+        own.predicted_given_phase = predicted.given_phase.as_ref().map(Into::into);
         outage.predicted.clone_from(&own.predicted);
         outage
             .predicted_given_phase
@@ -176,9 +172,6 @@ fn outside_prediction(
         }));
     }
     outside
-        .into_iter()
-        .map(|text| format!("{}: {text}", client.name))
-        .collect()
 }
 
 /// Of a client that is predicted not to stay well: whether it did for longer than chance allows.

@@ -27,7 +27,7 @@ use crate::plan::{
 use outcome::Outcome;
 use taken::Taken;
 
-pub(super) use taken::{heals, spares};
+pub(super) use taken::{heals, spares, takes};
 
 /// How exactly a fault heals when it should, and how much later than planned a client does something.
 const LATE: Duration = Duration::from_millis(10);

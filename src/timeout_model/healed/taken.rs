@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::plan::{Client, Direction, Effect, Fault, LabPlan, Neighbour, Packets, Server, Where};
+use super::super::other_faults::only_loses_power;
+use crate::plan::{Client, Direction, Effect, Fault, LabPlan, Packets, Server, Where};
 
 /// What takes a client's way for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +19,10 @@ impl<'a> Taken<'a> {
     pub(super) fn by(fault: &'a Fault) -> Option<(Self, Duration)> {
         let lasts = fault.lasts?;
         let taken = match (fault.dead_node(), fault.effects.as_slice()) {
-            (Some(node), effects) => {
-                let own = effects.iter().all(|effect| is_loss_of(effect, node));
-                own.then_some(Self::Power(node))?
+            (Some(_), effects) => {
+                // Of a node whose link-layer address dies too it is another matter when it is found again.
+                let resolves = effects.iter().all(|e| e.dead_neighbour().is_none());
+                Self::Power(only_loses_power(fault).filter(|_| resolves)?)
             }
             (None, [effect]) => Self::Path(dead_path(effect)?),
             (None, _) => return None,
@@ -33,32 +35,6 @@ impl<'a> Taken<'a> {
             Self::Path(place) => place.is_crossed(plan, &client.place, &server.place),
             Self::Power(node) => server.node == node,
         }
-    }
-}
-
-/// Whether an effect is part of a node's loss of power after which its link-layer address still resolves.
-fn is_loss_of(effect: &Effect, dead: &str) -> bool {
-    match effect {
-        Effect::Silence {
-            node,
-            neighbour: Neighbour::Resolves,
-        }
-        | Effect::Stop { node } => node == dead,
-        Effect::Silence {
-            neighbour: Neighbour::Dead,
-            ..
-        }
-        | Effect::Restore { .. }
-        | Effect::Kill { .. }
-        | Effect::Hang { .. }
-        | Effect::Carrier { .. }
-        | Effect::Drop { .. }
-        | Effect::Delay { .. }
-        | Effect::Answer { .. }
-        | Effect::Rules { .. }
-        | Effect::Forget { .. }
-        | Effect::Destroy { .. }
-        | Effect::LoseState { .. } => false,
     }
 }
 
@@ -89,6 +65,18 @@ fn dead_path(effect: &Effect) -> Option<&Where> {
 /// Whether a fault is one that heals, of those whose healing the model knows.
 pub(in crate::timeout_model) fn heals(fault: &Fault) -> bool {
     Taken::by(fault).is_some()
+}
+
+/// Whether a fault takes a server, or the way to it: one that heals, or a loss of power that lasts.
+pub(in crate::timeout_model) fn takes(
+    fault: &Fault,
+    client: &Client,
+    server: &Server,
+    plan: &LabPlan,
+) -> bool {
+    let healing = Taken::by(fault).map(|(taken, _)| taken);
+    let taken = healing.or(fault.dead_node().map(Taken::Power));
+    taken.is_some_and(|taken| taken.takes(client, server, plan))
 }
 
 /// Whether a fault leaves a client alone: all its servers and the ways to them are outside it.
